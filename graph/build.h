@@ -1,0 +1,121 @@
+/* Documents -> Graph: templates, repeats, stacks and `when` expanded, formulas turned into
+ * pointwise nodes, shapes inferred node by node with all symbols bound.
+ *
+ * Paths: a node's path is its key behind the keys of the uses around it; inside a network
+ * called NAME the graph path is "NAME.path" and parameters are named "NAME.path.weight".
+ * The rng key is the scalar value "rng" (i32[8], see kernels/rng.h), made on first use.
+ * Constants (nodes that depend on no input, parameter or draw) are f64 values; where one
+ * meets an f32 value it is cast. They are folded by `simplify`. */
+#ifndef GRAPHRUN_BUILD_H
+#define GRAPHRUN_BUILD_H
+#include "graph/doc.h"
+#include "graph/graph.h"
+#include "graph/op.h"
+
+/* Shapes a checkpoint offers, for variants and for linear's [out,in] or [out,in,1,1]. */
+typedef struct WeightShapes {
+    void *ctx;
+    /* Type of the tensor with this Diffusers name ("down_blocks.0…conv1.weight"), false: none */
+    bool (*find)(void *ctx, const char *name, Type *out);
+} WeightShapes;
+
+/* A named value passed in or out. */
+typedef struct Named {
+    const char *name;
+    Id value;
+} Named;
+
+/* A network ready to be called: its document with arguments bound. */
+typedef struct Net {
+    const char *name; /* in paths and names of parameters: "unet" */
+    const Doc *doc;
+    Args *args;
+    const WeightShapes *shapes; /* NULL: no checkpoint; parameters are F32 as declared */
+    bool train;                 /* its tensors are ROLE_TRAIN (whole networks), else FROZEN */
+} Net;
+
+/* Binds arguments: given ones; then, if args are missing, the named variant or the first
+ * one whose every tensor fits `shapes`. Two variants that fit: the first, and a line in
+ * `note` (may be NULL). None: an error with one line per variant and its first misfit;
+ * no shapes and nothing given: an error that says which arguments are missing. */
+bool net_bind(Arena *a, const Doc *doc, const char *name, const char *variant,
+              const Args *given, const WeightShapes *shapes, Net *out, Str *note, Err *e);
+
+typedef struct Build {
+    Graph *g;
+    Net *net;       /* networks that `call` may name */
+    int n_net;
+    bool training;
+    const char *const *given; /* objective: top-level nodes whose value becomes a ROLE_INPUT
+                                 of the node's type and name (`--inputs`: "noise", "t");
+                                 NULL-terminated, or NULL */
+} Build;
+
+/* Declares the inputs of a document (network or objective) as ROLE_INPUT values. `dims`
+ * binds symbols (integers). A missing symbol is an error that says which. */
+bool build_inputs(Build *b, const Doc *d, const Args *doc_args, const Args *dims,
+                  const char *prefix, Named **in, int *n_in, Err *e);
+/* Expands a network; outputs in the order of `outputs:`, the first is the value of a call. */
+bool build_network(Build *b, const Net *net, const Named *in, int n_in, Named **out,
+                   int *n_out, Err *e);
+/* Expands an objective with its inputs declared (names as in `inputs:`); graph outputs:
+ * "loss", every `log:` name as "log.NAME", and network outputs recorded as
+ * "NETWORK.OUTPUT". Inputs with a `default:` that `absent` lists are constants. */
+bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims, Err *e);
+
+/* ---- adapters ---- */
+/* One LoRA module: an adapter on a node of a network. */
+typedef struct Module {
+    const char *name;   /* kohya name: prefix + path with dots -> _ */
+    const char *network, *path; /* "unet", "down_blocks.0.attentions.0.proj_in" */
+    const Doc *adapter;
+    Args *args;         /* all of the adapter's arguments, bound, with `let` and $out … */
+    double lr;
+    int block;          /* -1: none */
+    Loc loc;            /* recipe entry */
+    const char **from;  /* per args entry: "adapter", "entry", "preset", "rule", "--set" */
+    bool weight4;       /* the wrapped weight has 4 dimensions in the checkpoint */
+    Type weight;        /* the wrapped op's weight */
+    Named *tensor;      /* its parameters: node path in the adapter -> graph value */
+    int n_tensor;
+} Module;
+typedef struct Modules {
+    Module *item;
+    int n, cap;
+} Modules;
+
+/* Which nodes of g the recipe's entries wrap, with arguments by precedence. Errors: an
+ * entry or rule that matches nothing (a preset slot may be empty), a node wrapped twice
+ * without `stack`. */
+bool modules_match(Arena *a, const Graph *g, const Recipe *r, const Net *net, int n_net,
+                   Modules *out, Err *e);
+/* inject-adapters: a new graph with every module's nodes after the node it wraps, and uses
+ * of the wrapped output replaced. Names of trainables: "MODULE.NODE.weight". */
+Graph *adapters_inject(const Graph *g, Modules *m, bool training, Err *e);
+
+/* What `save:` of a module's adapter writes for one scheme ("kohya"): suffix and tensor
+ * value, or suffix and number. */
+typedef struct SavedTensor {
+    const char *key;  /* full key */
+    Id value;         /* or NO_ID */
+    double number;    /* alpha … */
+    Type type;        /* as stored: 4-D where the wrapped weight is */
+} SavedTensor;
+bool module_saved(Arena *a, const Module *m, const Graph *g, const char *scheme,
+                  SavedTensor **out, int *n, Err *e);
+
+/* ---- optimizers ---- */
+/* An optimizer document as one program, if every update node is a formula. */
+typedef struct UpdateState {
+    const char *name;
+    double start;
+    bool scalar; /* does not depend on p or g: one number per slice */
+} UpdateState;
+typedef struct UpdateProgram {
+    const char *formula; /* "NAME = …; …" over p, g, lr and the states; the last value given
+                            to p and to each state name is the new one */
+    UpdateState *state;
+    int n_state;
+} UpdateProgram;
+bool build_update(Arena *a, const Doc *d, const Args *args, UpdateProgram *out, Err *e);
+#endif

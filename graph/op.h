@@ -1,0 +1,140 @@
+/* What an operator is: one row. ops/ops.def lists them; ops/table.c looks them up.
+ * A row is the only place that knows its operator: parsing, printing, hashing, defaults,
+ * documentation, gradient, cost and tests all come from it. */
+#ifndef GRAPHRUN_OP_H
+#define GRAPHRUN_OP_H
+#include "graph/device.h"
+#include "graph/graph.h"
+
+/* ---- attributes: a struct and a table of offsets ---- */
+typedef struct IntList {
+    int n;
+    int64_t v[8];
+} IntList;
+
+/* kind: i int64_t | f double | b bool | l IntList | s const char * (text, e.g. a formula)
+ *       w int32_t, an index into `words` | d DType */
+enum { ATTR_REQUIRED = 1, ATTR_YAML = 2 /* not in the text IR */, ATTR_IR = 4 /* no YAML key */ };
+typedef struct Attr {
+    const char *name;
+    char kind;
+    uint16_t offset;
+    uint16_t flags;
+    double def;               /* i, f, b, w, d; for l: a list of that one number if not NAN,
+                                 else empty; for s: NULL */
+    const char *const *words; /* w only; NULL-terminated */
+    const char *doc;          /* one line, for `graphrun ops` and the schema */
+} Attr;
+
+/* ---- inputs ---- */
+enum {
+    IN_OPTIONAL = 1, /* may be absent */
+    IN_VARIADIC = 2, /* last input: any number (YAML: a list) */
+    IN_PARAM = 4,    /* absent in YAML: a tensor of its own, PATH.NAME ("" : PATH itself) */
+    IN_INDEX = 8,    /* integers welcome; never gets a gradient */
+    IN_SHAPE = 16,   /* YAML only: just its shape is read; gone from the IR after resolve */
+    IN_IR = 32,      /* no YAML key; `resolve` supplies it (the rng key ...) */
+};
+typedef struct OpIn {
+    const char *name;
+    unsigned flags;
+} OpIn;
+
+/* Types and attributes of one use of an op, without a graph. */
+typedef struct Sig {
+    const Op *op;
+    const void *attrs;
+    const Type *in; /* rank -1: absent */
+    int n_in;
+    Type *out; /* op->n_out entries; shape() fills them */
+    int n_out;
+    uint64_t frozen; /* bit i: input i is a frozen weight (kernels may pack it) */
+} Sig;
+
+/* A YAML node with this op while the graph is built. */
+typedef struct Lang {
+    Graph *g;
+    const char *path; /* for names of parameters and keys of random streams */
+    void *attrs;      /* parsed; resolve may change them */
+    Id *in;           /* evaluated inputs; NO_ID: absent. resolve may change them */
+    int n_in;
+    bool training;    /* false: generation, dropout does nothing */
+    Id rng;           /* the i32[8] step scalar of random ops */
+    Id pass_on;       /* set by resolve: no node is made, this is the value */
+    Loc loc;
+} Lang;
+
+typedef enum Own { OWN_NO, OWN_YES, OWN_FAILED } Own;
+
+/* ---- kernels ---- */
+typedef struct Kernel {
+    const char *name; /* "ref", "avx2" ... */
+    bool (*fits)(const Sig *s);                    /* NULL: always */
+    size_t (*work)(const Sig *s);                  /* workspace bytes; NULL: 0 */
+    /* Compiles attributes once, when a plan is bound; allocated in a. NULL: nothing. */
+    bool (*prepare)(Arena *a, const Sig *s, const void **prep, Err *e);
+    size_t (*packed)(const Sig *s, int in);        /* bytes of the packed form of a frozen
+                                                      input, 0: raw; NULL: always raw */
+    void (*pack)(const Sig *s, int in, const void *raw, void *dst, Device *dev);
+    void (*run)(const Call *c);
+} Kernel;
+
+/* ---- the row ---- */
+enum {
+    OP_VIEW = 1,      /* output 0 is input 0 with another type: owns no memory */
+    OP_RANDOM = 2,    /* reads the rng key: never folded, never merged by CSE */
+    OP_NO_GRAD = 4,   /* gradient is defined as nothing (doc says why) */
+    OP_YAML_ONLY = 8, /* resolve always passes on; never in a graph */
+    OP_CONST = 16,    /* no inputs: always folded */
+    OP_NO_FOLD = 32,  /* has an effect (update, assign) */
+    OP_WIDE = 64,     /* precision class: stays f32 */
+    OP_LOW = 128,     /* precision class: may run in half (else: follows its inputs) */
+};
+
+struct Op {
+    const char *name;
+    const char *doc;     /* formula; what is not differentiable and why */
+    const char *example; /* text IR of one graph body, see tests/op_rows.c */
+    const OpIn *in;      /* ends with name NULL */
+    int n_out;           /* -1: as many as shape() says (at most 64) */
+    const char *const *outs; /* names of outputs when more than one, or NULL */
+    unsigned flags;
+    const Attr *attrs; /* ends with name NULL; NULL: none */
+    size_t attrs_size;
+    /* YAML form -> IR form: fills IR attributes and inputs. NULL: as it is. */
+    bool (*resolve)(Lang *l, Err *e);
+    /* Type (f32) of the tensor that an absent IN_PARAM input owns. */
+    Own (*owns)(const Lang *l, int in, Type *t, Err *e);
+    /* Output types from input types and attributes. Sets s->n_out if n_out is -1.
+     * Messages name both values; the caller adds the place. */
+    bool (*shape)(Sig *s, Err *e);
+    /* Appends gradient nodes: dx[i] for each i with need[i], from dy[o] (NO_ID: none).
+     * dx[i] = NO_ID means zero. */
+    bool (*grad)(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx, Err *e);
+    uint64_t (*flops)(const Sig *s); /* NULL: one per output element */
+    /* out[alias[i].out] is written over in[alias[i].in]: persistent tensors (update). */
+    const struct OpAlias { int out, in; } *alias; /* ends with out -1; NULL: none */
+    uint64_t inplace;    /* bit i: output 0 may overwrite input i (same bytes) */
+    const Kernel *cpu;   /* variants, best first, the reference last; ends with name NULL */
+    const Kernel *cuda;  /* NULL in a CPU build */
+};
+
+/* ---- table ---- */
+extern const Op *const ops[]; /* NULL-terminated, order of ops.def */
+const Op *op_find(const char *name);
+const char *const *op_names(void); /* NULL-terminated, for suggestions */
+
+/* Defaults of an attribute struct, in a. */
+void *attrs_new(Arena *a, const Op *op);
+const Attr *attr_find(const Op *op, const char *name);
+void attrs_print(Str *s, const Op *op, const void *attrs); /* "{groups=32, eps=1e-05}" */
+bool attrs_equal(const Op *op, const void *a, const void *b);
+/* Value text of the IR ("3", "[1,0]", "1e-05", "true", word, "quoted text") into attrs. */
+bool attr_parse(Arena *a, const Attr *at, void *attrs, const char *text, Err *e);
+
+/* The Sig of a node (arrays in a). */
+Sig node_sig(Arena *a, const Graph *g, const Node *n);
+/* Runs a kernel of the row by itself: constant folding and tests. Allocates outputs with
+ * `a`; in[i].data given. Single-threaded. */
+bool op_run(Arena *a, const Sig *s, const Tensor *in, Tensor *out, Err *e);
+#endif

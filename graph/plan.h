@@ -1,0 +1,59 @@
+/* The Plan: which kernel, in which order, at which offset. Made by passes/lower, replayed
+ * by runtime/; the two rooms meet here. */
+#ifndef GRAPHRUN_PLAN_H
+#define GRAPHRUN_PLAN_H
+#include "graph/op.h"
+
+typedef enum Mem {
+    MEM_ACT,     /* activations, gradients: one arena, reused over the step */
+    MEM_STATE,   /* trainables and optimizer state: lives as long as the run */
+    MEM_INPUT,   /* batch fields and step scalars, written by the host */
+    MEM_CONST,
+    MEM_WEIGHT,  /* frozen tensors, in the checkpoint's dtype, mapped from the file */
+    MEM_WORK,    /* workspace of the running step */
+    MEMS
+} Mem;
+const char *mem_name(Mem m);
+
+typedef struct PlanValue {
+    Type type;
+    Role role;
+    Mem mem;
+    uint64_t offset, bytes; /* of MEM_WEIGHT: no offset, found by name */
+    const char *name;       /* non-activations; else NULL */
+    const double *data;     /* CONST */
+    const Param *param;     /* FROZEN, TRAIN, STATE */
+    uint32_t first, last;   /* steps that write and last read it */
+    bool raw;               /* WEIGHT: some step wants it unpacked */
+} PlanValue;
+
+typedef struct PlanStep {
+    const Op *op;
+    const Kernel *kernel;
+    const void *attrs;
+    const uint32_t *in, *out; /* indices into Plan.value; UINT32_MAX: absent */
+    int n_in, n_out;
+    uint64_t work_bytes;      /* at offset 0 of MEM_WORK */
+    uint64_t flops, bytes;
+    uint64_t frozen;          /* as Sig.frozen */
+    Place at;
+} PlanStep;
+
+typedef struct Plan {
+    Arena *arena;
+    const char *name;
+    PlanValue *value;
+    uint32_t n_value;
+    PlanStep *step;
+    uint32_t n_step;
+    uint64_t size[MEMS];
+    uint64_t act_lower_bound; /* largest sum of live activations at one step */
+    Output *output;           /* value: index into `value` */
+    uint32_t n_output;
+    const char *const *blocks;
+} Plan;
+void plan_print(Str *s, const Plan *p); /* step, kernel, +offset of each operand, bytes, origin */
+/* Offsets inside their arena, alignment 64, operands of a step that must not overlap do
+ * not, every read value was written: for tests and after reading a file. */
+bool plan_verify(const Plan *p, Err *e);
+#endif

@@ -1,0 +1,75 @@
+/* Named tensors in files. What comes from outside is hostile until parsed. */
+#ifndef GRAPHRUN_TENSORS_H
+#define GRAPHRUN_TENSORS_H
+#include "graph/type.h"
+
+typedef struct TensorEntry {
+    const char *name;
+    Type type;
+    const void *data; /* mapped; may be unaligned */
+} TensorEntry;
+
+/* A file, or several seen as one. Entries sorted by name. */
+typedef struct TensorFile TensorFile;
+struct TensorFile {
+    Arena *arena;
+    const char *path;
+    TensorEntry *entry;
+    int n;
+    const char **meta_key, **meta_value; /* __metadata__, in file order */
+    int n_meta;
+    void *map;
+    size_t map_bytes;
+};
+/* safetensors: every check of the reference implementation, and duplicate names refused. */
+TensorFile *safetensors_open(const char *path, Err *e);
+void tensors_close(TensorFile *f);
+const TensorEntry *tensors_find(const TensorFile *f, const char *name);
+
+/* ---- writing ---- */
+typedef struct TensorOut {
+    const char *name;
+    Type type;
+    const void *data;
+} TensorOut;
+typedef struct Meta { const char *key, *value; } Meta;
+/* Whole or not at all: temporary file beside, fsync, rename, fsync of the folder. Order:
+ * dtype descending, then name; header padded to 8. */
+bool safetensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
+                       int n_meta, Err *e);
+/* sshs_model_hash: hex SHA-256 of the data section as safetensors_write lays it out (65
+ * bytes with NUL). sshs_legacy_hash: first 8 hex digits of SHA-256 over 0x10000 bytes at
+ * 0x100000 of the file with only those metadata whose key starts with "ss_" (9 bytes). */
+bool lora_hashes(const TensorOut *t, int n, const Meta *meta, int n_meta, char model[65],
+                 char legacy[9], Err *e);
+/* ss_sd_model_hash (8 hex digits of SHA-256 of 0x10000 bytes at 0x100000) and
+ * ss_new_sd_model_hash (SHA-256 of the whole file) of a base model file. */
+bool model_hashes(const char *path, char old8[9], char full[65], Err *e);
+
+/* ---- files ---- */
+/* Writes bytes whole or not at all. */
+bool file_write(const char *path, const void *data, size_t n, Err *e);
+
+/* ---- base models: Diffusers names whatever the file uses ---- */
+/* A checkpoint file with LDM keys, a Diffusers directory, or a file with Diffusers names
+ * (prefixes unet. text_encoder. vae.). Names here: component + '.' + Diffusers key, e.g.
+ * "unet.down_blocks.0.resnets.0.conv1.weight", "text_encoder.text_model…",
+ * "vae.encoder.conv_in.weight". Parts of joined tensors (OpenCLIP's in_proj) are views. */
+typedef struct Checkpoint Checkpoint;
+Checkpoint *checkpoint_open(const char *path, Err *e);
+void checkpoint_close(Checkpoint *c);
+bool checkpoint_find(const Checkpoint *c, const char *name, Type *type, const void **data);
+int checkpoint_count(const Checkpoint *c);
+const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
+/* config.json's fields of one component ("unet"), from the model's folder or
+ * NAME.config.json beside the file; "" if there is none. JSON text. */
+const char *checkpoint_config(const Checkpoint *c, const char *component);
+const char *checkpoint_config_path(const Checkpoint *c, const char *component);
+/* Folder with vocab.json and merges.txt, or NULL. */
+const char *checkpoint_tokenizer(const Checkpoint *c);
+
+/* ---- names: rename tables are data (io/names/*.tsv), not C ---- */
+/* Diffusers key -> LDM key and back for one model family ("sd1", "sd2"). NULL: not in the
+ * table. rows a..b of the LDM tensor if *rows_of > 1 (part `*row` of `*rows_of`). */
+const char *names_to_ldm(Arena *a, const char *family, const char *name, int *row, int *rows_of);
+#endif

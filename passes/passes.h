@@ -1,0 +1,41 @@
+/* The pass table: Graph -> Graph, and last Graph -> Plan. A pass keeps no state and prints
+ * nothing; what it did and left alone goes to g->report. */
+#ifndef GRAPHRUN_PASSES_H
+#define GRAPHRUN_PASSES_H
+#include "graph/build.h"
+#include "graph/plan.h"
+
+typedef struct Options {
+    /* build */
+    const Recipe *recipe;      /* networks, adapters, objective, optimizer; or NULL when the
+                                  pipeline starts from a graph that exists already */
+    Net *net;                  /* bound networks of the recipe */
+    int n_net;
+    const Args *dims;          /* symbols of the objective: B H W N … */
+    bool train;                /* differentiate and update */
+    double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
+    const char *const *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
+    bool record_gradients;     /* outputs "grad.NAME" for every trainable, before clipping */
+    /* debugging */
+    const char *dump_after;    /* pass name, or NULL */
+    Str *dump;
+    const char *const *disable; /* pass names, NULL-terminated, or NULL */
+    bool reference_kernels;    /* only the plain ones (--exact tests) */
+    Str *report;
+    /* results */
+    Modules *modules;          /* filled by inject-adapters */
+} Options;
+
+typedef struct Pass {
+    const char *name, *doc;
+    Graph *(*run)(Graph *g, Options *opt, Err *e); /* NULL: failed */
+    bool (*wanted)(const Options *opt);            /* NULL: always */
+} Pass;
+extern const Pass pipeline[]; /* ends with name NULL */
+
+/* All passes from `first` on (NULL: from the start), graph_verify after each; then lower. */
+Graph *passes_run(Graph *g, Options *opt, const char *first, Err *e);
+Plan *plan_lower(const Graph *g, const Options *opt, Err *e);
+/* Both. */
+Plan *compile(Arena *a, Options *opt, Err *e);
+#endif
