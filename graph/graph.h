@@ -99,6 +99,9 @@ struct Graph {
     const char *const *blocks; /* block names, NULL-terminated, or NULL */
     Place at;                  /* given to nodes added from now on */
     Str *report;               /* where passes say what they did and why not; may be NULL */
+    Id *by_name;               /* hash table behind graph_find */
+    uint32_t n_by_name, cap_by_name;
+    uint32_t n_const;          /* number of the next unnamed constant */
 };
 
 Graph *graph_new(Arena *a, const char *name);
@@ -112,7 +115,8 @@ void graph_output(Graph *g, const char *name, Id value);
 Id graph_output_find(const Graph *g, const char *name); /* or NO_ID */
 
 /* Appends a node at g->at; infers its output types. attrs is copied (NULL: defaults).
- * Fails with a located error if the inputs do not fit. */
+ * Fails with a located error if the inputs do not fit. An output counts samples (`batch`)
+ * if one of the inputs does and has as many; whoever knows better sets the flag. */
 Node *graph_add(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in, Err *e);
 /* The same for rules that want one output: its id, or NO_ID on failure. */
 Id graph_op(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in, Err *e);
@@ -130,6 +134,7 @@ Id graph_cast(Graph *g, Id value, DType to, Err *e);
 Graph *graph_rewrite(const Graph *old, Id **map);
 /* Copies `node` into g with inputs mapped, and enters its outputs into the map. */
 Node *graph_copy_node(Graph *g, const Node *node, const Graph *old, Id *map, Err *e);
+/* The outputs, and what parameters refer to (Init.value, slice_index): call it last. */
 void graph_copy_outputs(Graph *g, const Graph *old, const Id *map);
 
 bool graph_verify(const Graph *g, Err *e);
