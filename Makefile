@@ -1,0 +1,37 @@
+# The project's chores; cmake does the building. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help check soak bench demo format build dev
+
+help:
+	@echo 'make check    setup, build, every test, layering, format (what CI runs)'
+	@echo 'make demo     trains a small LoRA from nothing and shows what came out'
+	@echo 'make bench    kernels and training steps, one JSON line each'
+	@echo 'make soak     the long counts: fuzzing, kills, random graphs'
+	@echo 'make format   puts every C file into the project'"'"'s form'
+	@echo 'make build    only the program: build/graphrun'
+
+build:
+	scripts/setup
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release
+
+# The tests run on the program that ships; the unit tests and the command line once more
+# under AddressSanitizer and UndefinedBehaviorSanitizer.
+check: build
+	cmake --preset dev --log-level=WARNING
+	cmake --build --preset dev
+	ctest --preset release -j2
+	ctest --preset dev -j2 -L unit
+
+soak: build
+	scripts/soak
+
+bench: build
+	build/graphrun bench kernels
+
+demo: build
+	scripts/demo
+
+format:
+	scripts/setup
+	scripts/format
