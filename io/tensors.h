@@ -58,6 +58,7 @@ bool file_write(const char *path, const void *data, size_t n, Err *e);
 typedef struct Checkpoint Checkpoint;
 Checkpoint *checkpoint_open(const char *path, Err *e);
 void checkpoint_close(Checkpoint *c);
+const char *checkpoint_path(const Checkpoint *c); /* as opened */
 bool checkpoint_find(const Checkpoint *c, const char *name, Type *type, const void **data);
 int checkpoint_count(const Checkpoint *c);
 const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
@@ -68,7 +69,7 @@ const char *checkpoint_config_path(const Checkpoint *c, const char *component);
 /* Folder with vocab.json and merges.txt, or NULL. */
 const char *checkpoint_tokenizer(const Checkpoint *c);
 
-/* ---- names: rename tables are data (io/names/*.tsv), not C ---- */
+/* ---- names: rename tables are data (io/names), not C ---- */
 /* Diffusers key -> LDM key and back for one model family ("sd1", "sd2"). NULL: not in the
  * table. rows a..b of the LDM tensor if *rows_of > 1 (part `*row` of `*rows_of`). */
 const char *names_to_ldm(Arena *a, const char *family, const char *name, int *row, int *rows_of);

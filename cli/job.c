@@ -1,0 +1,150 @@
+/* Recipes with their models: finding tensors, config arguments, variants, forward plans. */
+#include "cli/job.h"
+
+#include <string.h>
+
+#include "io/model_config.h"
+
+struct JobNet {
+    Checkpoint *model; /* NULL: none */
+};
+
+/* The components of a base model, in the order in which a tensor's path is looked for.
+ * Paths of different networks do not collide: "conv_in.weight" is the U-Net's, the VAE's
+ * are "encoder.conv_in.weight" and "decoder.conv_in.weight". */
+static const char *const components[] = {"unet", "text_encoder", "vae", NULL};
+
+static bool find_path(const Checkpoint *m, const char *path, Type *t, const void **data) {
+    char name[512];
+    for (const char *const *c = components; *c; c++) {
+        size_t n = strlen(*c), rest = strlen(path);
+        if (n + rest + 2 > sizeof name) return false;
+        memcpy(name, *c, n);
+        name[n] = '.';
+        memcpy(name + n + 1, path, rest + 1);
+        if (checkpoint_find(m, name, t, data)) return true;
+    }
+    return false;
+}
+
+static bool shape_in_model(void *ctx, const char *path, Type *out) {
+    const void *data;
+    return find_path(ctx, path, out, &data);
+}
+
+const WeightShapes *job_shapes(Job *j, Checkpoint *model) {
+    WeightShapes *s = NEW(j->arena, WeightShapes, 1);
+    *s = (WeightShapes){model, shape_in_model};
+    return s;
+}
+
+Checkpoint *job_model(Job *j, const char *path, Err *e) {
+    for (int i = 0; i < j->n_base; i++)
+        if (!strcmp(checkpoint_path(j->base[i]), path)) return j->base[i];
+    Checkpoint *c = checkpoint_open(path, e);
+    if (c) PUSH(j->arena, j->base, j->n_base, j->cap_base, c);
+    return c;
+}
+
+/* The component whose config describes a network: the one that its adapters' peft prefix
+ * names, else the one its own name starts with ("vae_encoder" -> "vae"). */
+static const char *component_of(const Doc *d) {
+    const YNode *prefix = yaml_get(d->root, "prefix");
+    const YNode *peft = prefix ? yaml_get(prefix, "peft") : NULL;
+    const char *name = peft ? peft->s : d->name;
+    for (const char *const *c = components; *c; c++)
+        if (!strncmp(name, *c, strlen(*c))) return *c;
+    return NULL;
+}
+
+bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err *e) {
+    const char *component = component_of(network);
+    const char *json = component ? checkpoint_config(model, component) : NULL;
+    if (!json || !*json) return true;
+    Args *found = args_new(j->arena);
+    const char *path = checkpoint_config_path(model, component);
+    if (!model_config_args(j->arena, component, json, path, found, e)) return false;
+    const YNode *declared = yaml_get(network->root, "args");
+    for (int i = 0; i < found->n; i++)
+        if (declared && yaml_get(declared, found->name[i]) && !args_get(given, found->name[i]))
+            args_set(given, found->name[i], found->val[i]);
+    return true;
+}
+
+static bool bind(Job *j, int i, Err *e) {
+    const RecipeNetwork *r = &j->recipe.network[i];
+    Args *given = args_copy(j->arena, r->args);
+    Checkpoint *model = NULL;
+    if (r->weights && *r->weights) {
+        model = job_model(j, r->weights, e);
+        if (!model || !job_config(j, model, r->doc, given, e)) return false;
+    }
+    j->source[i].model = model;
+    const WeightShapes *shapes = model ? job_shapes(j, model) : NULL;
+    return net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i], &j->note, e);
+}
+
+bool job_open(Job *j, const char *recipe, const Args *set, Err *e) {
+    *j = (Job){.arena = arena_new()};
+    j->library = library_new(j->arena);
+    const Doc *doc = doc_load(j->library, recipe, DOC_RECIPE, NULL, loc_none(), e);
+    if (!doc || !recipe_eval(j->arena, j->library, doc, set, &j->recipe, e)) return false;
+    j->n_net = j->recipe.n_network;
+    j->net = NEW(j->arena, Net, j->n_net);
+    j->source = NEW(j->arena, JobNet, j->n_net);
+    for (int i = 0; i < j->n_net; i++)
+        if (!bind(j, i, e)) return false;
+    return true;
+}
+
+void job_close(Job *j) {
+    for (int i = 0; i < j->n_base; i++) checkpoint_close(j->base[i]);
+    str_free(&j->note);
+    arena_free(j->arena);
+    *j = (Job){0};
+}
+
+static int net_index(const Job *j, const char *network, size_t n) {
+    for (int i = 0; i < j->n_net; i++)
+        if (strlen(j->net[i].name) == n && !memcmp(j->net[i].name, network, n)) return i;
+    return -1;
+}
+
+Checkpoint *job_checkpoint(const Job *j, const char *network) {
+    int i = net_index(j, network, strlen(network));
+    return i < 0 ? NULL : j->source[i].model;
+}
+
+const Net *job_net(const Job *j, const char *network) {
+    int i = net_index(j, network, strlen(network));
+    return i < 0 ? NULL : &j->net[i];
+}
+
+static bool find_weight(void *ctx, const char *name, Tensor *out) {
+    const Job *j = ctx;
+    const char *dot = strchr(name, '.');
+    int i = dot ? net_index(j, name, (size_t)(dot - name)) : -1;
+    if (i < 0 || !j->source[i].model) return false;
+    Type *t = NEW(j->arena, Type, 1);
+    const void *data;
+    if (!find_path(j->source[i].model, dot + 1, t, &data)) return false;
+    *out = (Tensor){(void *)data, t};
+    return true;
+}
+
+WeightSource job_weights(Job *j) { return (WeightSource){j, find_weight}; }
+
+Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like, Err *e) {
+    Graph *g = graph_new(j->arena, net->name);
+    Build b = {.g = g, .net = (Net *)net, .n_net = 1};
+    Named *in, *out;
+    int n_in, n_out;
+    if (!build_inputs(&b, net->doc, net->args, dims, "", &in, &n_in, e) ||
+        !build_network(&b, net, in, n_in, &out, &n_out, e))
+        return NULL;
+    for (int i = 0; i < n_out; i++) graph_output(g, out[i].name, out[i].value);
+    Options opt = {.net = (Net *)net, .n_net = 1, .dims = dims, .report = like->report,
+                   .reference_kernels = like->reference_kernels};
+    g = passes_run(g, &opt, "infer-shapes", e);
+    return g ? plan_lower(g, &opt, e) : NULL;
+}

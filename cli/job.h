@@ -1,0 +1,39 @@
+/* A job: a recipe with its base model open and its networks bound, from which plans are
+ * compiled. What train, eval, compile and bench have in common. */
+#ifndef GRAPHRUN_JOB_H
+#define GRAPHRUN_JOB_H
+#include "io/tensors.h"
+#include "passes/passes.h"
+#include "runtime/exec.h"
+
+typedef struct JobNet JobNet;
+typedef struct Job {
+    Arena *arena;
+    Library *library;
+    Recipe recipe;
+    Net *net; /* the recipe's networks, bound */
+    JobNet *source;
+    int n_net;
+    Checkpoint **base; /* opened models, each path once */
+    int n_base, cap_base;
+    Str note; /* what was decided on the way: variants, ties */
+} Job;
+
+/* Evaluates the recipe (a name or a path) with options set, opens the models it names and
+ * binds the networks. `variant`: for networks without weights ("sd15"), or NULL. */
+bool job_open(Job *j, const char *recipe, const Args *set, Err *e);
+void job_close(Job *j);
+/* The model a network takes its weights from, or NULL. */
+Checkpoint *job_checkpoint(const Job *j, const char *network);
+const Net *job_net(const Job *j, const char *network); /* NULL: no such network */
+/* For store_open: finds "NETWORK.path.weight" in the network's model. Lives as long as j. */
+WeightSource job_weights(Job *j);
+/* Opens a model once; the same path again gives the same object. */
+Checkpoint *job_model(Job *j, const char *path, Err *e);
+/* Shapes of one network's tensors in a model. */
+const WeightShapes *job_shapes(Job *j, Checkpoint *model);
+/* Arguments the model's config gives a network; adds to `given` what is not yet there. */
+bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err *e);
+/* The forward plan of one network alone: inputs of the document, every output recorded. */
+Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like, Err *e);
+#endif
