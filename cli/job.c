@@ -14,7 +14,8 @@ struct JobNet {
  * are "encoder.conv_in.weight" and "decoder.conv_in.weight". */
 static const char *const components[] = {"unet", "text_encoder", "vae", NULL};
 
-static bool find_path(const Checkpoint *m, const char *path, Type *t, const void **data) {
+static bool find_path(const Checkpoint *m, const char *path, Type *t,
+                      const void **data) {
     char name[512];
     for (const char *const *c = components; *c; c++) {
         size_t n = strlen(*c), rest = strlen(path);
@@ -66,7 +67,8 @@ bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err 
     if (!model_config_args(j->arena, component, json, path, found, e)) return false;
     const YNode *declared = yaml_get(network->root, "args");
     for (int i = 0; i < found->n; i++)
-        if (declared && yaml_get(declared, found->name[i]) && !args_get(given, found->name[i]))
+        if (declared && yaml_get(declared, found->name[i]) &&
+            !args_get(given, found->name[i]))
             args_set(given, found->name[i], found->val[i]);
     return true;
 }
@@ -81,14 +83,16 @@ static bool bind(Job *j, int i, Err *e) {
     }
     j->source[i].model = model;
     const WeightShapes *shapes = model ? job_shapes(j, model) : NULL;
-    return net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i], &j->note, e);
+    return net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i],
+                    &j->note, e);
 }
 
 bool job_open(Job *j, const char *recipe, const Args *set, Err *e) {
     *j = (Job){.arena = arena_new()};
     j->library = library_new(j->arena);
     const Doc *doc = doc_load(j->library, recipe, DOC_RECIPE, NULL, loc_none(), e);
-    if (!doc || !recipe_eval(j->arena, j->library, doc, set, &j->recipe, e)) return false;
+    if (!doc || !recipe_eval(j->arena, j->library, doc, set, &j->recipe, e))
+        return false;
     j->n_net = j->recipe.n_network;
     j->net = NEW(j->arena, Net, j->n_net);
     j->source = NEW(j->arena, JobNet, j->n_net);
@@ -106,7 +110,8 @@ void job_close(Job *j) {
 
 static int net_index(const Job *j, const char *network, size_t n) {
     for (int i = 0; i < j->n_net; i++)
-        if (strlen(j->net[i].name) == n && !memcmp(j->net[i].name, network, n)) return i;
+        if (strlen(j->net[i].name) == n && !memcmp(j->net[i].name, network, n))
+            return i;
     return -1;
 }
 
@@ -132,9 +137,12 @@ static bool find_weight(void *ctx, const char *name, Tensor *out) {
     return true;
 }
 
-WeightSource job_weights(Job *j) { return (WeightSource){j, find_weight}; }
+WeightSource job_weights(Job *j) {
+    return (WeightSource){j, find_weight};
+}
 
-Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like, Err *e) {
+Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like,
+                       Err *e) {
     Graph *g = graph_new(j->arena, net->name);
     Build b = {.g = g, .net = (Net *)net, .n_net = 1};
     Named *in, *out;
@@ -143,7 +151,10 @@ Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *
         !build_network(&b, net, in, n_in, &out, &n_out, e))
         return NULL;
     for (int i = 0; i < n_out; i++) graph_output(g, out[i].name, out[i].value);
-    Options opt = {.net = (Net *)net, .n_net = 1, .dims = dims, .report = like->report,
+    Options opt = {.net = (Net *)net,
+                   .n_net = 1,
+                   .dims = dims,
+                   .report = like->report,
                    .reference_kernels = like->reference_kernels};
     g = passes_run(g, &opt, "infer-shapes", e);
     return g ? plan_lower(g, &opt, e) : NULL;

@@ -35,5 +35,6 @@ const WeightShapes *job_shapes(Job *j, Checkpoint *model);
 /* Arguments the model's config gives a network; adds to `given` what is not yet there. */
 bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err *e);
 /* The forward plan of one network alone: inputs of the document, every output recorded. */
-Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like, Err *e);
+Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *like,
+                       Err *e);
 #endif

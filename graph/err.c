@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-Loc loc_none(void) { return (Loc){0}; }
+Loc loc_none(void) {
+    return (Loc){0};
+}
 
 static void append(Err *e, const char *fmt, va_list args) {
     size_t n = strlen(e->text);
@@ -18,7 +20,9 @@ PRINTF(2, 3) static void add(Err *e, const char *fmt, ...) {
     va_end(args);
 }
 
-static bool is_continuation(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
+static bool is_continuation(char c) {
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
 
 /* The line of the place and a caret under it; tabs stay tabs so that both lines agree. A
  * long line is cut to a window of about 100 characters around the place. */
@@ -37,7 +41,8 @@ static void show_line(Err *e, Loc loc) {
         at++;
         while (at < stop && is_continuation(*at)) at++;
     }
-    const char *from = at - line > 60 ? at - 60 : line, *to = stop - at > 60 ? at + 60 : stop;
+    const char *from = at - line > 60 ? at - 60 : line,
+               *to = stop - at > 60 ? at + 60 : stop;
     while (from > line && is_continuation(*from)) from--;
     while (to < stop && is_continuation(*to)) to++;
     const char *dots = from > line ? "…" : "";
@@ -55,8 +60,10 @@ static bool fail(Err *e, int code, Loc loc, const char *fmt, va_list args) {
     e->set = true;
     e->code = code;
     e->text[0] = 0;
-    if (loc.src && loc.line) add(e, "%s:%u:%u: ", loc.src->path, loc.line, loc.col);
-    else if (loc.src) add(e, "%s: ", loc.src->path);
+    if (loc.src && loc.line)
+        add(e, "%s:%u:%u: ", loc.src->path, loc.line, loc.col);
+    else if (loc.src)
+        add(e, "%s: ", loc.src->path);
     add(e, "error: ");
     append(e, fmt, args);
     if (loc.src && loc.line) show_line(e, loc);

@@ -26,7 +26,9 @@ void str_addn(Str *s, const char *text, size_t n) {
     s->s[s->n] = 0;
 }
 
-void str_add(Str *s, const char *text) { str_addn(s, text, strlen(text)); }
+void str_add(Str *s, const char *text) {
+    str_addn(s, text, strlen(text));
+}
 
 void str_printf(Str *s, const char *fmt, ...) {
     va_list args, again;
@@ -66,12 +68,18 @@ void str_float(Str *s, float x) {
 void str_json(Str *s, const char *text) {
     str_add(s, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p == '"' || *p == '\\') str_printf(s, "\\%c", *p);
-        else if (*p == '\n') str_add(s, "\\n");
-        else if (*p == '\t') str_add(s, "\\t");
-        else if (*p == '\r') str_add(s, "\\r");
-        else if (*p < 0x20) str_printf(s, "\\u%04x", *p);
-        else str_addn(s, (const char *)p, 1);
+        if (*p == '"' || *p == '\\')
+            str_printf(s, "\\%c", *p);
+        else if (*p == '\n')
+            str_add(s, "\\n");
+        else if (*p == '\t')
+            str_add(s, "\\t");
+        else if (*p == '\r')
+            str_add(s, "\\r");
+        else if (*p < 0x20)
+            str_printf(s, "\\u%04x", *p);
+        else
+            str_addn(s, (const char *)p, 1);
     }
     str_add(s, "\"");
 }
@@ -88,7 +96,8 @@ static int distance(const char *a, const char *b) {
             int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
             if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
             if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            bool swapped =
+                i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
             if (swapped && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
         }

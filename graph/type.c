@@ -3,13 +3,20 @@
 
 #include <string.h>
 
-static const struct { const char *name; size_t size; } dtypes[DTYPES] = {
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[DTYPES] = {
     [F64] = {"f64", 8}, [F32] = {"f32", 4}, [F16] = {"f16", 2}, [BF16] = {"bf16", 2},
     [I64] = {"i64", 8}, [I32] = {"i32", 4}, [U8] = {"u8", 1},
 };
 
-const char *dtype_name(DType t) { return dtypes[t].name; }
-size_t dtype_size(DType t) { return dtypes[t].size; }
+const char *dtype_name(DType t) {
+    return dtypes[t].name;
+}
+size_t dtype_size(DType t) {
+    return dtypes[t].size;
+}
 
 bool dtype_parse(const char *name, DType *out) {
     for (int t = 0; t < DTYPES; t++)
@@ -23,7 +30,9 @@ Type type_of(DType t, int rank, const int64_t *dim) {
     return r;
 }
 
-Type type_scalar(DType t) { return (Type){.dtype = t}; }
+Type type_scalar(DType t) {
+    return (Type){.dtype = t};
+}
 
 int64_t type_count(const Type *t) {
     int64_t n = 1;
@@ -31,7 +40,9 @@ int64_t type_count(const Type *t) {
     return n;
 }
 
-size_t type_bytes(const Type *t) { return (size_t)type_count(t) * dtypes[t->dtype].size; }
+size_t type_bytes(const Type *t) {
+    return (size_t)type_count(t) * dtypes[t->dtype].size;
+}
 
 bool type_same_shape(const Type *a, const Type *b) {
     if (a->rank != b->rank) return false;
@@ -72,13 +83,19 @@ bool type_broadcast(const Type *a, const Type *b, Type *out) {
     return true;
 }
 
-typedef union { uint32_t u; float f; } Bits;
+typedef union {
+    uint32_t u;
+    float f;
+} Bits;
 
 float half_to_float(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 1023;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31,
+             mantissa = h & 1023;
     Bits x;
-    if (exponent == 31) x.u = sign | 0x7F800000u | mantissa << 13;
-    else if (exponent) x.u = sign | (exponent + 112) << 23 | mantissa << 13;
+    if (exponent == 31)
+        x.u = sign | 0x7F800000u | mantissa << 13;
+    else if (exponent)
+        x.u = sign | (exponent + 112) << 23 | mantissa << 13;
     else { /* zero and subnormals: mantissa * 2^-24 is exact in a float */
         x.f = (float)mantissa * 0x1p-24f;
         x.u |= sign;
@@ -108,32 +125,56 @@ uint16_t float_to_bf16(float f) {
 
 static double load(const void *p, DType t, int64_t i) {
     switch (t) {
-    case F64: return ((const double *)p)[i];
-    case F32: return ((const float *)p)[i];
-    case F16: return half_to_float(((const uint16_t *)p)[i]);
-    case BF16: return bf16_to_float(((const uint16_t *)p)[i]);
-    case I64: return (double)((const int64_t *)p)[i];
-    case I32: return ((const int32_t *)p)[i];
-    case U8: return ((const uint8_t *)p)[i];
-    default: return 0;
+    case F64:
+        return ((const double *)p)[i];
+    case F32:
+        return ((const float *)p)[i];
+    case F16:
+        return half_to_float(((const uint16_t *)p)[i]);
+    case BF16:
+        return bf16_to_float(((const uint16_t *)p)[i]);
+    case I64:
+        return (double)((const int64_t *)p)[i];
+    case I32:
+        return ((const int32_t *)p)[i];
+    case U8:
+        return ((const uint8_t *)p)[i];
+    default:
+        return 0;
     }
 }
 
 static void store(void *p, DType t, int64_t i, double x) {
     switch (t) {
-    case F64: ((double *)p)[i] = x; break;
-    case F32: ((float *)p)[i] = (float)x; break;
-    case F16: ((uint16_t *)p)[i] = float_to_half((float)x); break;
-    case BF16: ((uint16_t *)p)[i] = float_to_bf16((float)x); break;
-    case I64: ((int64_t *)p)[i] = (int64_t)x; break;
-    case I32: ((int32_t *)p)[i] = (int32_t)x; break;
-    case U8: ((uint8_t *)p)[i] = (uint8_t)x; break;
-    default: break;
+    case F64:
+        ((double *)p)[i] = x;
+        break;
+    case F32:
+        ((float *)p)[i] = (float)x;
+        break;
+    case F16:
+        ((uint16_t *)p)[i] = float_to_half((float)x);
+        break;
+    case BF16:
+        ((uint16_t *)p)[i] = float_to_bf16((float)x);
+        break;
+    case I64:
+        ((int64_t *)p)[i] = (int64_t)x;
+        break;
+    case I32:
+        ((int32_t *)p)[i] = (int32_t)x;
+        break;
+    case U8:
+        ((uint8_t *)p)[i] = (uint8_t)x;
+        break;
+    default:
+        break;
     }
 }
 
 void convert(void *dst, DType to, const void *src, DType from, int64_t n) {
-    if (to == from) memcpy(dst, src, (size_t)n * dtypes[to].size);
+    if (to == from)
+        memcpy(dst, src, (size_t)n * dtypes[to].size);
     else
         for (int64_t i = 0; i < n; i++) store(dst, to, i, load(src, from, i));
 }

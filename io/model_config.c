@@ -36,8 +36,8 @@ static bool wrong(const char *path, const char *name, const char *want, Err *e) 
     return err_usage(e, "%s: '%s' is not %s", path, name, want);
 }
 
-static bool value(Arena *a, const Field *f, const char *name, json_t *root, const char *path,
-                  Val *out, Err *e) {
+static bool value(Arena *a, const Field *f, const char *name, json_t *root,
+                  const char *path, Val *out, Err *e) {
     json_t *j = field(root, name);
     if (json_is_string(j)) {
         *out = val_word(arena_strdup(a, json_string_value(j)));
@@ -65,7 +65,8 @@ static bool value(Arena *a, const Field *f, const char *name, json_t *root, cons
 static bool depth(Arena *a, json_t *root, const char *path, Args *out, Err *e) {
     json_t *types = field(root, "down_block_types");
     if (!types) return true;
-    if (!json_is_array(types)) return wrong(path, "down_block_types", "a list of names", e);
+    if (!json_is_array(types))
+        return wrong(path, "down_block_types", "a list of names", e);
     json_t *per = field(root, "transformer_layers_per_block");
     size_t n = json_array_size(types);
     Val v = {.kind = VAL_LIST};
@@ -76,16 +77,19 @@ static bool depth(Arena *a, json_t *root, const char *path, Args *out, Err *e) {
         if (!name) return wrong(path, "down_block_types", "a list of names", e);
         json_t *layers = json_is_array(per) ? json_array_get(per, i) : per;
         if (layers && !json_is_integer(layers))
-            return wrong(path, "transformer_layers_per_block", "an integer or a list of them", e);
+            return wrong(path, "transformer_layers_per_block",
+                         "an integer or a list of them", e);
         bool attends = strstr(name, "CrossAttn") != NULL;
-        v.list.item[i] = val_int(!attends ? 0 : layers ? json_integer_value(layers) : 1);
+        v.list.item[i] = val_int(!attends ? 0
+                                 : layers ? json_integer_value(layers)
+                                          : 1);
     }
     args_set(out, "depth", v);
     return true;
 }
 
-bool model_config_args(Arena *a, const char *component, const char *json, const char *path,
-                       Args *out, Err *e) {
+bool model_config_args(Arena *a, const char *component, const char *json,
+                       const char *path, Args *out, Err *e) {
     json_error_t why;
     json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(root)) {

@@ -8,6 +8,6 @@
  * layers, activation, vocabulary as far as the fields are there. A field of a wrong type:
  * err_usage. Trap: without num_attention_heads, the U-Net's attention_head_dim holds the
  * number of heads (Diffusers' own reading). */
-bool model_config_args(Arena *a, const char *component, const char *json, const char *path,
-                       Args *out, Err *e);
+bool model_config_args(Arena *a, const char *component, const char *json,
+                       const char *path, Args *out, Err *e);
 #endif

@@ -25,6 +25,7 @@ typedef struct Exec Exec;
  * have yet (Philox, keyed by seed and name), finds and packs weights. */
 Exec *exec_open(Store *s, const Plan *p, Err *e);
 void exec_close(Exec *x);
+const Plan *exec_plan(const Exec *x);
 /* Writes an input, scalar, trainable or state; reads any of them or an output. n_bytes must
  * be the value's. In the value's dtype. */
 bool exec_write(Exec *x, const char *name, const void *data, size_t n_bytes, Err *e);

@@ -1,0 +1,32 @@
+/* The tensors of a LoRA file and where their values live during training. */
+#ifndef GRAPHRUN_LORA_H
+#define GRAPHRUN_LORA_H
+#include "graph/build.h"
+#include "io/tensors.h"
+#include "runtime/exec.h"
+
+typedef struct LoraTensor {
+    const char *key;   /* "lora_unet_…_proj_in.lora_down.weight" */
+    const char *value; /* trainable's name in the plan, or NULL: a number */
+    double number;     /* alpha */
+    Type type; /* F32, as stored: [r,in,1,1] where the wrapped weight has 4 dims */
+    const Module *module;
+} LoraTensor;
+typedef struct LoraTensors {
+    LoraTensor *item;
+    int n;
+} LoraTensors;
+
+/* All tensors of all modules under a naming scheme ("kohya"); g: the graph after
+ * inject-adapters. Two tensors of one key: an error. */
+bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme,
+                  LoraTensors *out, Err *e);
+const LoraTensor *lora_find(const LoraTensors *t, const char *key); /* NULL: none */
+
+/* Current values, in `dtype`, ready for safetensors_write; data in a. */
+bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, DType dtype, TensorOut **out,
+                  Err *e);
+/* Writes the file with metadata and both hashes (lora.md section 10). */
+bool lora_write(const char *path, Exec *x, const LoraTensors *t, DType dtype,
+                const Meta *meta, int n_meta, Err *e);
+#endif

@@ -1,0 +1,51 @@
+/* The training loop: feeds micro-batches to plans, watches for NaN, tells what happened. */
+#ifndef GRAPHRUN_TRAIN_H
+#define GRAPHRUN_TRAIN_H
+#include "runtime/lora.h"
+
+/* What a plan is compiled for: one per bucket and batch size. */
+typedef struct Shape {
+    int batch, h, w; /* latent height and width */
+    int chunks;      /* of 77 tokens */
+} Shape;
+
+typedef struct MicroBatch {
+    Shape shape;
+    const float *latent;      /* [B,h,w,4], before ×0.18215 */
+    const int32_t *ids;       /* [B,N,77] */
+    const float *loss_weight; /* [B] */
+    const float *noise;       /* [B,h,w,4], or NULL: drawn in the step */
+    const int32_t *timestep;  /* [B], or NULL: drawn in the step */
+    int epoch;                /* 1 … */
+    bool last_of_epoch;
+} MicroBatch;
+
+typedef struct Feed {
+    void *ctx;
+    bool (*next)(void *ctx, MicroBatch *out, Err *e); /* valid until the next call */
+} Feed;
+
+typedef struct StepResult {
+    int64_t step; /* finished updates: 1 … */
+    int epoch;
+    bool last_of_epoch;
+    float loss, grad_norm;
+} StepResult;
+
+typedef struct TrainLoop {
+    Feed feed;
+    Exec *(*exec)(void *ctx, const Shape *s, Err *e); /* the plan for a shape, bound */
+    /* After every update, parameters new; false stops with e. */
+    bool (*after)(void *ctx, Exec *x, const StepResult *r, Err *e);
+    /* Before the first step, with the first plan bound: starting weights. May be NULL. */
+    bool (*start)(void *ctx, Exec *x, Err *e);
+    void *ctx;
+    int64_t steps;
+    uint64_t seed;
+    const volatile int *stop; /* set by a signal handler: leave after this step */
+} TrainLoop;
+
+/* Runs until `steps` updates, a stop or a failure. *done: finished updates. A NaN or Inf in
+ * the loss or a gradient stops before the update: err_fail naming the first bad op. */
+bool train_loop(const TrainLoop *t, int64_t *done, Err *e);
+#endif
