@@ -13,7 +13,10 @@ typedef struct IntList {
 } IntList;
 
 /* kind: i int64_t | f double | b bool | l IntList | s const char * (text, e.g. a formula)
- *       w int32_t, an index into `words` | d DType */
+ *       w int32_t, an index into `words` | d DType
+ * An l attribute with `words` takes words too ("over: sample"): word i is the number
+ * -LIST_WORD - i, alone or in a list. attr_parse takes a single number as a list of one. */
+enum { LIST_WORD = 1 << 20 };
 enum { ATTR_REQUIRED = 1, ATTR_YAML = 2 /* not in the text IR */, ATTR_IR = 4 /* no YAML key */ };
 typedef struct Attr {
     const char *name;
@@ -22,7 +25,7 @@ typedef struct Attr {
     uint16_t flags;
     double def;               /* i, f, b, w, d; for l: a list of that one number if not NAN,
                                  else empty; for s: NULL */
-    const char *const *words; /* w only; NULL-terminated */
+    const char *const *words; /* w, l; NULL-terminated */
     const char *doc;          /* one line, for `graphrun ops` and the schema */
 } Attr;
 

@@ -9,7 +9,7 @@ allowed() {
     case $1 in
     graph/*) echo "graph" ;;
     ops/*) echo "graph ops kernels" ;;
-    kernels/*) echo "graph kernels" ;;
+    kernels/*) echo "graph kernels ops/ops.def" ;;
     passes/*) echo "graph ops passes kernels/rng.h" ;;
     io/*) echo "graph io" ;;
     runtime/*) echo "graph ops io runtime kernels/rng.h" ;;
