@@ -49,6 +49,8 @@ typedef struct Build {
     const char *const *given; /* objective: top-level nodes whose value becomes a ROLE_INPUT
                                  of the node's type and name (`--inputs`: "noise", "t");
                                  NULL-terminated, or NULL */
+    const char *const *absent; /* objective: inputs that nobody will write: their `default:`
+                                  is a constant. NULL-terminated, or NULL: none */
 } Build;
 
 /* Declares the inputs of a document (network or objective) as ROLE_INPUT values. `dims`
@@ -63,6 +65,17 @@ bool build_network(Build *b, const Net *net, const Named *in, int n_in, Named **
  * "NETWORK.OUTPUT". Inputs with a `default:` that `absent` lists are constants. */
 bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims, Err *e);
 
+/* What `call: model` of a sampler is: guidance, networks and adapters are its business. */
+typedef struct SamplerModel {
+    void *ctx;
+    bool (*call)(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err *e);
+} SamplerModel;
+/* One step of a sampler. Reads the scalar "k" (f64[], the step from 0), the input "noise"
+ * (of type `latent`; starts only) and an input "state.NAME" per state; outputs
+ * "start.NAME" and "state.NAME" (its value after the step), of the same type. */
+bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
+                   const SamplerModel *model, Err *e);
+
 /* ---- adapters ---- */
 /* One LoRA module: an adapter on a node of a network. */
 typedef struct Module {
@@ -70,7 +83,7 @@ typedef struct Module {
     const char *network, *path; /* "unet", "down_blocks.0.attentions.0.proj_in" */
     const Doc *adapter;
     Args *args;         /* all of the adapter's arguments, bound, with `let` and $out … */
-    double lr;
+    double lr;          /* the entry's rate times the factor of preset or rule */
     int block;          /* -1: none */
     Loc loc;            /* recipe entry */
     const char **from;  /* per args entry: "adapter", "entry", "preset", "rule", "--set" */
@@ -82,6 +95,8 @@ typedef struct Module {
 typedef struct Modules {
     Module *item;
     int n, cap;
+    const char *const *given; /* adapters' nodes that become inputs "MODULE.NODE" (`--inputs`:
+                                 "k", DyLoRA's unit); NULL-terminated, or NULL */
 } Modules;
 
 /* Which nodes of g the recipe's entries wrap, with arguments by precedence. Errors: an
