@@ -17,6 +17,15 @@ const char *phase_name(Phase p) {
     return p < PHASES ? names[p] : "?";
 }
 
+Param *param_new(Arena *a) {
+    Param *p = NEW(a, Param, 1);
+    p->lr = 1;
+    p->slice_axis = -1;
+    p->slice_index = NO_ID;
+    p->init.value = NO_ID;
+    return p;
+}
+
 Graph *graph_new(Arena *a, const char *name) {
     Graph *g = NEW(a, Graph, 1);
     g->arena = a;
@@ -96,7 +105,7 @@ static double round_to(double x, DType t) {
 Id graph_const(Graph *g, Type type, const double *data) {
     const char *name;
     do {
-        name = arena_printf(g->arena, "c%u", g->n_const++);
+        name = arena_printf(g->arena, "$%u", g->n_const++);
     } while (graph_find(g, name) != NO_ID);
     Id id = graph_value(g, ROLE_CONST, type, name, g->at.loc);
     int64_t n = type_count(&type);

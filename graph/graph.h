@@ -49,6 +49,8 @@ typedef struct Param {
     int64_t slice_size;
     Id slice_index;     /* value (i32 scalar): the slice that learns in this step, or NO_ID */
 } Param;
+/* No init, lr 1, one slice. */
+Param *param_new(Arena *a);
 
 typedef struct Value {
     Id id;
@@ -138,7 +140,8 @@ Node *graph_copy_node(Graph *g, const Node *node, const Graph *old, Id *map, Err
 void graph_copy_outputs(Graph *g, const Graph *old, const Id *map);
 
 bool graph_verify(const Graph *g, Err *e);
-/* Text form; print(parse(print(g))) == print(g), byte for byte. */
+/* Text form (the grammar stands in graph/parse.c); print(parse(print(g))) == print(g),
+ * byte for byte. */
 void graph_print(Str *s, const Graph *g);
 Graph *graph_parse(Arena *a, const Source *src, Err *e);
 #endif
