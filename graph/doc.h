@@ -6,6 +6,8 @@
 #define GRAPHRUN_DOC_H
 #include "graph/expr.h"
 
+enum { SCHEMA_VERSION = 1 }; /* of the graph files; counts up when an old file is no longer read */
+
 typedef enum DocKind {
     DOC_NETWORK, DOC_ADAPTER, DOC_PRESET, DOC_OBJECTIVE, DOC_SAMPLER, DOC_OPTIMIZER,
     DOC_RECIPE, DOC_LIBRARY, DOC_KINDS

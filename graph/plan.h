@@ -4,6 +4,8 @@
 #define GRAPHRUN_PLAN_H
 #include "graph/op.h"
 
+enum { PLAN_VERSION = 1 }; /* of the plan file; another number is refused */
+
 typedef enum Mem {
     MEM_ACT,     /* activations, gradients: one arena, reused over the step */
     MEM_STATE,   /* trainables and optimizer state: lives as long as the run */

@@ -1,4 +1,4 @@
-# Writes OUT (version.h) with the commit that is being built; runs at every build, and
+# Writes OUT (built.h) with the commit that is being built; runs at every build, and
 # touches the file only when the commit changed.
 cmake_minimum_required(VERSION 3.25)
 execute_process(

@@ -13,8 +13,8 @@ allowed() {
     passes/*) echo "graph ops passes kernels/rng.h" ;;
     io/*) echo "graph io" ;;
     runtime/*) echo "graph ops io runtime kernels/rng.h" ;;
-    cli/*) echo "graph ops io passes runtime cli version.h kernels/rng.h" ;;
-    tests/*) echo "graph ops kernels passes io runtime cli tests version.h" ;;
+    cli/*) echo "graph ops io passes runtime cli built.h kernels/rng.h" ;;
+    tests/*) echo "graph ops kernels passes io runtime cli tests built.h" ;;
     scripts/*) echo "graph" ;;
     esac
 }
@@ -44,7 +44,7 @@ check_file() {
             esac
         fi
         # a header of the project is named from the root, and is there
-        [ "$header" = version.h ] || [ -f "$header" ] ||
+        [ "$header" = built.h ] || [ -f "$header" ] ||
             complain "$1" "$header" "there is no such file"
     done
 }
