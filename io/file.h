@@ -1,0 +1,23 @@
+/* Files that appear whole or not at all, read-only maps, folders. */
+#ifndef GRAPHRUN_FILE_H
+#define GRAPHRUN_FILE_H
+#include "graph/base.h"
+
+/* A file being written under a temporary name in the folder of `path`. file_commit makes
+ * it `path` (fsync, rename, fsync of the folder) or removes it on failure; file_abort
+ * removes it. Both free f. Until then nothing at `path` has changed. */
+typedef struct FileOut FileOut;
+FileOut *file_begin(const char *path, Err *e);
+bool file_put(FileOut *f, const void *data, size_t n, Err *e);
+bool file_commit(FileOut *f, Err *e);
+void file_abort(FileOut *f);
+
+/* Maps a regular file read-only; an empty one gives NULL and 0. */
+bool file_map(const char *path, void **map, size_t *n, Err *e);
+void file_unmap(void *map, size_t n);
+
+bool folder_exists(const char *path);
+bool file_exists(const char *path); /* a regular file */
+/* Makes a folder and those above it, as far as missing. */
+bool folder_make(const char *path, Err *e);
+#endif
