@@ -2,7 +2,8 @@
  *
  *   or | and | not | comparison | sum | product | power | unary; atoms: number, name, $arg,
  *   name(…), $arg(…), ( … ). Names may hold dots: to_out.0
- * Limits: 1 KiB of text, depth 64. */
+ * Comparisons do not chain. Limits: 1 KiB of text, nesting 64 (expr_parse_text, which
+ * also reads what fusion made: 64 KiB and 256). */
 #ifndef GRAPHRUN_EXPR_H
 #define GRAPHRUN_EXPR_H
 #include "graph/yaml.h"
@@ -30,6 +31,8 @@ struct Expr {
 Expr *expr_parse(Arena *a, const YNode *scalar, Err *e);
 /* The same for bare text (text IR attributes, --set values); no places. */
 Expr *expr_parse_text(Arena *a, const char *text, Err *e);
+/* Functions of formulas, NULL-terminated (language.md section 4): none may name a value. */
+extern const char *const formula_functions[];
 /* Canonical text with the fewest parentheses; expr_parse_text(print(x)) has the same tree. */
 void expr_print(Str *s, const Expr *x);
 
@@ -78,6 +81,9 @@ typedef struct Env {
  * expression too), or a list of them ($list arguments are spliced). Maps are an error. */
 bool expr_eval(Arena *a, const Expr *x, const Env *env, Val *out, Err *e);
 bool slot_eval(Arena *a, const YNode *n, const Env *env, Val *out, Err *e);
+
+/* The words of an initialiser that take a number: a call of one is the list [word, number]. */
+extern const char *const initialiser_functions[]; /* normal uniform constant; NULL */
 
 /* ---- path patterns: * one component or part of one; ** any number of components ---- */
 bool pattern_match(const char *pattern, const char *path);

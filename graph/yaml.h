@@ -10,6 +10,7 @@ typedef struct YNode YNode;
 struct YNode {
     YKind kind;
     Loc loc;           /* the first character; len: of the scalar's text in the file */
+    size_t at;         /* byte offset of that character in the source */
     const char *s;     /* SCALAR: its text */
     bool quoted;       /* SCALAR: was quoted (then it is never a number) */
     bool block;        /* SCALAR: literal or folded block: offsets do not map to columns */
