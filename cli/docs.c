@@ -25,7 +25,7 @@ static int run(const Common *c, const void *opts, const Args *given, const WordL
 }
 
 static const Opt options[] = {OPT_END};
-const Command command_docs = {
+const Command cmd_docs = {
     .name = "docs",
     .args = "man|bash|zsh",
     .doc = "Prints the man page or a shell's completion.",

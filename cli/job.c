@@ -125,6 +125,14 @@ const Net *job_net(const Job *j, const char *network) {
     return i < 0 ? NULL : &j->net[i];
 }
 
+void job_use_net(Job *j, const Net *net, Checkpoint *model) {
+    j->n_net = 1;
+    j->net = NEW(j->arena, Net, 1);
+    j->source = NEW(j->arena, JobNet, 1);
+    j->net[0] = *net;
+    j->source[0].model = model;
+}
+
 static bool find_weight(void *ctx, const char *name, Tensor *out) {
     const Job *j = ctx;
     const char *dot = strchr(name, '.');

@@ -25,6 +25,8 @@ bool job_open(Job *j, const char *recipe, const Args *set, Err *e);
 void job_close(Job *j);
 /* The model a network takes its weights from, or NULL. */
 Checkpoint *job_checkpoint(const Job *j, const char *network);
+/* Makes `net` the job's only network, with its weights from `model` (may be NULL). */
+void job_use_net(Job *j, const Net *net, Checkpoint *model);
 const Net *job_net(const Job *j, const char *network); /* NULL: no such network */
 /* For store_open: finds "NETWORK.path.weight" in the network's model. Lives as long as j. */
 WeightSource job_weights(Job *j);

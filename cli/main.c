@@ -6,10 +6,10 @@
 #include "cli/opt.h"
 #include "cli/version.h"
 
-#define COMMAND(name) extern const Command command_##name;
+#define COMMAND(name) extern const Command cmd_##name;
 #include "cli/commands.def"
 #undef COMMAND
-#define COMMAND(name) &command_##name,
+#define COMMAND(name) &cmd_##name,
 const Command *const commands[] = {
 #include "cli/commands.def"
     NULL};

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/lora_file.h"
+
 static int by_key(const void *a, const void *b) {
     return strcmp(((const LoraTensor *)a)->key, ((const LoraTensor *)b)->key);
 }
@@ -46,8 +48,7 @@ const LoraTensor *lora_find(const LoraTensors *t, const char *key) {
     return t->n ? bsearch(&want, t->item, (size_t)t->n, sizeof *t->item, by_key) : NULL;
 }
 
-bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, DType dtype, TensorOut **out,
-                  Err *e) {
+bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err *e) {
     TensorOut *list = NEW(a, TensorOut, t->n);
     for (int i = 0; i < t->n; i++) {
         const LoraTensor *l = &t->item[i];
@@ -57,33 +58,18 @@ bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, DType dtype, TensorOu
             f[0] = (float)l->number;
         else if (!exec_read(x, l->value, f, (size_t)n * sizeof *f, e))
             return false;
-        Type type = l->type;
-        type.dtype = dtype;
-        void *data = f;
-        if (dtype != F32) {
-            data = arena_alloc(a, (size_t)n, dtype_size(dtype));
-            convert(data, dtype, f, F32, n);
-        }
-        list[i] = (TensorOut){l->key, type, data};
+        list[i] = (TensorOut){l->key, l->type, f};
     }
     *out = list;
     return true;
 }
 
-bool lora_write(const char *path, Exec *x, const LoraTensors *t, DType dtype,
+bool lora_write(const char *path, Exec *x, const LoraTensors *t, int save,
                 const Meta *meta, int n_meta, Err *e) {
     Arena *a = arena_new();
     TensorOut *out;
-    char model[65], legacy[9];
-    bool ok = lora_collect(a, x, t, dtype, &out, e) &&
-              lora_hashes(out, t->n, meta, n_meta, model, legacy, e);
-    if (ok) {
-        Meta *all = NEW(a, Meta, n_meta + 2);
-        for (int i = 0; i < n_meta; i++) all[i] = meta[i];
-        all[n_meta] = (Meta){"sshs_model_hash", model};
-        all[n_meta + 1] = (Meta){"sshs_legacy_hash", legacy};
-        ok = safetensors_write(path, out, t->n, all, n_meta + 2, e);
-    }
+    bool ok = lora_collect(a, x, t, &out, e) &&
+              lora_file_write(path, out, t->n, save, meta, n_meta, e);
     arena_free(a);
     return ok;
 }

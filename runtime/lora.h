@@ -23,10 +23,10 @@ bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme
                   LoraTensors *out, Err *e);
 const LoraTensor *lora_find(const LoraTensors *t, const char *key); /* NULL: none */
 
-/* Current values, in `dtype`, ready for safetensors_write; data in a. */
-bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, DType dtype, TensorOut **out,
-                  Err *e);
-/* Writes the file with metadata and both hashes (lora.md section 10). */
-bool lora_write(const char *path, Exec *x, const LoraTensors *t, DType dtype,
+/* Current values, f32, ready for safetensors_write; data in a. */
+bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err *e);
+/* Writes the file, cast to `save` (a DType, or LORA_KEEP), with metadata and both hashes
+ * (lora.md section 10). */
+bool lora_write(const char *path, Exec *x, const LoraTensors *t, int save,
                 const Meta *meta, int n_meta, Err *e);
 #endif
