@@ -30,8 +30,9 @@ static Graph *update_graph(Eval *v, const UpdateProgram *u, Type p, Err *e) {
     }
     const Op *op = op_find("update");
     void *attrs = attrs_new(a, op);
-    bool ok = attr_set_text(a, op, attrs, "f", u->formula, e) &&
-              attr_set_text(a, op, attrs, "states", states.s ? states.s : "", e);
+    const char *names = arena_strdup(a, states.s ? states.s : "");
+    bool ok = attr_parse(a, attr_find(op, "f"), attrs, u->formula, e) &&
+              attr_parse(a, attr_find(op, "states"), attrs, names, e);
     str_free(&states);
     Node *node = ok ? graph_add(g, op, attrs, n, in, e) : NULL;
     if (!node) return NULL;
