@@ -1,0 +1,142 @@
+/* group_norm, layer_norm and their gradients: the reference kernels. A layer norm is a
+ * group norm of one pixel per sample and one group: both are the function `normalise` on
+ * `pixels` rows of `width` channels that lie `stride` apart. Sums in double, the variance
+ * in a second pass over x. */
+#include <math.h>
+
+#include "kernels/heavy.h"
+#include "kernels/kernels.h"
+
+/* One set of values that share a mean. */
+typedef struct Part {
+    int64_t pixels, width, stride;
+    int64_t at, channel; /* of its first element; of its first weight */
+} Part;
+
+static Part group_part(const Type *x, const NormAttrs *a, int64_t i) {
+    const int64_t c = type_last(x), pixels = type_rows(x) / x->dim[0];
+    const int64_t width = c / a->groups, first = i % a->groups * width;
+    return (Part){ pixels, width, c, i / a->groups * pixels * c + first, first };
+}
+static Part layer_part(const Type *x, int64_t row) {
+    const int64_t c = type_last(x);
+    return (Part){ 1, c, c, row * c, 0 };
+}
+
+/* x w b -> y mean[i] rstd[i] */
+static void normalise(const Call *c, Part z, int64_t i) {
+    const Tensor *x = &c->in[0];
+    const NormAttrs *a = c->attrs;
+    const double n = (double)(z.pixels * z.width);
+    double mean = 0, var = 0;
+    for (int64_t p = 0; p < z.pixels; p++)
+        for (int64_t k = 0; k < z.width; k++) mean += get(x, z.at + p * z.stride + k);
+    mean /= n;
+    for (int64_t p = 0; p < z.pixels; p++) {
+        for (int64_t k = 0; k < z.width; k++) {
+            double d = get(x, z.at + p * z.stride + k) - mean;
+            var += d * d;
+        }
+    }
+    const double rstd = 1 / sqrt(var / n + a->eps);
+    for (int64_t p = 0; p < z.pixels; p++) {
+        for (int64_t k = 0; k < z.width; k++) {
+            int64_t e = z.at + p * z.stride + k, ch = z.channel + k;
+            put(&c->out[0], e,
+                (get(x, e) - mean) * rstd * get(&c->in[1], ch) + get(&c->in[2], ch));
+        }
+    }
+    put(&c->out[1], i, mean);
+    put(&c->out[2], i, rstd);
+}
+
+/* x w mean[i] rstd[i] dy -> dx */
+static void grad_part(const Call *c, Part z, int64_t i) {
+    const Tensor *x = &c->in[0], *w = &c->in[1], *dy = &c->in[4];
+    const double mean = get(&c->in[2], i), rstd = get(&c->in[3], i);
+    const double n = (double)(z.pixels * z.width);
+    double sum = 0, dot = 0; /* of d = dy * w, and of d * h */
+    for (int64_t p = 0; p < z.pixels; p++) {
+        for (int64_t k = 0; k < z.width; k++) {
+            int64_t e = z.at + p * z.stride + k;
+            double d = get(dy, e) * get(w, z.channel + k);
+            sum += d, dot += d * (get(x, e) - mean) * rstd;
+        }
+    }
+    for (int64_t p = 0; p < z.pixels; p++) {
+        for (int64_t k = 0; k < z.width; k++) {
+            int64_t e = z.at + p * z.stride + k;
+            double d = get(dy, e) * get(w, z.channel + k), h = (get(x, e) - mean) * rstd;
+            put(&c->out[0], e, rstd * (d - sum / n - h * dot / n));
+        }
+    }
+}
+
+/* Gradients of weight and bias of channel k; `parts` statistics per `pixels` rows. */
+static void grad_channel(const Call *c, int64_t k, int64_t pixels, int64_t parts) {
+    const Tensor *x = &c->in[0], *dy = &c->in[4];
+    const int64_t width = type_last(x->type), rows = type_rows(x->type);
+    double dw = 0, db = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t e = r * width + k, i = r / pixels * parts + k / (width / parts);
+        dw += get(dy, e) * (get(x, e) - get(&c->in[2], i)) * get(&c->in[3], i);
+        db += get(dy, e);
+    }
+    put(&c->out[1], k, dw);
+    put(&c->out[2], k, db);
+}
+
+static int64_t group_parts(const Call *c) {
+    return c->in[0].type->dim[0] * ((const NormAttrs *)c->attrs)->groups;
+}
+
+static void group_norm_part(void *arg, int64_t i, void *scratch) {
+    const Call *c = arg;
+    (void)scratch;
+    normalise(c, group_part(c->in[0].type, c->attrs, i), i);
+}
+static void group_norm_ref(const Call *c) { spread(c, group_parts(c), group_norm_part); }
+
+static void group_grad_part(void *arg, int64_t i, void *scratch) {
+    const Call *c = arg;
+    (void)scratch;
+    grad_part(c, group_part(c->in[0].type, c->attrs, i), i);
+}
+static void group_grad_channel(void *arg, int64_t k, void *scratch) {
+    const Call *c = arg;
+    const Type *x = c->in[0].type;
+    (void)scratch;
+    grad_channel(c, k, type_rows(x) / x->dim[0], ((const NormAttrs *)c->attrs)->groups);
+}
+static void group_norm_grad_ref(const Call *c) {
+    spread(c, group_parts(c), group_grad_part);
+    if (c->n_out == 3) spread(c, type_last(c->in[0].type), group_grad_channel);
+}
+
+static void layer_norm_row(void *arg, int64_t row, void *scratch) {
+    const Call *c = arg;
+    (void)scratch;
+    normalise(c, layer_part(c->in[0].type, row), row);
+}
+static void layer_norm_ref(const Call *c) {
+    spread(c, type_rows(c->in[0].type), layer_norm_row);
+}
+
+static void layer_grad_row(void *arg, int64_t row, void *scratch) {
+    const Call *c = arg;
+    (void)scratch;
+    grad_part(c, layer_part(c->in[0].type, row), row);
+}
+static void layer_grad_channel(void *arg, int64_t k, void *scratch) {
+    (void)scratch;
+    grad_channel(arg, k, 1, 1);
+}
+static void layer_norm_grad_ref(const Call *c) {
+    spread(c, type_rows(c->in[0].type), layer_grad_row);
+    if (c->n_out == 3) spread(c, type_last(c->in[0].type), layer_grad_channel);
+}
+
+const Kernel cpu_group_norm[] = { { .name = "ref", .run = group_norm_ref }, { 0 } };
+const Kernel cpu_group_norm_grad[] = { { .name = "ref", .run = group_norm_grad_ref }, { 0 } };
+const Kernel cpu_layer_norm[] = { { .name = "ref", .run = layer_norm_ref }, { 0 } };
+const Kernel cpu_layer_norm_grad[] = { { .name = "ref", .run = layer_norm_grad_ref }, { 0 } };

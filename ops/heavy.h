@@ -1,0 +1,37 @@
+/* Checks that the rows of linear, conv, norm, attention, embed, resize and matmul share. */
+#ifndef GRAPHRUN_OPS_HEAVY_H
+#define GRAPHRUN_OPS_HEAVY_H
+#include "kernels/heavy.h"
+#include "ops/ops.h"
+
+/* May a weight of type w stand beside an activation of type x? */
+static inline bool weight_fits(DType x, DType w) {
+    return w == x || (x == F32 && (w == F16 || w == BF16));
+}
+/* Fails unless input i is a floating tensor of the given rank at least. */
+static inline bool need_float(const Sig *s, int i, int rank, Err *e) {
+    const Type *t = &s->in[i];
+    if (dtype_is_float(t->dtype) && t->rank >= rank) return true;
+    return shape_error(e, "'%s' is %s, want a floating tensor of rank %d or more",
+                       s->op->in[i].name, type_name(t).s, rank);
+}
+/* Fails unless input i has the type `want`. */
+static inline bool need_type(const Sig *s, int i, Type want, Err *e) {
+    if (type_equal(&s->in[i], &want)) return true;
+    return shape_error(e, "'%s' is %s, want %s", s->op->in[i].name,
+                       type_name(&s->in[i]).s, type_name(&want).s);
+}
+/* Fails unless input i is a weight of the given shape, in a type that goes with x's. */
+static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e) {
+    shape.dtype = weight_fits(x, s->in[i].dtype) ? s->in[i].dtype : x;
+    return need_type(s, i, shape, e);
+}
+/* x's type with another last dimension. */
+static inline Type with_last(const Type *x, int64_t n) {
+    Type t = *x;
+    t.dim[t.rank - 1] = n;
+    return t;
+}
+static inline Type type1(DType t, int64_t n) { return type_of(t, 1, &n); }
+static inline const Type *input_type(const Lang *l, int i) { return type_at(l->g, l->in[i]); }
+#endif

@@ -1,0 +1,183 @@
+/* Normalisation: over groups of channels and all pixels of a sample (group_norm), over the
+ * last dimension (layer_norm). The statistics are outputs: the gradient reads them. */
+#include "ops/heavy.h"
+
+/* clang-format off */
+static const OpIn norm_in[] = {
+    { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM }, { 0 }
+};
+static const OpIn grad_in[] = {
+    { "x", 0 }, { "weight", 0 }, { "mean", 0 }, { "rstd", 0 }, { "dy", 0 }, { 0 }
+};
+static const char *const norm_outs[] = { "y", "mean", "rstd", NULL };
+static const char *const grad_outs[] = { "dx", "dweight", "dbias", NULL };
+static const Attr group_attrs[] = {
+    { "groups", 'i', offsetof(NormAttrs, groups), 0, 32, NULL, "groups of neighbouring channels" },
+    { "eps", 'f', offsetof(NormAttrs, eps), ATTR_REQUIRED, 0, NULL, "added to the variance" },
+    { 0 }
+};
+static const Attr layer_attrs[] = {
+    { "eps", 'f', offsetof(NormAttrs, eps), 0, 1e-5, NULL, "added to the variance" },
+    { 0 }
+};
+static const Attr group_grad_attrs[] = {
+    { "groups", 'i', offsetof(NormAttrs, groups), 0, 32, NULL, "groups of neighbouring channels" },
+    { "params", 'b', offsetof(NormAttrs, params), 0, 0, NULL, "also the gradients of weight and bias" },
+    { 0 }
+};
+static const Attr layer_grad_attrs[] = {
+    { "params", 'b', offsetof(NormAttrs, params), 0, 0, NULL, "also the gradients of weight and bias" },
+    { 0 }
+};
+/* clang-format on */
+
+static Own norm_owns(const Lang *l, int in, Type *t, Err *e) {
+    const Type *x = input_type(l, 0);
+    (void)in;
+    if (x->rank < 1) {
+        err_at(e, l->loc, "'x' is a scalar, want one dimension or more");
+        return OWN_FAILED;
+    }
+    *t = type1(F32, type_last(x));
+    return OWN_YES;
+}
+
+/* Type of mean and rstd of a group norm of x. */
+static bool group_stats(const Type *x, const NormAttrs *a, Type *stats, Err *e) {
+    if (a->groups < 1 || type_last(x) % a->groups)
+        return shape_error(e, "'groups' must divide the channels: %lld does not divide %lld",
+                           (long long)a->groups, (long long)type_last(x));
+    *stats = type_of(x->dtype, 2, (int64_t[]){ x->dim[0], a->groups });
+    return true;
+}
+static Type layer_stats(const Type *x) {
+    Type t = *x;
+    t.rank--;
+    return t;
+}
+
+static bool norm_shape(Sig *s, const Type *stats, Err *e) {
+    const Type *x = &s->in[0];
+    const double eps = ((const NormAttrs *)s->attrs)->eps;
+    if (!(eps >= 0)) return shape_error(e, "'eps' is %g, want 0 or more", eps);
+    s->out[0] = *x, s->out[1] = s->out[2] = *stats;
+    Type c = type1(x->dtype, type_last(x));
+    return need_weight(s, 1, x->dtype, c, e) && need_weight(s, 2, x->dtype, c, e);
+}
+static bool group_shape(Sig *s, Err *e) {
+    Type stats;
+    return need_float(s, 0, 2, e) && group_stats(&s->in[0], s->attrs, &stats, e) &&
+           norm_shape(s, &stats, e);
+}
+static bool layer_shape(Sig *s, Err *e) {
+    if (!need_float(s, 0, 1, e)) return false;
+    Type stats = layer_stats(&s->in[0]);
+    return norm_shape(s, &stats, e);
+}
+
+static bool grad_shape(Sig *s, const Type *stats, Err *e) {
+    const Type *x = &s->in[0];
+    Type c = type1(x->dtype, type_last(x));
+    s->n_out = ((const NormAttrs *)s->attrs)->params ? 3 : 1;
+    s->out[0] = *x;
+    if (s->n_out == 3) s->out[1] = s->out[2] = c;
+    return need_weight(s, 1, x->dtype, c, e) && need_type(s, 2, *stats, e) &&
+           need_type(s, 3, *stats, e) && need_type(s, 4, *x, e);
+}
+static bool group_grad_shape(Sig *s, Err *e) {
+    Type stats;
+    return need_float(s, 0, 2, e) && group_stats(&s->in[0], s->attrs, &stats, e) &&
+           grad_shape(s, &stats, e);
+}
+static bool layer_grad_shape(Sig *s, Err *e) {
+    if (!need_float(s, 0, 1, e)) return false;
+    Type stats = layer_stats(&s->in[0]);
+    return grad_shape(s, &stats, e);
+}
+
+static bool norm_grad(Graph *g, const Op *op, const Node *n, Id dy, const bool *need,
+                      Id *dx, Err *e) {
+    NormAttrs a = *(const NormAttrs *)n->attrs;
+    if (dy == NO_ID) return true; /* only the statistics were used; they are not differentiated */
+    a.params = need[1] || need[2];
+    Id in[] = { n->in[0], n->in[1], n->out[1], n->out[2], dy };
+    Node *d = graph_add(g, op, &a, 5, in, e);
+    if (!d) return false;
+    for (int i = 0; i < d->n_out; i++)
+        if (need[i]) dx[i] = d->out[i];
+    return true;
+}
+static bool group_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
+                       Err *e) {
+    return norm_grad(g, &op_group_norm_grad, n, dy[0], need, dx, e);
+}
+static bool layer_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
+                       Err *e) {
+    return norm_grad(g, &op_layer_norm_grad, n, dy[0], need, dx, e);
+}
+
+static uint64_t norm_flops(const Sig *s) { return 8 * (uint64_t)type_count(&s->in[0]); }
+static uint64_t grad_flops(const Sig *s) { return 14 * (uint64_t)type_count(&s->in[0]); }
+
+/* clang-format off */
+const Op op_group_norm = {
+    .name = "group_norm",
+    .doc = "y = (x - mean) * rstd * weight + bias, mean and rstd = 1/sqrt(variance + eps) over the pixels and the "
+           "channels of a group of one sample; mean and rstd are outputs for the gradient only",
+    .example = "input %x : f64[2,3,2,6]\n"
+               "input %w : f64[6]\n"
+               "input %b : f64[6]\n"
+               "%y, %mean, %rstd = group_norm %x, %w, %b {groups=3, eps=1e-05} : f64[2,3,2,6], f64[2,3], f64[2,3]\n"
+               "output %y\n",
+    .in = norm_in, .n_out = 3, .outs = norm_outs, .flags = OP_WIDE,
+    .attrs = group_attrs, .attrs_size = sizeof(NormAttrs),
+    .owns = norm_owns, .shape = group_shape, .grad = group_grad, .flops = norm_flops,
+    .cpu = cpu_group_norm,
+};
+
+const Op op_group_norm_grad = {
+    .name = "group_norm_grad",
+    .doc = "h = (x - mean) * rstd, d = dy * weight: dx = rstd * (d - average(d) - h * average(d * h)) over each group; "
+           "dweight = sum of dy * h, dbias = sum of dy, if params; gradients of gradients are not taken",
+    .example = "input %x : f64[2,3,2,6]\n"
+               "input %w : f64[6]\n"
+               "input %mean : f64[2,3]\n"
+               "input %rstd : f64[2,3]\n"
+               "input %dy : f64[2,3,2,6]\n"
+               "%dx, %dw, %db = group_norm_grad %x, %w, %mean, %rstd, %dy {groups=3, params=true} : f64[2,3,2,6], f64[6], f64[6]\n"
+               "output %dx\n",
+    .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
+    .attrs = group_grad_attrs, .attrs_size = sizeof(NormAttrs),
+    .shape = group_grad_shape, .flops = grad_flops, .cpu = cpu_group_norm_grad,
+};
+
+const Op op_layer_norm = {
+    .name = "layer_norm",
+    .doc = "y = (x - mean) * rstd * weight + bias, mean and rstd = 1/sqrt(variance + eps) over the last dimension; "
+           "mean and rstd are outputs for the gradient only",
+    .example = "input %x : f64[2,3,5]\n"
+               "input %w : f64[5]\n"
+               "input %b : f64[5]\n"
+               "%y, %mean, %rstd = layer_norm %x, %w, %b {eps=1e-05} : f64[2,3,5], f64[2,3], f64[2,3]\n"
+               "output %y\n",
+    .in = norm_in, .n_out = 3, .outs = norm_outs, .flags = OP_WIDE,
+    .attrs = layer_attrs, .attrs_size = sizeof(NormAttrs),
+    .owns = norm_owns, .shape = layer_shape, .grad = layer_grad, .flops = norm_flops,
+    .cpu = cpu_layer_norm,
+};
+
+const Op op_layer_norm_grad = {
+    .name = "layer_norm_grad",
+    .doc = "as group_norm_grad, over the last dimension; gradients of gradients are not taken",
+    .example = "input %x : f64[2,3,5]\n"
+               "input %w : f64[5]\n"
+               "input %mean : f64[2,3]\n"
+               "input %rstd : f64[2,3]\n"
+               "input %dy : f64[2,3,5]\n"
+               "%dx, %dw, %db = layer_norm_grad %x, %w, %mean, %rstd, %dy {params=true} : f64[2,3,5], f64[5], f64[5]\n"
+               "output %dx\n",
+    .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
+    .attrs = layer_grad_attrs, .attrs_size = sizeof(NormAttrs),
+    .shape = layer_grad_shape, .flops = grad_flops, .cpu = cpu_layer_norm_grad,
+};
+/* clang-format on */
