@@ -9,8 +9,8 @@ static const struct {
     void (*print)(Str *s);
 } kinds[] = {{"man", opt_man}, {"bash", opt_bash}, {"zsh", opt_zsh}};
 
-static int run(const Common *c, const void *opts, const Args *given, const WordList *words,
-               Err *e) {
+static int run(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e) {
     (void)c, (void)opts, (void)given;
     for (size_t i = 0; i < COUNT(kinds); i++) {
         if (strcmp(kinds[i].name, words->word[0])) continue;

@@ -51,7 +51,8 @@ static int dispatch(Arena *a, const WordList *words, Err *e) {
     if (c && help) return show_help(c);
     if (c) return run_command(a, c, &rest, e);
     name = help ? rest.word[0] : name;
-    err_usage(e, "unknown command '%s'%s", name, did_you_mean(a, name, command_names(a)));
+    err_usage(e, "unknown command '%s'%s", name,
+              did_you_mean(a, name, command_names(a)));
     return EXIT_MISUSE;
 }
 

@@ -57,7 +57,8 @@ static const char *const *option_names(Arena *a, const Command *c) {
     const char **names = NULL;
     int n = 0, cap = 0;
     for (const Opt *o = c->options; o->name; o++)
-        if (strlen(o->name) > 1) PUSH(a, names, n, cap, arena_printf(a, "--%s", o->name));
+        if (strlen(o->name) > 1)
+            PUSH(a, names, n, cap, arena_printf(a, "--%s", o->name));
     for (const Opt *o = common_options; o->name; o++)
         PUSH(a, names, n, cap, arena_printf(a, "--%s", o->name));
     PUSH(a, names, n, cap, (const char *)NULL);
@@ -83,7 +84,9 @@ static bool is_negative(const char *w) {
     return !*end;
 }
 
-static bool is_option(const char *w) { return w[0] == '-' && w[1] && !is_negative(w); }
+static bool is_option(const char *w) {
+    return w[0] == '-' && w[1] && !is_negative(w);
+}
 
 static const char *shown(Arena *a, const Opt *o) {
     return arena_printf(a, "%s%s", o->name[1] ? "--" : "-", o->name);
@@ -95,18 +98,11 @@ static bool no_value(Parse *p, const Opt *o) {
 
 static bool check_range(Parse *p, const Opt *o, double x, const char *word) {
     if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max)) return true;
-    Str s = {0};
-    str_printf(&s, "%s: got '%s', want ", shown(p->a, o), word);
-    str_double(&s, o->min);
-    if (o->max < HUGE_VAL) {
-        str_add(&s, " … ");
-        str_double(&s, o->max);
-    } else {
-        str_add(&s, " or more");
-    }
-    err_usage(p->e, "%s", s.s);
-    str_free(&s);
-    return false;
+    const char *name = shown(p->a, o);
+    if (o->max < HUGE_VAL)
+        return err_usage(p->e, "%s: got '%s', want %.15g … %.15g", name, word, o->min,
+                         o->max);
+    return err_usage(p->e, "%s: got '%s', want %.15g or more", name, word, o->min);
 }
 
 static bool parse_int(Parse *p, const Opt *o, const char *word, Val *v) {
@@ -217,13 +213,23 @@ static Val joined(Arena *a, const Val *before, Val word) {
 static void put(Arena *a, const Opt *o, void *opts, const Val *v) {
     void *field = (char *)opts + o->offset;
     switch (o->kind) {
-    case OPT_FLAG: *(bool *)field = v->b; break;
-    case OPT_INT: *(int64_t *)field = v->i; break;
-    case OPT_FLOAT: *(double *)field = v->f; break;
+    case OPT_FLAG:
+        *(bool *)field = v->b;
+        break;
+    case OPT_INT:
+        *(int64_t *)field = v->i;
+        break;
+    case OPT_FLOAT:
+        *(double *)field = v->f;
+        break;
     case OPT_TEXT:
-    case OPT_MAYBE: *(const char **)field = v->word; break;
+    case OPT_MAYBE:
+        *(const char **)field = v->word;
+        break;
     case OPT_LIST:
-    case OPT_EACH: *(WordList *)field = words_of(a, v); break;
+    case OPT_EACH:
+        *(WordList *)field = words_of(a, v);
+        break;
     }
 }
 
@@ -232,13 +238,17 @@ static bool is_default(const Opt *o, const void *defaults, const Val *v) {
     const void *field = (const char *)defaults + o->offset;
     const char *text;
     switch (o->kind) {
-    case OPT_FLAG: return v->b == *(const bool *)field;
-    case OPT_INT: return v->i == *(const int64_t *)field;
-    case OPT_FLOAT: return v->f == *(const double *)field;
+    case OPT_FLAG:
+        return v->b == *(const bool *)field;
+    case OPT_INT:
+        return v->i == *(const int64_t *)field;
+    case OPT_FLOAT:
+        return v->f == *(const double *)field;
     case OPT_TEXT:
         text = *(const char *const *)field;
         return (text && !strcmp(text, v->word)) || (o->words && allowed(o, v->word));
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -281,8 +291,9 @@ static bool one_option(Parse *p, const char *word) {
         char *typed = arena_printf(p->a, "--%s", bare);
         for (char *c = typed + 2; *c; c++)
             if (*c == '-') *c = '_';
-        return err_usage(p->e, "unknown option '%.*s'%s", (int)(name - word) + (int)strlen(bare),
-                         word, did_you_mean(p->a, typed, option_names(p->a, p->c)));
+        return err_usage(p->e, "unknown option '%.*s'%s",
+                         (int)(name - word) + (int)strlen(bare), word,
+                         did_you_mean(p->a, typed, option_names(p->a, p->c)));
     }
     Val v;
     return take_value(p, o, eq ? eq + 1 : NULL, &v) && store(p, o, v);
@@ -290,7 +301,8 @@ static bool one_option(Parse *p, const char *word) {
 
 static bool wants_help(const WordList *words) {
     for (int i = 0; i < words->n && strcmp(words->word[i], "--"); i++)
-        if (!strcmp(words->word[i], "--help") || !strcmp(words->word[i], "-h")) return true;
+        if (!strcmp(words->word[i], "--help") || !strcmp(words->word[i], "-h"))
+            return true;
     return false;
 }
 
@@ -310,7 +322,8 @@ static bool check_count(const Command *c, int n, Err *e) {
     return false;
 }
 
-bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *out, Err *e) {
+bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *out,
+               Err *e) {
     *out = (Invocation){.common = common_defaults, .given = args_new(a)};
     out->opts = arena_alloc(a, 1, c->size ? c->size : 1);
     if (c->size) memcpy(out->opts, c->defaults, c->size);

@@ -21,18 +21,19 @@ typedef enum OptKind {
     OPT_FLOAT, /* double; finite */
     OPT_TEXT,  /* const char *; the next word, or after = */
     OPT_MAYBE, /* const char *; a value only after =, "" without one */
-    OPT_LIST,  /* WordList; all words up to the next option, negative numbers among them */
-    OPT_EACH,  /* WordList; one word at each use */
+    OPT_LIST, /* WordList; all words up to the next option, negative numbers among them */
+    OPT_EACH, /* WordList; one word at each use */
 } OptKind;
 typedef struct WordList {
     const char **word;
     int n;
 } WordList;
-#define UNSET_INT INT64_MIN
+#define UNSET_INT   INT64_MIN
 #define UNSET_FLOAT NAN
 
 typedef struct Opt {
-    const char *name;  /* sd-scripts' name, with _ ; - and _ are equal. "": a heading, its
+    const char
+        *name; /* sd-scripts' name, with _ ; - and _ are equal. "": a heading, its
                           text in help. One letter: written -o */
     OptKind kind;
     size_t offset;     /* into the command's struct */
@@ -40,7 +41,8 @@ typedef struct Opt {
     const char *help;
     const char *ignored; /* not NULL: accepted, has no effect; the reason, said once */
     const char *refused; /* not NULL: an error; what to use instead */
-    const char *later;   /* not NULL: this version honours the default only (and, for texts,
+    const char
+        *later; /* not NULL: this version honours the default only (and, for texts,
                             `words`); what is missing */
     const char *const *words; /* allowed values, NULL-terminated, or NULL; case counts
                                  unless any_case */
@@ -48,16 +50,18 @@ typedef struct Opt {
     double min, max; /* allowed range of numbers, both 0: any */
 } Opt;
 #define OPT(T, k, field, v, h, ...)                                                    \
-    {.name = #field,                                                                   \
-     .kind = OPT_##k,                                                                  \
-     .offset = offsetof(T, field),                                                     \
-     .value = (v),                                                                     \
-     .help = (h),                                                                      \
-     __VA_ARGS__}
-#define OPT_IGNORED(n, k, v, why) {.name = (n), .kind = OPT_##k, .value = (v), .ignored = (why)}
-#define OPT_REFUSED(n, k, v, instead) {.name = (n), .kind = OPT_##k, .value = (v), .refused = (instead)}
-#define OPT_GROUP(heading) {.name = "", .help = (heading)}
-#define OPT_END {.name = NULL}
+    {                                                                                  \
+        .name = #field, .kind = OPT_##k, .offset = offsetof(T, field), .value = (v),   \
+        .help = (h), __VA_ARGS__                                                       \
+    }
+#define OPT_IGNORED(n, k, v, why)                                                      \
+    { .name = (n), .kind = OPT_##k, .value = (v), .ignored = (why) }
+#define OPT_REFUSED(n, k, v, instead)                                                  \
+    { .name = (n), .kind = OPT_##k, .value = (v), .refused = (instead) }
+#define OPT_GROUP(heading)                                                             \
+    { .name = "", .help = (heading) }
+#define OPT_END                                                                        \
+    { .name = NULL }
 
 typedef struct Common { /* every command has these */
     int64_t threads;    /* 0: all cores */
@@ -75,8 +79,8 @@ typedef struct Command {
     /* opts: filled struct; given: options that were on the command line, by name, with
      * their values (a flag: true, a list: words); words: positional. Returns the exit
      * code; failures in e. */
-    int (*run)(const Common *c, const void *opts, const Args *given, const WordList *words,
-               Err *e);
+    int (*run)(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e);
     bool hidden; /* not in the list of commands */
 } Command;
 /* From cli/commands.def; NULL-terminated, in the order in which help lists them. */
@@ -87,15 +91,17 @@ const char *const *command_names(Arena *a);
 /* ---- one command line, understood ---- */
 typedef struct Invocation {
     Common common;
-    void *opts;     /* the command's struct */
+    void *opts; /* the command's struct */
     Args *given;
     WordList words; /* positional */
-    WordList notes; /* lines worth telling: options without effect, options given twice */
+    WordList
+        notes; /* lines worth telling: options without effect, options given twice */
 } Invocation;
 /* words: what stands behind the command's name. All failures are misuse (exit code 2).
  * With --help only `common.help` counts and nothing else is checked. An option given twice
  * counts as it was given last, as in sd-scripts. */
-bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *out, Err *e);
+bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *out,
+               Err *e);
 /* The row with this name (- and _ equal), of the command's table or the common one. */
 const Opt *opt_find(const Command *c, const char *name);
 /* The options every command has (struct Common). */
@@ -103,12 +109,13 @@ extern const Opt common_options[];
 extern const Common common_defaults;
 
 /* ---- texts made from the tables ---- */
-void opt_usage(Str *s, const Command *c); /* "usage: graphrun train [RECIPE] [options]" */
+void opt_usage(Str *s,
+               const Command *c); /* "usage: graphrun train [RECIPE] [options]" */
 void opt_help(Str *s, const Command *c);
 void opt_overview(Str *s); /* `graphrun --help` */
 void opt_man(Str *s);      /* graphrun.1, all commands */
 void opt_bash(Str *s);
 void opt_zsh(Str *s);
-/* "3", "1e-04", "words": a default as help shows it; false: it has none. */
+/* "3", "1e-05", "words": a default as help shows it; false: it has none. */
 bool opt_default(Str *s, const Opt *o, const void *defaults);
 #endif

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/opt.h"
 #include "built.h"
+#include "cli/opt.h"
 
 enum { HELP_COLUMN = 34, HELP_WIDTH = 88 };
 
@@ -19,7 +19,7 @@ bool opt_default(Str *s, const Opt *o, const void *defaults) {
         return true;
     case OPT_FLOAT:
         if (isnan(*(const double *)field)) return false;
-        str_double(s, *(const double *)field);
+        str_printf(s, "%.15g", *(const double *)field);
         return true;
     case OPT_TEXT: {
         const char *text = *(const char *const *)field;
@@ -27,7 +27,8 @@ bool opt_default(Str *s, const Opt *o, const void *defaults) {
         str_add(s, text);
         return true;
     }
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -54,8 +55,10 @@ static void wrap(Str *s, const char *text, int col, int indent) {
 /* "--network_dim N", "-o FILE", "--explain[=PART]" */
 static void spelling(Str *s, const Opt *o) {
     str_printf(s, "%s%s", o->name[1] ? "--" : "-", o->name);
-    if (o->kind == OPT_MAYBE) str_printf(s, "[=%s]", o->value);
-    else if (o->value) str_printf(s, " %s", o->value);
+    if (o->kind == OPT_MAYBE)
+        str_printf(s, "[=%s]", o->value);
+    else if (o->value)
+        str_printf(s, " %s", o->value);
 }
 
 /* One line of help text: the row's own, its allowed words, its default. */
@@ -97,7 +100,8 @@ static void help_row(Str *s, const Opt *o, const void *defaults) {
 }
 
 void opt_usage(Str *s, const Command *c) {
-    str_printf(s, "usage: graphrun %s%s%s [options]", c->name, *c->args ? " " : "", c->args);
+    str_printf(s, "usage: graphrun %s%s%s [options]", c->name, *c->args ? " " : "",
+               c->args);
 }
 
 /* The rows that do nothing, or are refused, name by name. */
@@ -107,7 +111,8 @@ static void help_rest(Str *s, const Command *c, bool refused) {
         const char *why = refused ? o->refused : o->ignored;
         if (!why) continue;
         if (!any)
-            str_add(s, refused ? "\nnot supported:\n" : "\naccepted, without effect:\n");
+            str_add(s,
+                    refused ? "\nnot supported:\n" : "\naccepted, without effect:\n");
         any = true;
         size_t start = s->n;
         str_printf(s, "  --%s: ", o->name);
@@ -122,8 +127,10 @@ void opt_help(Str *s, const Command *c) {
     bool heading = true; /* a table without a heading of its own gets "options" */
     for (const Opt *o = c->options; o->name; o++) {
         if (o->ignored || o->refused) continue;
-        if (!*o->name) str_printf(s, "\n%s:\n", o->help);
-        else if (heading) str_add(s, "\noptions:\n");
+        if (!*o->name)
+            str_printf(s, "\n%s:\n", o->help);
+        else if (heading)
+            str_add(s, "\noptions:\n");
         heading = false;
         if (*o->name) help_row(s, o, c->defaults);
     }
@@ -156,9 +163,12 @@ void opt_overview(Str *s) {
 static void roff(Str *s, const char *text) {
     if (*text == '.' || *text == '\'') str_add(s, "\\&");
     for (; *text; text++) {
-        if (*text == '\\') str_add(s, "\\e");
-        else if (*text == '-') str_add(s, "\\-");
-        else str_addn(s, text, 1);
+        if (*text == '\\')
+            str_add(s, "\\e");
+        else if (*text == '-')
+            str_add(s, "\\-");
+        else
+            str_addn(s, text, 1);
     }
 }
 
@@ -187,9 +197,12 @@ static void man_row(Str *s, const Opt *o, const void *defaults) {
 }
 
 void opt_man(Str *s) {
-    str_printf(s, ".TH GRAPHRUN 1 \"\" \"graphrun %s\" \"User Commands\"\n", GRAPHRUN_VERSION);
+    str_printf(s, ".TH GRAPHRUN 1 \"\" \"graphrun %s\" \"User Commands\"\n",
+               GRAPHRUN_VERSION);
     str_printf(s, ".SH NAME\ngraphrun \\- %s\n", one_line);
-    str_add(s, ".SH SYNOPSIS\n.B graphrun\n.I COMMAND\n[arguments] [options]\n.SH COMMANDS\n");
+    str_add(
+        s,
+        ".SH SYNOPSIS\n.B graphrun\n.I COMMAND\n[arguments] [options]\n.SH COMMANDS\n");
     for (const Command *const *c = commands; *c; c++) {
         if ((*c)->hidden) continue;
         str_printf(s, ".SS %s ", (*c)->name);
@@ -201,15 +214,17 @@ void opt_man(Str *s) {
     }
     str_add(s, ".SH OPTIONS OF ALL COMMANDS\n");
     for (const Opt *o = common_options; o->name; o++) man_row(s, o, &common_defaults);
-    str_add(s, ".SH EXIT STATUS\n"
-               ".TP\n.B 0\ndone\n"
-               ".TP\n.B 1\nweights, images, disk, memory, device or a number that is none\n"
-               ".TP\n.B 2\nthe command line, or the text of a graph, recipe or data set file\n"
-               ".TP\n.B 130, 143\nended by SIGINT or SIGTERM, the state saved\n"
-               ".SH ENVIRONMENT\n"
-               ".TP\n.B GRAPHRUN_GRAPHS\na folder with graph files of your own\n"
-               ".TP\n.B GRAPHRUN_CLIP_VOCABULARY\nCLIP\\(aqs merges, when the program was "
-               "built without them\n");
+    str_add(
+        s,
+        ".SH EXIT STATUS\n"
+        ".TP\n.B 0\ndone\n"
+        ".TP\n.B 1\nweights, images, disk, memory, device or a number that is none\n"
+        ".TP\n.B 2\nthe command line, or the text of a graph, recipe or data set file\n"
+        ".TP\n.B 130, 143\nended by SIGINT or SIGTERM, the state saved\n"
+        ".SH ENVIRONMENT\n"
+        ".TP\n.B GRAPHRUN_GRAPHS\na folder with graph files of your own\n"
+        ".TP\n.B GRAPHRUN_CLIP_VOCABULARY\nCLIP\\(aqs merges, when the program was "
+        "built without them\n");
 }
 
 /* ---- completions ---- */
@@ -247,9 +262,12 @@ void opt_bash(Str *s) {
 /* Text inside '…[…]' of zsh's _arguments: quotes, brackets and colons mean something. */
 static void zsh_text(Str *s, const char *text) {
     for (; *text; text++) {
-        if (*text == '\'') str_add(s, "'\\''");
-        else if (strchr("[]:\\", *text)) str_printf(s, "\\%c", *text);
-        else str_addn(s, text, 1);
+        if (*text == '\'')
+            str_add(s, "'\\''");
+        else if (strchr("[]:\\", *text))
+            str_printf(s, "\\%c", *text);
+        else
+            str_addn(s, text, 1);
     }
 }
 

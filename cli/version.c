@@ -14,11 +14,11 @@
 #include <yaml.h>
 #include <zlib.h>
 
+#include "built.h"
 #include "graph/doc.h"
 #include "graph/plan.h"
-#include "built.h"
 
-#define TEXT(x) #x
+#define TEXT(x)     #x
 #define EXPANDED(x) TEXT(x)
 #ifdef LIBJPEG_TURBO_VERSION
 #define JPEG "libjpeg-turbo " EXPANDED(LIBJPEG_TURBO_VERSION)
@@ -42,14 +42,16 @@ static void libraries(Str *s) {
     str_printf(s, "libraries: libyaml %s, xxhash %u.%u.%u, lz4 %s, jansson %s, %s,",
                yaml_get_version_string(), xxh / 10000, xxh / 100 % 100, xxh % 100,
                LZ4_versionString(), JANSSON_VERSION, OpenSSL_version(OPENSSL_VERSION));
-    str_printf(s, " zlib %s, libpng %s, " JPEG ", libwebp %u.%u.%u, utf8proc %s, toml++ %s\n",
-               zlibVersion(), png_get_libpng_ver(NULL), webp >> 16,
-               webp >> 8 & 255, webp & 255, utf8proc_version(), GRAPHRUN_TOMLPLUSPLUS);
+    str_printf(
+        s, " zlib %s, libpng %s, " JPEG ", libwebp %u.%u.%u, utf8proc %s, toml++ %s\n",
+        zlibVersion(), png_get_libpng_ver(NULL), webp >> 16, webp >> 8 & 255,
+        webp & 255, utf8proc_version(), GRAPHRUN_TOMLPLUSPLUS);
 }
 
 void version_print(Str *s) {
     str_printf(s, "graphrun %s\ncommit: %s\n", GRAPHRUN_VERSION, GRAPHRUN_COMMIT);
     str_printf(s, "backends: cpu\ninstruction set: %s\n", instruction_set());
     libraries(s);
-    str_printf(s, "schema version: %d\nplan version: %d\n", SCHEMA_VERSION, PLAN_VERSION);
+    str_printf(s, "schema version: %d\nplan version: %d\n", SCHEMA_VERSION,
+               PLAN_VERSION);
 }

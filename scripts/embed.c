@@ -70,8 +70,9 @@ int main(int argc, char **argv) {
     if (argc < 4) return fail("wrong arguments for", "embed");
     FILE *out = fopen(argv[2], "w");
     if (!out) return fail("cannot write", argv[2]);
-    int rc = !strcmp(argv[1], "files") ? embed_files(out, argv[3])
-                                       : embed_bytes(out, argv[3], argc > 4 ? argv[4] : 0);
+    int rc = !strcmp(argv[1], "files")
+                 ? embed_files(out, argv[3])
+                 : embed_bytes(out, argv[3], argc > 4 ? argv[4] : 0);
     if (fclose(out)) rc = fail("cannot write", argv[2]);
     if (rc) remove(argv[2]);
     return rc;

@@ -1,0 +1,163 @@
+/* Rules between the options of `graphrun train`, and texts that hold several values. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/train_options.h"
+
+bool key_value(Arena *a, const char *what, const char *word, const char **key,
+               const char **value, Err *e) {
+    const char *eq = strchr(word, '=');
+    if (!eq || eq == word)
+        return err_usage(e, "%s: got '%s', want key=value", what, word);
+    *key = arena_strndup(a, word, (size_t)(eq - word));
+    *value = eq + 1;
+    return true;
+}
+
+/* One number of --resolution; *end behind it. */
+static bool side(const char *text, char **end, int *out) {
+    long x = strtol(text, end, 10);
+    *out = (int)x;
+    return *end != text && *text >= '0' && *text <= '9' && x >= 8 && x <= 16384;
+}
+
+bool train_resolution(const char *text, int *w, int *h, Err *e) {
+    char *end = NULL;
+    if (!text) text = train_defaults.resolution;
+    bool fine = side(text, &end, w);
+    *h = *w;
+    if (fine && *end == ',') {
+        const char *second = end + 1;
+        while (*second == ' ') second++;
+        fine = side(second, &end, h);
+    }
+    if (fine && !*end) return true;
+    return err_usage(
+        e, "--resolution: got '%s', want one number or two (W,H) of 8 … 16384", text);
+}
+
+static bool as_integer(const char *key, const char *text, int64_t *out, Err *e) {
+    char *end;
+    long long x = strtoll(text, &end, 10);
+    *out = x;
+    if (*text && !*end && x >= 0 && x <= 4096) return true;
+    return err_usage(e, "--network_args %s: got '%s', want an integer of 0 … 4096", key,
+                     text);
+}
+
+static bool as_number(const char *key, const char *text, double *out, Err *e) {
+    char *end;
+    *out = strtod(text, &end);
+    bool plain = *text && !*end && strspn(text, "0123456789+-.eE") == strlen(text);
+    if (plain && isfinite(*out)) return true;
+    return err_usage(e, "--network_args %s: got '%s', want a number", key, text);
+}
+
+bool train_network_args(Arena *a, const WordList *words, NetworkArgs *out, Err *e) {
+    /* known to networks.lora; the first two are honoured */
+    static const char *const keys[] = {"conv_dim",
+                                       "conv_alpha",
+                                       "block_dims",
+                                       "block_alphas",
+                                       "conv_block_dims",
+                                       "conv_block_alphas",
+                                       "down_lr_weight",
+                                       "mid_lr_weight",
+                                       "up_lr_weight",
+                                       "block_lr_zero_threshold",
+                                       "dropout",
+                                       "rank_dropout",
+                                       "module_dropout",
+                                       "loraplus_lr_ratio",
+                                       "loraplus_unet_lr_ratio",
+                                       "loraplus_text_encoder_lr_ratio",
+                                       "verbose",
+                                       NULL};
+    *out = (NetworkArgs){.conv_alpha = 1};
+    for (int i = 0; i < words->n; i++) {
+        const char *key, *value;
+        if (!key_value(a, "--network_args", words->word[i], &key, &value, e))
+            return false;
+        if (!strcmp(key, "conv_dim")) {
+            if (!as_integer(key, value, &out->conv_dim, e)) return false;
+            continue;
+        }
+        if (!strcmp(key, "conv_alpha")) {
+            if (!as_number(key, value, &out->conv_alpha, e)) return false;
+            continue;
+        }
+        for (const char *const *k = keys; *k; k++)
+            if (!strcmp(*k, key))
+                return err_usage(e,
+                                 "--network_args %s is not available in this version: "
+                                 "conv_dim and conv_alpha are",
+                                 key);
+        return err_usage(e, "--network_args: unknown key '%s'%s", key,
+                         did_you_mean(a, key, keys));
+    }
+    return true;
+}
+
+static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
+    int w, h;
+    if (!train_resolution(o->resolution, &w, &h, e)) return false;
+    if (o->bucket_reso_steps % 8)
+        return err_usage(e, "--bucket_reso_steps: got %lld, want a multiple of 8",
+                         (long long)o->bucket_reso_steps);
+    if (o->min_bucket_reso > o->max_bucket_reso)
+        return err_usage(e, "--min_bucket_reso %lld is above --max_bucket_reso %lld",
+                         (long long)o->min_bucket_reso, (long long)o->max_bucket_reso);
+    if (args_get(given, "max_token_length") && o->max_token_length != 150 &&
+        o->max_token_length != 225)
+        return err_usage(e, "--max_token_length: got %lld, want 150 or 225",
+                         (long long)o->max_token_length);
+    if (o->inputs && (o->dataset_config || o->train_data_dir))
+        return err_usage(e, "--inputs takes the place of the data: leave out %s",
+                         o->dataset_config ? "--dataset_config" : "--train_data_dir");
+    return true;
+}
+
+static bool check_network(Arena *a, const TrainOptions *o, Err *e) {
+    NetworkArgs unused;
+    if (!train_network_args(a, &o->network_args, &unused, e)) return false;
+    if (o->network_train_unet_only && o->network_train_text_encoder_only)
+        return err_usage(e, "--network_train_unet_only and "
+                            "--network_train_text_encoder_only leave nothing to train");
+    for (int i = 0; i < o->set.n; i++) {
+        const char *key, *value;
+        if (!key_value(a, "--set", o->set.word[i], &key, &value, e)) return false;
+    }
+    return true;
+}
+
+static bool check_loss(const TrainOptions *o, Err *e) {
+    if (!isnan(o->adaptive_noise_scale) && o->noise_offset == 0)
+        return err_usage(e, "--adaptive_noise_scale wants --noise_offset");
+    if (o->scale_v_pred_loss_like_noise_pred && !o->v_parameterization)
+        return err_usage(e, "--scale_v_pred_loss_like_noise_pred wants "
+                            "--v_parameterization");
+    if (!isnan(o->v_pred_like_loss) && o->v_parameterization)
+        return err_usage(e, "--v_pred_like_loss is for bases that predict noise, got "
+                            "--v_parameterization");
+    return true;
+}
+
+static void warn(Arena *a, WordList *notes, const char *text) {
+    const char **grown = NEW(a, const char *, notes->n + 1);
+    for (int i = 0; i < notes->n; i++) grown[i] = notes->word[i];
+    grown[notes->n++] = text;
+    notes->word = grown;
+}
+
+bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
+                         WordList *notes, Err *e) {
+    if (!check_data(o, given, e) || !check_network(a, o, e) || !check_loss(o, e))
+        return false;
+    if (o->dataset_config && (o->train_data_dir || o->reg_data_dir))
+        warn(a, notes,
+             "--train_data_dir and --reg_data_dir are ignored: --dataset_config "
+             "is given");
+    if (o->max_train_epochs != UNSET_INT && args_get(given, "max_train_steps"))
+        warn(a, notes, "--max_train_steps is ignored: --max_train_epochs is given");
+    return true;
+}
