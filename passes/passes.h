@@ -12,6 +12,8 @@ typedef struct Options {
     Net *net;                  /* bound networks of the recipe */
     int n_net;
     const Args *dims;          /* symbols of the objective: B H W N … */
+    const char *const *given;  /* nodes of the objective that become inputs (Build.given) */
+    const char *const *absent; /* inputs that nobody will write (Build.absent) */
     bool train;                /* differentiate and update */
     double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
     const char *const *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
@@ -24,6 +26,7 @@ typedef struct Options {
     Str *report;
     /* results */
     Modules *modules;          /* filled by inject-adapters */
+    Graph *adapted;            /* the graph their tensors' ids belong to */
 } Options;
 
 typedef struct Pass {

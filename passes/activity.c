@@ -1,0 +1,53 @@
+/* Which values depend on a trainable, and which the loss depends on. Only values with both
+ * get a gradient; everything else of the backward graph is never formed. The trainable is
+ * kept as a witness, so that a report can say why a gradient is needed. O(nodes + edges). */
+#include "passes/private.h"
+
+#include <string.h>
+
+bool differentiable(const Graph *g, const Node *n, int i) {
+    if (n->in[i] == NO_ID || n->op->flags & OP_NO_GRAD) return false;
+    if (!dtype_is_float(g->value[n->in[i]]->type.dtype)) return false;
+    const OpIn *in = n->op->in;
+    int k = 0;
+    while (k < i && in[k + 1].name) k++; /* the last one stands for all of a variadic */
+    return !(in[k].flags & IN_INDEX);
+}
+
+static void go_forward(const Graph *g, Id *from) {
+    for (uint32_t i = 0; i < g->n_value; i++)
+        from[i] = g->value[i]->role == ROLE_TRAIN ? i : NO_ID;
+    for (uint32_t k = 0; k < g->n_node; k++) {
+        const Node *n = g->node[k];
+        Id witness = NO_ID;
+        for (int i = 0; i < n->n_in && witness == NO_ID; i++)
+            if (differentiable(g, n, i)) witness = from[n->in[i]];
+        for (int o = 0; o < n->n_out; o++)
+            if (dtype_is_float(g->value[n->out[o]]->type.dtype)) from[n->out[o]] = witness;
+    }
+}
+
+static void go_backward(const Graph *g, Id loss, bool *to) {
+    to[loss] = true;
+    for (uint32_t k = g->n_node; k-- > 0;) {
+        const Node *n = g->node[k];
+        bool reached = false;
+        for (int o = 0; o < n->n_out; o++) reached |= to[n->out[o]];
+        for (int i = 0; reached && i < n->n_in; i++)
+            if (differentiable(g, n, i)) to[n->in[i]] = true;
+    }
+}
+
+bool activity_find(Arena *a, const Graph *g, Activity *out, Err *e) {
+    out->loss = graph_output_find(g, "loss");
+    if (out->loss == NO_ID) return err_usage(e, "the graph has no output 'loss'");
+    const Value *loss = g->value[out->loss];
+    if (loss->type.dtype != F32 || loss->type.rank)
+        return err_at(e, loss->loc, "the loss must be a number: got %s, want f32[]",
+                      type_text(a, &loss->type));
+    out->from = NEW(a, Id, g->n_value);
+    out->to = NEW(a, bool, g->n_value);
+    go_forward(g, out->from);
+    go_backward(g, out->loss, out->to);
+    return true;
+}

@@ -1,0 +1,62 @@
+/* inject-adapters: the recipe's adapters around the nodes they match (graph/build.h does
+ * both), and the check that training can do something with each: a gradient path from the
+ * loss to every trainable. */
+#include "passes/private.h"
+
+#include <string.h>
+
+/* Where the way from a trainable towards the loss stops: the last node that depends on it. */
+static const Node *path_end(const Graph *g, Id train) {
+    bool *reached = NEW(g->arena, bool, g->n_value);
+    reached[train] = true;
+    const Node *last = NULL;
+    for (uint32_t k = 0; k < g->n_node; k++) {
+        const Node *n = g->node[k];
+        bool flows = false, touches = false;
+        for (int i = 0; i < n->n_in; i++) {
+            if (n->in[i] == NO_ID || !reached[n->in[i]]) continue;
+            touches = true;
+            flows |= differentiable(g, n, i);
+        }
+        if (touches) last = n;
+        for (int o = 0; o < n->n_out; o++)
+            reached[n->out[o]] = flows && dtype_is_float(g->value[n->out[o]]->type.dtype);
+    }
+    return last;
+}
+
+static bool check_path(const Graph *g, const Activity *y, const Value *v, Err *e) {
+    if (y->to[v->id]) return true;
+    const Node *end = path_end(g, v->id);
+    err_at(e, v->loc, "trainable '%s' has no gradient path to the loss", v->name);
+    if (end)
+        err_note(e, "note: the path ends at '%s' (%s)", end->at.path ? end->at.path : "?",
+                 end->op->name);
+    else
+        err_note(e, "note: no node reads it");
+    return false;
+}
+
+Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
+    Modules *m = NEW(g->arena, Modules, 1);
+    if (!modules_match(g->arena, g, opt->recipe, opt->net, opt->n_net, m, e)) return NULL;
+    Graph *out = adapters_inject(g, m, opt->train, e);
+    if (!out) return NULL;
+    out->report = g->report;
+    opt->modules = m;
+    opt->adapted = out;
+    uint32_t trainables = 0;
+    uint64_t elements = 0;
+    Activity y;
+    if (opt->train && !activity_find(out->arena, out, &y, e)) return NULL;
+    for (uint32_t i = 0; i < out->n_value; i++) {
+        const Value *v = out->value[i];
+        if (v->role != ROLE_TRAIN) continue;
+        if (opt->train && !check_path(out, &y, v, e)) return NULL;
+        trainables++;
+        elements += (uint64_t)type_count(&v->type);
+    }
+    report(out, "inject-adapters: %d modules, %u trainable tensors, %llu elements", m->n,
+           trainables, (unsigned long long)elements);
+    return out;
+}

@@ -1,0 +1,166 @@
+/* optimizer: everything between the gradients and the new parameters.
+ *
+ * Needs: outputs "loss" and "grad.NAME" for every trainable. Guarantees: outputs
+ *   grad_norm  L2 norm over all gradients, before clipping
+ *   ok         1 if loss and norm are finite; with 0 every update leaves all as it is
+ * one `update` node per trainable, in the order of the trainables, with the program of the
+ * recipe's optimizer; state values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for
+ * each learning rate that occurs (Param.lr of the scalar), written before every step.
+ * Outputs "grad.NAME" go, unless gradients are recorded. */
+#include "ops/ops.h"
+#include "passes/private.h"
+
+#include <string.h>
+
+typedef struct Rates { /* distinct learning rates and their scalars */
+    double *rate;
+    Id *scalar;
+    int n, cap_rate, cap_scalar;
+} Rates;
+
+typedef struct Updates {
+    Graph *g;
+    const UpdateProgram *program;
+    const Op *update;
+    const char *states; /* names separated by spaces */
+    Rates rates;
+    Id scale, ok;
+} Updates;
+
+static Id rate_of(Updates *u, double lr) {
+    Rates *r = &u->rates;
+    for (int i = 0; i < r->n; i++)
+        if (r->rate[i] == lr) return r->scalar[i];
+    Arena *a = u->g->arena;
+    Id id = graph_value(u->g, ROLE_SCALAR, type_scalar(F32), arena_printf(a, "lr.%d", r->n),
+                        loc_none());
+    u->g->value[id]->param = param_new(a);
+    u->g->value[id]->param->lr = lr;
+    int n = r->n;
+    PUSH(a, r->rate, n, r->cap_rate, lr);
+    PUSH(a, r->scalar, r->n, r->cap_scalar, id);
+    return id;
+}
+
+static int64_t slices_of(const Value *v) {
+    const Param *p = v->param;
+    return p && p->slice_axis >= 0 ? v->type.dim[p->slice_axis] / p->slice_size : 1;
+}
+
+/* i32[slices], 1 for the slice that learns; absent if the whole tensor does. */
+static bool active_slices(Updates *u, const Value *v, Id *out, Err *e) {
+    const Param *p = v->param;
+    *out = NO_ID;
+    if (!p || p->slice_axis < 0 || p->slice_index == NO_ID) return true;
+    Graph *g = u->g;
+    int64_t n = slices_of(v);
+    double *numbers = NEW(g->arena, double, n);
+    for (int64_t i = 0; i < n; i++) numbers[i] = (double)i;
+    Id index = graph_view(g, p->slice_index, type_scalar(I32), e);
+    if (index == NO_ID) return false;
+    Id in[] = {graph_const(g, type_of(F32, 1, &n), numbers), index};
+    Id is = graph_formula(g, "x0 == x1", 2, in, e);
+    if (is != NO_ID) *out = graph_cast(g, is, I32, e);
+    return *out != NO_ID;
+}
+
+static Id state_value(Updates *u, const Value *v, const UpdateState *s) {
+    Graph *g = u->g;
+    int64_t slices = slices_of(v);
+    Type t = s->scalar ? type_of(F64, 1, &slices) : v->type;
+    Id id = graph_value(g, ROLE_STATE, t, arena_printf(g->arena, "%s.%s", v->name, s->name),
+                        v->loc);
+    Param *p = param_new(g->arena);
+    p->init.kind = s->start == 0 ? INIT_ZEROS : INIT_CONSTANT;
+    p->init.number = s->start;
+    g->value[id]->param = p;
+    return id;
+}
+
+static bool add_update(Updates *u, const Value *v, Id grad, Err *e) {
+    enum { FIXED = 6 };
+    int n = FIXED + u->program->n_state;
+    Id *in = NEW(u->g->arena, Id, n);
+    u->g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
+    in[0] = v->id;
+    in[1] = grad;
+    in[2] = rate_of(u, v->param ? v->param->lr : 1);
+    in[3] = u->scale;
+    in[4] = u->ok;
+    if (!active_slices(u, v, &in[5], e)) return false;
+    for (int i = 0; i < u->program->n_state; i++)
+        in[FIXED + i] = state_value(u, v, &u->program->state[i]);
+    bool sliced = v->param && v->param->slice_axis >= 0;
+    UpdateAttrs at = {u->program->formula, u->states, sliced ? v->param->slice_axis : -1,
+                      sliced ? v->param->slice_size : 0};
+    return graph_add(u->g, u->update, &at, n, in, e) != NULL;
+}
+
+/* The norm of all gradients, the factor that clips it, and the flag. */
+static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) {
+    Graph *g = u->g;
+    const Op *norm_op = op_find("global_norm"), *finite_op = op_find("finite");
+    g->at = (Place){.block = -1, .phase = UPDATE};
+    Id norm = graph_op(g, norm_op, NULL, n, grad, e);
+    if (norm == NO_ID) return false;
+    Str clip = {0};
+    str_add(&clip, "min(1, ");
+    str_double(&clip, most);
+    str_add(&clip, " / (x0 + 1e-06))"); /* torch.nn.utils.clip_grad_norm_ */
+    u->scale = most > 0 ? graph_formula(g, clip.s, 1, &norm, e) : graph_number(g, 1, F32);
+    str_free(&clip);
+    Id loss = graph_output_find(g, "loss");
+    u->ok = u->scale == NO_ID ? NO_ID : graph_op(g, finite_op, NULL, 2, (Id[]){loss, norm}, e);
+    if (u->ok == NO_ID) return false;
+    graph_output(g, "grad_norm", norm);
+    graph_output(g, "ok", u->ok);
+    return true;
+}
+
+static const char *state_names(Arena *a, const UpdateProgram *p) {
+    const char *all = "";
+    for (int i = 0; i < p->n_state; i++)
+        all = arena_printf(a, "%s%s%s", all, i ? " " : "", p->state[i].name);
+    return all;
+}
+
+static void drop_gradients(Graph *g) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < g->n_output; i++)
+        if (strncmp(g->output[i].name, "grad.", 5)) g->output[kept++] = g->output[i];
+    g->n_output = kept;
+}
+
+static bool find_gradients(const Graph *g, Id **train, Id **grad, int *n, Err *e) {
+    int cap = 0, cap2 = 0, n2 = 0;
+    for (uint32_t i = 0; i < g->n_value; i++) {
+        if (g->value[i]->role != ROLE_TRAIN) continue;
+        const char *name = arena_printf(g->arena, "grad.%s", g->value[i]->name);
+        Id dx = graph_output_find(g, name);
+        if (dx == NO_ID) return err_usage(e, "the graph has no output '%s'", name);
+        PUSH(g->arena, *train, *n, cap, i);
+        PUSH(g->arena, *grad, n2, cap2, dx);
+    }
+    return *n > 0 || err_usage(e, "nothing to train: the graph has no trainable tensor");
+}
+
+Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
+    const Recipe *r = opt->recipe;
+    UpdateProgram program;
+    Id *train = NULL, *grad = NULL;
+    int n = 0;
+    if (!find_gradients(g, &train, &grad, &n, e) ||
+        !build_update(g->arena, r->optimizer, r->optimizer_args, &program, e))
+        return NULL;
+    Updates u = {.g = g, .program = &program, .update = op_find("update")};
+    u.states = state_names(g->arena, &program);
+    Place keep = g->at;
+    if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
+    for (int i = 0; i < n; i++)
+        if (!add_update(&u, g->value[train[i]], grad[i], e)) return NULL;
+    g->at = keep;
+    if (!opt->record_gradients) drop_gradients(g);
+    report(g, "optimizer: %d trainables, %d learning rates, %d states each", n, u.rates.n,
+           program.n_state);
+    return g;
+}
