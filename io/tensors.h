@@ -70,7 +70,8 @@ const char *checkpoint_config_path(const Checkpoint *c, const char *component);
 const char *checkpoint_tokenizer(const Checkpoint *c);
 
 /* ---- names: rename tables are data (io/names), not C ---- */
-/* Diffusers key -> LDM key and back for one model family ("sd1", "sd2"). NULL: not in the
- * table. rows a..b of the LDM tensor if *rows_of > 1 (part `*row` of `*rows_of`). */
+/* Name ("unet.conv_in.weight") -> LDM key for one model family ("sd1", "sd2"), in a. NULL:
+ * not in the table. Part `*row` of `*rows_of` equal parts of the LDM tensor's rows. For
+ * many names, and for the way back: io/names.h. */
 const char *names_to_ldm(Arena *a, const char *family, const char *name, int *row, int *rows_of);
 #endif
