@@ -84,7 +84,7 @@ typedef struct TrainOptions {
     int64_t max_validation_steps;
     /* the command itself */
     const char *config_file;
-    bool output_config, dry_run;
+    bool output_config, dry_run, exact;
     WordList set;
     const char *inputs, *record, *compat;
 } TrainOptions;

@@ -17,6 +17,7 @@
 #include "built.h"
 #include "graph/doc.h"
 #include "graph/plan.h"
+#include "kernels/isa.h"
 
 #define TEXT(x)     #x
 #define EXPANDED(x) TEXT(x)
@@ -25,17 +26,6 @@
 #else
 #define JPEG "libjpeg " EXPANDED(JPEG_LIB_VERSION)
 #endif
-
-static const char *instruction_set(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return GRAPHRUN_AVX512 && __builtin_cpu_supports("avx512f") ? "avx512" : "avx2";
-    return "x86-64";
-#else
-    return "portable";
-#endif
-}
 
 static void libraries(Str *s) {
     unsigned xxh = XXH_versionNumber(), webp = (unsigned)WebPGetDecoderVersion();
@@ -50,7 +40,7 @@ static void libraries(Str *s) {
 
 void version_print(Str *s) {
     str_printf(s, "graphrun %s\ncommit: %s\n", GRAPHRUN_VERSION, GRAPHRUN_COMMIT);
-    str_printf(s, "backends: cpu\ninstruction set: %s\n", instruction_set());
+    str_printf(s, "backends: cpu\ninstruction set: %s\n", isa()->name);
     libraries(s);
     str_printf(s, "schema version: %d\nplan version: %d\n", SCHEMA_VERSION,
                PLAN_VERSION);
