@@ -80,16 +80,22 @@ bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
 /* One LoRA module: an adapter on a node of a network. */
 typedef struct Module {
     const char *name;   /* kohya name: prefix + path with dots -> _ */
+    const char *root;   /* in front of its values' names: `name`, "NAME+2" if it is the second
+                           on its node (`stack`) */
+    const char *peft;   /* in front of `path` in peft names: "unet." */
     const char *network, *path; /* "unet", "down_blocks.0.attentions.0.proj_in" */
     const Doc *adapter;
     Args *args;         /* all of the adapter's arguments, bound, with `let` and $out … */
     double lr;          /* the entry's rate times the factor of preset or rule */
     int block;          /* -1: none */
     Loc loc;            /* recipe entry */
-    const char **from;  /* per args entry: "adapter", "entry", "preset", "rule", "--set" */
+    const char **from;  /* per args entry: "adapter", "node" ($out …), "entry",
+                           "preset", "rule", "--set" */
     bool weight4;       /* the wrapped weight has 4 dimensions in the checkpoint */
     Type weight;        /* the wrapped op's weight */
-    Named *tensor;      /* its parameters: node path in the adapter -> graph value */
+    Named *tensor;      /* its parameters: path in the adapter ("lora_down.weight") -> value */
+    const char **tensor_name; /* their names in any graph: "ROOT.lora_down.weight"; tensors
+                           that modules share: "vera_A.64x320" */
     int n_tensor;
 } Module;
 typedef struct Modules {
@@ -108,8 +114,9 @@ bool modules_match(Arena *a, const Graph *g, const Recipe *r, const Net *net, in
  * of the wrapped output replaced. Names of trainables: "MODULE.NODE.weight". */
 Graph *adapters_inject(const Graph *g, Modules *m, bool training, Err *e);
 
-/* What `save:` of a module's adapter writes for one scheme ("kohya"): suffix and tensor
- * value, or suffix and number. */
+/* What `save:` of a module's adapter writes for one scheme ("kohya"): key and tensor of g
+ * (any graph after inject-adapters), or key and number. Tensors that modules share have no
+ * module in their key but their shape ("vera_A.64x320"), and come from each of them. */
 typedef struct SavedTensor {
     const char *key;  /* full key */
     Id value;         /* or NO_ID */

@@ -359,13 +359,15 @@ static bool read_active(Use *u, Id *id, Err *e) {
     return *id != NO_ID;
 }
 
-static void remember(Module *m, Arena *a, const char *path, Id id) {
+static void remember(Module *m, Arena *a, const char *path, const char *name, Id id) {
     for (int i = 0; i < m->n_tensor; i++)
         if (!strcmp(m->tensor[i].name, path)) return;
-    Named *more = NEW(a, Named, m->n_tensor + 1);
-    if (m->n_tensor) memcpy(more, m->tensor, (size_t)m->n_tensor * sizeof *more);
-    more[m->n_tensor++] = (Named){path, id};
-    m->tensor = more;
+    int n = m->n_tensor++;
+    m->tensor = arena_grow(a, m->tensor, (size_t)n, (size_t)n + 1, sizeof *m->tensor);
+    m->tensor_name =
+        arena_grow(a, m->tensor_name, (size_t)n, (size_t)n + 1, sizeof *m->tensor_name);
+    m->tensor[n] = (Named){path, id};
+    m->tensor_name[n] = name;
 }
 
 /* A tensor of an adapter: "MODULE.path", or one for all modules with this shape. */
@@ -398,7 +400,7 @@ static bool adapter_tensor(Use *u, const char *node, const char *path, const cha
         p->key = node;
         c->g->value[*out]->param = p;
     }
-    remember(m, c->a, path, *out);
+    remember(m, c->a, path, name, *out);
     return read_active(u, out, e);
 }
 
