@@ -43,7 +43,7 @@ bool eval_objective(Eval *v, Err *e) {
     args_set(set, "pretrained_model_name_or_path", val_word(v->opt->weights));
     const char *what = arena_printf(v->arena, "objective '%s'", v->doc->name);
     job_close(&v->job);
-    if (!job_open(&v->job, "lora", set, e)) return false;
+    if (!job_load(&v->job, "lora", e) || !job_open(&v->job, set, e)) return false;
     v->doc = doc_load(v->job.library, v->doc_name, DOC_OBJECTIVE, NULL, loc_none(), e);
     if (!v->doc || !sizes(v, dims, e) ||
         !args_bind(v->arena, yaml_get(v->doc->root, "args"), v->set, what, loc_none(),

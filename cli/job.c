@@ -87,12 +87,15 @@ static bool bind(Job *j, int i, Err *e) {
                     &j->note, e);
 }
 
-bool job_open(Job *j, const char *recipe, const Args *set, Err *e) {
+bool job_load(Job *j, const char *recipe, Err *e) {
     *j = (Job){.arena = arena_new()};
     j->library = library_new(j->arena);
-    const Doc *doc = doc_load(j->library, recipe, DOC_RECIPE, NULL, loc_none(), e);
-    if (!doc || !recipe_eval(j->arena, j->library, doc, set, &j->recipe, e))
-        return false;
+    j->doc = doc_load(j->library, recipe, DOC_RECIPE, NULL, loc_none(), e);
+    return j->doc != NULL;
+}
+
+bool job_open(Job *j, const Args *set, Err *e) {
+    if (!recipe_eval(j->arena, j->library, j->doc, set, &j->recipe, e)) return false;
     j->n_net = j->recipe.n_network;
     j->net = NEW(j->arena, Net, j->n_net);
     j->source = NEW(j->arena, JobNet, j->n_net);

@@ -10,6 +10,7 @@ typedef struct JobNet JobNet;
 typedef struct Job {
     Arena *arena;
     Library *library;
+    const Doc *doc; /* of the recipe */
     Recipe recipe;
     Net *net; /* the recipe's networks, bound */
     JobNet *source;
@@ -19,9 +20,10 @@ typedef struct Job {
     Str note; /* what was decided on the way: variants, ties */
 } Job;
 
-/* Evaluates the recipe (a name or a path) with options set, opens the models it names and
- * binds the networks. `variant`: for networks without weights ("sd15"), or NULL. */
-bool job_open(Job *j, const char *recipe, const Args *set, Err *e);
+/* Finds the recipe (a name or a path); then its options can be asked for. */
+bool job_load(Job *j, const char *recipe, Err *e);
+/* Evaluates it with options set, opens the models it names and binds the networks. */
+bool job_open(Job *j, const Args *set, Err *e);
 void job_close(Job *j);
 /* The model a network takes its weights from, or NULL. */
 Checkpoint *job_checkpoint(const Job *j, const char *network);

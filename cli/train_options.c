@@ -151,7 +151,7 @@ const Opt train_options[] = {
     OPT_IGNORED("vae_batch_size", INT, "N", "pictures are encoded one by one"),
     T(INT, max_data_loader_n_workers, "N", "threads that read pictures, at most cores - 1", AT_LEAST(0)),
     OPT_IGNORED("persistent_data_loader_workers", FLAG, NULL, "loader threads live as long as the run"),
-    T(INT, clip_skip, "N", "use the text encoder's layer N from the end", .later = "the last layer's output is used"),
+    T(INT, clip_skip, "N", "use the text encoder's layer N from the end"),
     T(INT, max_token_length, "N", "150 or 225: longer captions, in chunks of 75 tokens"),
     T(FLAG, allow_missing_captions, NULL, "train although no picture has a caption"),
     T(FLAG, skip_bad_images, NULL, "leave out unreadable pictures and list them"),

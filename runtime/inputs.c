@@ -103,24 +103,29 @@ static bool is_known(const Inputs *in, const char *name, const LoraTensors *lora
     return false;
 }
 
-Inputs *inputs_open(Arena *a, const char *path, int64_t micro, const LoraTensors *lora,
-                    Err *e) {
+Inputs *inputs_open(Arena *a, const char *path, int64_t micro, Err *e) {
     Inputs *in = NEW(a, Inputs, 1);
     in->arena = a;
-    in->n = micro;
     in->file = safetensors_open(path, e);
     if (!in->file) return NULL;
-    in->micro = NEW(a, Micro, micro);
-    bool ok = true;
-    for (int64_t i = 0; ok && i < micro; i++) ok = read_micro(in, i, &in->micro[i], e);
-    for (int i = 0; ok && i < in->file->n; i++)
+    /* no more are read than the file can have */
+    in->n = micro;
+    in->micro = NEW(a, Micro, micro < in->file->n ? micro : in->file->n + 1);
+    for (int64_t i = 0; i < micro; i++) {
+        if (read_micro(in, i, &in->micro[i], e)) continue;
+        inputs_close(in);
+        return NULL;
+    }
+    return in;
+}
+
+bool inputs_check(const Inputs *in, const LoraTensors *lora, Err *e) {
+    for (int i = 0; i < in->file->n; i++)
         if (!is_known(in, in->file->entry[i].name, lora))
-            ok = err_usage(e,
-                           "%s: unknown key '%s' (%lld micro-batches, %d LoRA tensors)",
-                           path, in->file->entry[i].name, (long long)micro, lora->n);
-    if (ok) return in;
-    inputs_close(in);
-    return NULL;
+            return err_usage(
+                e, "%s: unknown key '%s' (%lld micro-batches, %d LoRA tensors)",
+                in->file->path, in->file->entry[i].name, (long long)in->n, lora->n);
+    return true;
 }
 
 void inputs_close(Inputs *in) {
@@ -215,6 +220,14 @@ bool record_plain(Record *r, Exec *x, const char *value, const char *key, Err *e
     Type t;
     float *f = read_value(r, x, value, &t, e);
     if (f) record_data(r, key, t, f);
+    return f != NULL;
+}
+
+bool record_tensor(Record *r, Exec *x, const char *value, const char *key, Type as,
+                   Err *e) {
+    Type t;
+    float *f = read_value(r, x, value, &t, e);
+    if (f) record_data(r, key, as, f);
     return f != NULL;
 }
 

@@ -6,11 +6,12 @@
 #include "runtime/train.h"
 
 typedef struct Inputs Inputs;
-/* Opens the file and judges its keys: m{i}.latents F32 [B,4,h,w], .noise F32, .timesteps
- * I32 [B], .input_ids I32 [B,n,77], .loss_weights F32 [B] for i = 0 … micro-1. Anything
- * missing, unknown or of another shape: exit 2. */
-Inputs *inputs_open(Arena *a, const char *path, int64_t micro, const LoraTensors *lora,
-                    Err *e);
+/* Opens the file and reads micro-batches 0 … micro-1: m{i}.latents F32 [B,4,h,w], .noise
+ * F32, .timesteps I32 [B], .input_ids I32 [B,n,77], .loss_weights F32 [B]. Anything missing
+ * or of another shape: exit 2. */
+Inputs *inputs_open(Arena *a, const char *path, int64_t micro, Err *e);
+/* Keys that are neither a micro-batch's nor w0.<LoRA key>: exit 2. */
+bool inputs_check(const Inputs *in, const LoraTensors *lora, Err *e);
 void inputs_close(Inputs *in);
 Feed inputs_feed(Inputs *in);
 Shape inputs_shape(const Inputs *in, int64_t micro);
@@ -23,6 +24,9 @@ Record *record_new(Arena *a);
 /* Copies one tensor; 4-D channels-last pictures are turned to [B,C,H,W]. */
 bool record_picture(Record *r, Exec *x, const char *value, const char *key, Err *e);
 bool record_plain(Record *r, Exec *x, const char *value, const char *key, Err *e);
+/* The same elements as a tensor of another shape (a LoRA file's 4-D form). */
+bool record_tensor(Record *r, Exec *x, const char *value, const char *key, Type as,
+                   Err *e);
 void record_data(Record *r, const char *key, Type type, const void *data);
 bool record_write(const Record *r, const char *path, Err *e);
 #endif

@@ -1,0 +1,268 @@
+/* `graphrun train`: sd-scripts' train_network. Options and recipe are put together in
+ * train_setup.c, plans in train_plans.c; here is the order of things, what is recorded
+ * and saved after each update, and how a run ends. */
+#include "cli/train.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/talk.h"
+#include "io/file.h"
+#include "io/lora_file.h"
+
+/* the signal that asked for an end; the loop looks at it between steps */
+static volatile int stop_signal;
+
+static void ask_to_stop(int signal_number) {
+    stop_signal = signal_number;
+}
+
+static void catch_signals(void) {
+    struct sigaction s = {.sa_handler = ask_to_stop, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &s, NULL);
+    sigaction(SIGTERM, &s, NULL);
+}
+
+static void say(const Trainer *t, const char *fmt, ...) {
+    if (t->common->quiet) return;
+    va_list args;
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+/* ---- saving ---- */
+static int save_dtype(const TrainOptions *o) {
+    static const struct {
+        const char *name;
+        int dtype;
+    } types[] = {{"float", F32}, {"fp16", F16}, {"bf16", BF16}};
+    for (size_t i = 0; o->save_precision && i < COUNT(types); i++)
+        if (!strcmp(types[i].name, o->save_precision)) return types[i].dtype;
+    return F32;
+}
+
+static bool save(Trainer *t, Exec *x, const char *suffix, int64_t step, int64_t epoch,
+                 Err *e) {
+    Arena *a = arena_new();
+    const char *name = t->o->output_name ? t->o->output_name : "last";
+    char *path = arena_printf(a, "%s/%s%s.safetensors", t->o->output_dir, name, suffix);
+    Meta *meta = NEW(a, Meta, t->n_meta + 4);
+    memcpy(meta, t->meta, (size_t)t->n_meta * sizeof *meta);
+    int n = t->n_meta + train_metadata_now(t, a, step, epoch, meta + t->n_meta);
+    bool ok = folder_make(t->o->output_dir, e) &&
+              lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
+    if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
+    arena_free(a);
+    return ok;
+}
+
+/* Epoch files for all but the last epoch, whose weights are the final file's. */
+static bool save_in_between(Trainer *t, Exec *x, const StepResult *r, Err *e) {
+    int64_t epochs = t->o->save_every_n_epochs, steps = t->o->save_every_n_steps;
+    char suffix[32];
+    if (steps > 0 && r->step % steps == 0) {
+        snprintf(suffix, sizeof suffix, "-step%08lld", (long long)r->step);
+        if (!save(t, x, suffix, r->step, r->epoch - 1, e)) return false;
+    }
+    if (epochs <= 0 || !r->last_of_epoch || r->epoch % epochs || r->epoch >= t->epochs)
+        return true;
+    snprintf(suffix, sizeof suffix, "-%06d", r->epoch);
+    return save(t, x, suffix, r->step, r->epoch, e);
+}
+
+/* ---- after each update ---- */
+static bool record_tensors(Trainer *t, Exec *x, int64_t step, Err *e) {
+    for (int i = 0; i < t->lora.n; i++) {
+        const LoraTensor *l = &t->lora.item[i];
+        if (!l->value) continue;
+        const char *grad = arena_printf(t->arena, "grad.%s", l->value);
+        const char *g = arena_printf(t->arena, "g%lld.%s", (long long)step, l->key);
+        const char *w = arena_printf(t->arena, "w%lld.%s", (long long)step, l->key);
+        if (!record_tensor(t->record, x, grad, g, l->type, e) ||
+            !record_tensor(t->record, x, l->value, w, l->type, e))
+            return false;
+    }
+    return true;
+}
+
+static bool record_step(Trainer *t, Exec *x, const StepResult *r, Err *e) {
+    char key[32];
+    const int64_t one = 1;
+    snprintf(key, sizeof key, "m%lld.loss", (long long)t->micro);
+    record_data(t->record, key, type_of(F32, 1, &one), &r->loss);
+    if (t->micro == 0 && exec_type(x, "unet.noise") &&
+        !record_picture(t->record, x, "unet.noise", "m0.unet_output", e))
+        return false;
+    if (t->micro == 0 && exec_type(x, "text_encoder.context") &&
+        !record_plain(t->record, x, "text_encoder.context", "m0.encoder_hidden_states",
+                      e))
+        return false;
+    return record_tensors(t, x, r->step, e);
+}
+
+static bool after_update(void *ctx, Exec *x, const StepResult *r, Err *e) {
+    Trainer *t = ctx;
+    if (t->record && !record_step(t, x, r, e)) return false;
+    int64_t per_epoch = t->steps_per_epoch ? t->steps_per_epoch : t->steps;
+    ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
+    n.average = loss_average_add(t->arena, &t->average, r->epoch,
+                                 (int)((r->step - 1) % per_epoch), r->loss);
+    t->micro++;
+    progress_at(t->progress, r->step, &n);
+    t->last = x;
+    t->last_epoch = r->epoch;
+    return save_in_between(t, x, r, e);
+}
+
+static bool start(void *ctx, Exec *x, Err *e) {
+    Trainer *t = ctx;
+    return !t->in || inputs_start(t->in, x, &t->lora, e);
+}
+
+/* ---- before the first one ---- */
+static void told_picture(void *ctx, int done, int of) {
+    Trainer *t = ctx;
+    (void)of;
+    progress_at(t->progress, done, NULL);
+}
+
+static bool encode_pictures(Trainer *t, Err *e) {
+    int threads = (int)t->o->max_data_loader_n_workers;
+    t->progress = talk_progress(t->arena, t->common, "pictures encoded", t->data->n);
+    bool ok = latents_encode(t->arena, t->data, train_vae_exec, t, t->seed, threads,
+                             told_picture, &t->latents, e);
+    progress_end(t->progress);
+    return ok;
+}
+
+static void introduce(const Trainer *t) {
+    const Dataset *d = t->data;
+    if (d) {
+        say(t, "pictures: %d to train on (with repeats), %d for regularisation",
+            d->n_train, d->n_reg);
+        say(t, "captions: %d found, %d missing", d->captions_found,
+            d->captions_missing);
+        for (int i = 0; i < d->n_bad; i++)
+            say(t, "left out: %s: %s", d->bad_path[i], d->bad_reason[i]);
+        say(t, "batches per epoch: %d, epochs: %lld", d->batches_per_epoch,
+            (long long)t->epochs);
+    }
+    for (int i = 0; i < t->n_shape; i++)
+        say(t, "bucket: %d x %d, batch %d", t->shape[i].w * 8, t->shape[i].h * 8,
+            t->shape[i].batch);
+    say(t, "steps: %lld, seed: %llu", (long long)t->steps, (unsigned long long)t->seed);
+    if (t->job.note.n) fputs(t->common->quiet ? "" : t->job.note.s, stderr);
+    if (t->common->verbose && t->report.n) fputs(t->report.s, stderr);
+    say(t, "adapters: %d modules, %d tensors", t->modules->n, t->lora.n);
+}
+
+static bool open_inputs(Trainer *t, Err *e) {
+    t->in = inputs_open(t->arena, t->o->inputs, t->steps, e);
+    if (!t->in) return false;
+    t->shape = NEW(t->arena, Shape, 1);
+    t->shape[0] = inputs_shape(t->in, 0);
+    t->n_shape = 1;
+    t->epochs = 1;
+    return true;
+}
+
+/* The first shape's plan tells the modules; the others are compiled now too, so that a
+ * mistake in a graph shows before an hour of training. */
+static bool compile_all(Trainer *t, Err *e) {
+    for (int i = 0; i < t->n_shape; i++)
+        if (!train_plan(t, &t->shape[i], e)) return false;
+    return !t->in || inputs_check(t->in, &t->lora, e);
+}
+
+static int ended_early(Trainer *t, int64_t done, Err *e) {
+    char suffix[32];
+    snprintf(suffix, sizeof suffix, "-step%08lld", (long long)done);
+    if (done && !save(t, t->last, suffix, done, t->last_epoch, e)) return e->code;
+    say(t, "ended by a signal after %lld of %lld steps", (long long)done,
+        (long long)t->steps);
+    return 128 + stop_signal;
+}
+
+static int train(Trainer *t, Err *e) {
+    TrainLoop loop = {.feed = t->in ? inputs_feed(t->in) : data_feed(t->feed),
+                      .exec = train_exec,
+                      .after = after_update,
+                      .start = start,
+                      .ctx = t,
+                      .steps = t->steps,
+                      .seed = t->seed,
+                      .stop = &stop_signal};
+    int64_t done;
+    catch_signals();
+    t->progress = talk_progress(t->arena, t->common, "steps", t->steps);
+    bool ok = train_loop(&loop, &done, e);
+    progress_end(t->progress);
+    if (!ok) return e->code;
+    if (done < t->steps) return ended_early(t, done, e);
+    if (!save(t, t->last, "", done, t->epochs, e)) return e->code;
+    if (t->record && !record_write(t->record, t->o->record, e)) return e->code;
+    return EXIT_DONE;
+}
+
+static int prepared(Trainer *t, const char *recipe, Err *e) {
+    if (!train_setup(t, recipe, e)) return e->code;
+    bool replay = t->o->inputs != NULL;
+    if (!(replay ? open_inputs(t, e) : train_data_open(t, e))) return e->code;
+    if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
+    if (!t->o->output_dir) {
+        err_usage(e, "--output_dir is missing: where shall the LoRA go?");
+        return e->code;
+    }
+    t->dev = cpu_open((int)t->common->threads);
+    if (!compile_all(t, e)) return e->code;
+    introduce(t);
+    if (t->data && !encode_pictures(t, e)) return e->code;
+    if (t->o->record) t->record = record_new(t->arena);
+    train_metadata(t);
+    return train(t, e);
+}
+
+static int64_t now_or_given(void) {
+    const char *given = getenv("SOURCE_DATE_EPOCH");
+    return given ? strtoll(given, NULL, 10) : (int64_t)time(NULL);
+}
+
+static int run(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e) {
+    Trainer t = {
+        .common = c, .o = opts, .given = given, .arena = arena_new(), .epochs = 1};
+    t.started = now_or_given();
+    WordList notes = {0};
+    int code = EXIT_MISUSE;
+    if (train_options_check(t.arena, t.o, given, &notes, e)) {
+        for (int i = 0; i < notes.n; i++) say(&t, "warning: %s", notes.word[i]);
+        code = prepared(&t, words->n ? words->word[0] : "lora", e);
+    }
+    train_plans_close(&t);
+    if (t.feed) data_feed_close(t.feed);
+    if (t.tokenizer) tokenizer_close(t.tokenizer);
+    if (t.data) dataset_close(t.data);
+    inputs_close(t.in);
+    if (t.dev) cpu_close(t.dev);
+    if (t.job.arena) job_close(&t.job);
+    str_free(&t.report);
+    arena_free(t.arena);
+    return code;
+}
+
+const Command cmd_train = {
+    .name = "train",
+    .args = "[RECIPE]",
+    .doc = "trains a LoRA as a recipe says; sd-scripts' options are options here",
+    .options = train_options,
+    .size = sizeof(TrainOptions),
+    .defaults = &train_defaults,
+    .min_words = 0,
+    .max_words = 1,
+    .run = run,
+};

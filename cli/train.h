@@ -1,0 +1,74 @@
+/* The parts of `graphrun train`: what the options say, plans per bucket, data, reports. */
+#ifndef GRAPHRUN_CLI_TRAIN_H
+#define GRAPHRUN_CLI_TRAIN_H
+#include "cli/job.h"
+#include "cli/train_options.h"
+#include "runtime/data_feed.h"
+#include "runtime/inputs.h"
+#include "runtime/progress.h"
+
+typedef struct BucketPlan {
+    Shape shape;
+    Plan *plan;
+    Exec *exec; /* NULL until it is first used */
+} BucketPlan;
+
+typedef struct Trainer {
+    const Common *common;
+    const TrainOptions *o;
+    const Args *given; /* options of the command line */
+    Arena *arena;
+    Job job;
+    int64_t steps; /* updates to make */
+    int64_t epochs, steps_per_epoch;
+    uint64_t seed;
+    double max_grad_norm;
+    /* data: a data set or recorded inputs */
+    Dataset *data;
+    Latents latents;
+    Tokenizer *tokenizer;
+    DataFeed *feed;
+    Inputs *in;
+    Shape *shape; /* every shape of the run */
+    int n_shape;
+    int chunks; /* of 77 tokens per caption */
+    /* plans */
+    Device *dev;
+    WeightSource weights;
+    Store *store, *vae_store;
+    BucketPlan *plan, *vae_plan; /* vae: shape in pixels */
+    int n_plan, cap_plan, n_vae, cap_vae;
+    Modules *modules;
+    LoraTensors lora;
+    Str report; /* of the passes, for the first plan */
+    /* results */
+    Record *record;
+    Progress *progress;
+    LossAverage average;
+    Exec *last; /* of the last update: where the weights are read from */
+    int last_epoch;
+    int64_t micro; /* counts micro-batches for the record */
+    Meta *meta;
+    int n_meta, cap_meta;
+    int64_t started; /* seconds since 1970 */
+} Trainer;
+
+/* cli/train_setup.c: options and recipe together; the data set; nothing compiled yet. */
+bool train_setup(Trainer *t, const char *recipe, Err *e);
+bool train_data_open(Trainer *t, Err *e);
+
+/* cli/train_plans.c */
+BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
+Exec *train_exec(void *trainer, const Shape *s, Err *e);    /* bound on first call */
+Exec *train_vae_exec(void *trainer, int w, int h, Err *e);
+void train_plans_close(Trainer *t);
+
+/* cli/train_metadata.c: ss_* entries as sd-scripts writes them (training.md 7.2). */
+void train_metadata(Trainer *t);
+/* The entries that change with each save; n: how many, at most 4. */
+int train_metadata_now(const Trainer *t, Arena *a, int64_t step, int64_t epoch,
+                       Meta *out);
+
+/* cli/train_report.c: --dry-run. */
+bool train_report(Trainer *t, Err *e);
+#endif

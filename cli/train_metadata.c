@@ -1,0 +1,193 @@
+/* The ss_* entries of a LoRA file, as sd-scripts' train_network writes them (training.md
+ * section 7.2): every value a text, numbers and booleans as Python prints them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "built.h"
+#include "cli/train.h"
+
+static void put(Trainer *t, const char *key, const char *value) {
+    Meta m = {key, value};
+    PUSH(t->arena, t->meta, t->n_meta, t->cap_meta, m);
+}
+
+static void put_int(Trainer *t, const char *key, int64_t x) {
+    put(t, key, x == UNSET_INT ? "None" : arena_printf(t->arena, "%lld", (long long)x));
+}
+
+/* repr(float): shortest digits that read back; exponent form below 1e-4 and from 1e16 */
+static const char *python_float(Arena *a, double x) {
+    if (isnan(x)) return "None";
+    Str s = {0};
+    int digits = 1;
+    char text[40];
+    for (; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, x);
+        double back;
+        if (sscanf(text, "%lf", &back) == 1 && back == x) break;
+    }
+    double size = fabs(x);
+    if (x != 0 && (size < 1e-4 || size >= 1e16)) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, x);
+        str_add(&s, text);
+    } else {
+        int before = size >= 1 ? (int)floor(log10(size)) + 1 : 1;
+        int lead = size > 0 && size < 1 ? -(int)floor(log10(size)) - 1 : 0;
+        int after = size >= 1 ? digits - before : lead + digits;
+        str_printf(&s, "%.*f", after < 1 ? 1 : after, x);
+    }
+    char *out = arena_strndup(a, s.s, s.n);
+    str_free(&s);
+    return out;
+}
+
+static void put_float(Trainer *t, const char *key, double x) {
+    put(t, key, python_float(t->arena, x));
+}
+
+static void put_bool(Trainer *t, const char *key, bool x) {
+    put(t, key, x ? "True" : "False");
+}
+static void put_text(Trainer *t, const char *key, const char *x) {
+    put(t, key, x ? x : "None");
+}
+
+/* An option of the recipe under its sd-scripts name; what the recipe lacks is None. */
+static double option(const Trainer *t, const char *name) {
+    const Val *v = args_get(t->job.recipe.options, name);
+    double x;
+    return v && val_number(v, &x) ? x : NAN;
+}
+
+static void put_integral(Trainer *t, const char *key, const char *name) {
+    double x = option(t, name);
+    put_int(t, key, isnan(x) ? UNSET_INT : (int64_t)x);
+}
+
+static const char *network_args_json(Trainer *t) {
+    Str s = {0};
+    str_add(&s, "{");
+    for (int i = 0; i < t->o->network_args.n; i++) {
+        const char *key, *value;
+        Err ignored = {0};
+        if (!key_value(t->arena, "", t->o->network_args.word[i], &key, &value,
+                       &ignored))
+            continue;
+        str_json(&s, key);
+        str_add(&s, ": ");
+        str_json(&s, value);
+        str_add(&s, ", ");
+    }
+    double dropout = option(t, "network_dropout");
+    str_printf(&s, "\"dropout\": %s}",
+               isnan(dropout) || dropout == 0 ? "null"
+                                              : python_float(t->arena, dropout));
+    char *out = arena_strndup(t->arena, s.s, s.n);
+    str_free(&s);
+    return out;
+}
+
+/* What --no_metadata leaves. */
+static void minimum(Trainer *t) {
+    put_bool(t, "ss_v2", t->o->v2);
+    put(t, "ss_base_model_version", t->o->v2 ? "sd_v2" : "sd_v1");
+    put(t, "ss_network_module",
+        t->o->network_module ? t->o->network_module : "networks.lora");
+    put_integral(t, "ss_network_dim", "network_dim");
+    put_float(t, "ss_network_alpha", option(t, "network_alpha"));
+    put(t, "ss_network_args", network_args_json(t));
+}
+
+static void base_model(Trainer *t) {
+    const Val *v = args_get(t->job.recipe.options, "pretrained_model_name_or_path");
+    if (!v || v->kind != VAL_WORD || !*v->word) return;
+    const char *slash = strrchr(v->word, '/');
+    put(t, "ss_sd_model_name", slash && slash[1] ? slash + 1 : v->word);
+    char old8[9], *full = NEW(t->arena, char, 65);
+    Err why = {0};
+    if (!model_hashes(v->word, old8, full, &why)) return; /* a folder has no hash */
+    put(t, "ss_sd_model_hash", arena_strdup(t->arena, old8));
+    put(t, "ss_new_sd_model_hash", full);
+}
+
+static void data_set(Trainer *t) {
+    const Dataset *d = t->data;
+    put_int(t, "ss_num_train_images", d ? d->n_train : 0);
+    put_int(t, "ss_num_reg_images", d ? d->n_reg : 0);
+    put_int(t, "ss_num_batches_per_epoch", d ? d->batches_per_epoch : t->steps);
+    put_int(t, "ss_num_epochs", d ? t->epochs : 1);
+    if (!d) return;
+    put_int(t, "ss_batch_size_per_device", d->batch_size);
+    put_int(t, "ss_total_batch_size", d->batch_size);
+    put(t, "ss_dataset_dirs", d->metadata_dirs_json);
+    put(t, "ss_tag_frequency", d->tag_frequency_json);
+    int w, h;
+    Err ignored = {0};
+    if (train_resolution(t->o->resolution, &w, &h, &ignored))
+        put(t, "ss_resolution", arena_printf(t->arena, "(%d, %d)", w, h));
+    put_bool(t, "ss_enable_bucket", t->o->enable_bucket);
+    put_bool(t, "ss_bucket_no_upscale", t->o->bucket_no_upscale);
+    put_int(t, "ss_min_bucket_reso", t->o->min_bucket_reso);
+    put_int(t, "ss_max_bucket_reso", t->o->max_bucket_reso);
+    put_bool(t, "ss_shuffle_caption", t->o->shuffle_caption);
+    put_int(t, "ss_keep_tokens", t->o->keep_tokens);
+    put_bool(t, "ss_color_aug", false);
+    put_bool(t, "ss_flip_aug", false);
+    put_bool(t, "ss_random_crop", false);
+}
+
+static void training(Trainer *t) {
+    const TrainOptions *o = t->o;
+    put(t, "ss_session_id",
+        arena_printf(t->arena, "%u",
+                     (uint32_t)(t->seed * 2654435761u + (uint32_t)t->started)));
+    put(t, "ss_training_started_at", python_float(t->arena, (double)t->started));
+    put_text(t, "ss_output_name", o->output_name);
+    put_float(t, "ss_learning_rate", option(t, "learning_rate"));
+    put_float(t, "ss_unet_lr", option(t, "unet_lr"));
+    put_float(t, "ss_text_encoder_lr", option(t, "text_encoder_lr"));
+    put_int(t, "ss_max_train_steps", t->steps);
+    put(t, "ss_lr_warmup_steps", "0");
+    put(t, "ss_lr_scheduler", "constant");
+    put_bool(t, "ss_gradient_checkpointing", false);
+    put(t, "ss_gradient_accumulation_steps", "1");
+    put(t, "ss_mixed_precision", "no");
+    put_bool(t, "ss_full_fp16", false);
+    put_integral(t, "ss_clip_skip", "clip_skip");
+    put_int(t, "ss_max_token_length", o->max_token_length);
+    put_bool(t, "ss_cache_latents", true);
+    put(t, "ss_seed", arena_printf(t->arena, "%llu", (unsigned long long)t->seed));
+    put_bool(t, "ss_lowram", false);
+    put_float(t, "ss_noise_offset", option(t, "noise_offset"));
+    put_float(t, "ss_min_snr_gamma", option(t, "min_snr_gamma"));
+    put_float(t, "ss_prior_loss_weight", o->prior_loss_weight);
+    put_float(t, "ss_max_grad_norm", t->max_grad_norm);
+    put_text(t, "ss_training_comment", o->training_comment);
+    double dropout = option(t, "network_dropout");
+    put_float(t, "ss_network_dropout", dropout == 0 ? NAN : dropout);
+    put(t, "ss_optimizer",
+        arena_printf(t->arena, "graphrun.%s", t->job.recipe.optimizer->name));
+    put(t, "ss_graphrun_version", GRAPHRUN_VERSION);
+    put(t, "ss_graphrun_recipe", t->job.recipe.doc->name);
+}
+
+void train_metadata(Trainer *t) {
+    minimum(t);
+    if (t->o->no_metadata) return;
+    training(t);
+    data_set(t);
+    base_model(t);
+}
+
+int train_metadata_now(const Trainer *t, Arena *a, int64_t step, int64_t epoch,
+                       Meta *out) {
+    if (t->o->no_metadata) return 0;
+    out[0] = (Meta){"ss_steps", arena_printf(a, "%lld", (long long)step)};
+    out[1] = (Meta){"ss_epoch", arena_printf(a, "%lld", (long long)epoch)};
+    /* with SOURCE_DATE_EPOCH, `started` is that moment, and so is the end */
+    int64_t now = getenv("SOURCE_DATE_EPOCH") ? t->started : (int64_t)time(NULL);
+    out[2] = (Meta){"ss_training_finished_at", python_float(a, (double)now)};
+    return 3;
+}

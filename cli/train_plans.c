@@ -1,0 +1,107 @@
+/* One plan per bucket and batch size, compiled once; all share one store. */
+#include <string.h>
+
+#include "cli/train.h"
+
+static const char *const given_nodes[] = {"noise", "t", NULL};
+static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
+/* inputs of objectives that nothing here writes; their defaults are constants */
+static const char *const absent_inputs[] = {"mask", NULL};
+
+static bool same(const Shape *a, const Shape *b) {
+    return a->batch == b->batch && a->h == b->h && a->w == b->w &&
+           a->chunks == b->chunks;
+}
+
+static Args *symbols(Arena *a, const Shape *s) {
+    Args *dims = args_new(a);
+    args_set(dims, "B", val_int(s->batch));
+    args_set(dims, "H", val_int(s->h));
+    args_set(dims, "W", val_int(s->w));
+    args_set(dims, "N", val_int(s->chunks));
+    return dims;
+}
+
+static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
+    bool first = !t->n_plan, replay = t->o->inputs != NULL;
+    Options opt = {.recipe = &t->job.recipe,
+                   .net = t->job.net,
+                   .n_net = t->job.n_net,
+                   .dims = symbols(t->arena, s),
+                   .given = replay ? given_nodes : NULL,
+                   .absent = absent_inputs,
+                   .train = true,
+                   .max_grad_norm = t->max_grad_norm,
+                   .record = t->o->record ? recorded : NULL,
+                   .record_gradients = t->o->record != NULL,
+                   .reference_kernels = t->o->exact,
+                   .report = first ? &t->report : NULL};
+    Plan *p = compile(t->arena, &opt, e);
+    if (!p || !first) return p;
+    t->modules = opt.modules;
+    if (!t->modules || !t->modules->n) {
+        err_at(e, t->job.recipe.doc->root->loc,
+               "recipe '%s' trains nothing: no adapter is made",
+               t->job.recipe.doc->name);
+        return NULL;
+    }
+    return lora_tensors(t->arena, t->modules, opt.adapted, "kohya", &t->lora, e) ? p
+                                                                                 : NULL;
+}
+
+BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e) {
+    for (int i = 0; i < t->n_plan; i++)
+        if (same(&t->plan[i].shape, s)) return &t->plan[i];
+    BucketPlan b = {*s, compiled(t, s, e), NULL};
+    if (!b.plan) return NULL;
+    PUSH(t->arena, t->plan, t->n_plan, t->cap_plan, b);
+    return &t->plan[t->n_plan - 1];
+}
+
+Exec *train_exec(void *trainer, const Shape *s, Err *e) {
+    Trainer *t = trainer;
+    BucketPlan *b = train_plan(t, s, e);
+    if (!b) return NULL;
+    if (!t->store) t->store = store_open(t->dev, &t->weights, t->seed);
+    if (!b->exec) b->exec = exec_open(t->store, b->plan, e);
+    return b->exec;
+}
+
+static Plan *vae_compiled(Trainer *t, int w, int h, Err *e) {
+    const Net *net = job_net(&t->job, "vae_encoder");
+    if (!net) {
+        err_at(e, t->job.recipe.doc->root->loc,
+               "recipe '%s' has no network 'vae_encoder' to encode pictures with",
+               t->job.recipe.doc->name);
+        return NULL;
+    }
+    Args *dims = args_new(t->arena);
+    args_set(dims, "B", val_int(1));
+    args_set(dims, "H", val_int(h));
+    args_set(dims, "W", val_int(w));
+    Options like = {.reference_kernels = t->o->exact};
+    return job_network_plan(&t->job, net, dims, &like, e);
+}
+
+Exec *train_vae_exec(void *trainer, int w, int h, Err *e) {
+    Trainer *t = trainer;
+    Shape s = {1, h, w, 0};
+    for (int i = 0; i < t->n_vae; i++)
+        if (same(&t->vae_plan[i].shape, &s)) return t->vae_plan[i].exec;
+    /* pictures come size by size: what the last size needed is given back */
+    for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
+    t->n_vae = 0;
+    if (!t->vae_store) t->vae_store = store_open(t->dev, &t->weights, t->seed);
+    BucketPlan b = {s, vae_compiled(t, w, h, e), NULL};
+    if (b.plan) b.exec = exec_open(t->vae_store, b.plan, e);
+    if (b.exec) PUSH(t->arena, t->vae_plan, t->n_vae, t->cap_vae, b);
+    return b.exec;
+}
+
+void train_plans_close(Trainer *t) {
+    for (int i = 0; i < t->n_plan; i++)
+        if (t->plan[i].exec) exec_close(t->plan[i].exec);
+    for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
+    if (t->store) store_close(t->store);
+    if (t->vae_store) store_close(t->vae_store);
+}

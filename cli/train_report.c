@@ -1,0 +1,194 @@
+/* What `train --dry-run` prints: modules, learning-rate groups, buckets and steps, memory.
+ * Nothing is written and nothing trained. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/train.h"
+
+static double number_of(const Module *m, const char *name) {
+    const Val *v = args_get(m->args, name);
+    double x;
+    return v && val_number(v, &x) ? x : NAN;
+}
+
+/* alpha as it will be saved: rsLoRA stores another one than its argument */
+static double alpha_of(const Trainer *t, const Module *m) {
+    const LoraTensor *l =
+        lora_find(&t->lora, arena_printf(t->arena, "%s.alpha", m->name));
+    return l && !l->value ? l->number : number_of(m, "alpha");
+}
+
+static const char *block_name(const Trainer *t, const Module *m) {
+    const Net *net = job_net(&t->job, m->network);
+    const YNode *blocks = net ? yaml_get(net->doc->root, "blocks") : NULL;
+    return blocks && m->block >= 0 && m->block < blocks->n ? blocks->item[m->block]->s
+                                                           : NULL;
+}
+
+static int64_t elements(const Trainer *t, const Module *m) {
+    int64_t n = 0;
+    for (int i = 0; i < t->lora.n; i++)
+        if (t->lora.item[i].module == m && t->lora.item[i].value)
+            n += type_count(&t->lora.item[i].type);
+    return n;
+}
+
+/* ---- JSON ---- */
+static void json_number(Str *s, double x) {
+    if (isnan(x))
+        str_add(s, "null");
+    else
+        str_double(s, x);
+}
+
+static void json_module(const Trainer *t, Str *s, const Module *m) {
+    double rank = number_of(m, "rank"), alpha = alpha_of(t, m);
+    str_add(s, "{\"name\": ");
+    str_json(s, m->name);
+    str_printf(s, ", \"network\": \"%s\", \"path\": ", m->network);
+    str_json(s, m->path);
+    str_printf(s, ", \"adapter\": \"%s\", \"dim\": ", m->adapter->name);
+    json_number(s, rank);
+    str_add(s, ", \"alpha\": ");
+    json_number(s, alpha);
+    str_add(s, ", \"scale\": ");
+    json_number(s, alpha / rank);
+    str_printf(s, ", \"block\": %d, \"lr\": ", m->block);
+    json_number(s, m->lr);
+    str_add(s, ", \"tensors\": {");
+    size_t skip = strlen(m->name) + 1;
+    bool first = true;
+    for (int i = 0; i < t->lora.n; i++) {
+        const LoraTensor *l = &t->lora.item[i];
+        if (l->module != m) continue;
+        str_printf(s, "%s\"%s\": [", first ? "" : ", ", l->key + skip);
+        for (int d = 0; d < l->type.rank; d++)
+            str_printf(s, "%s%lld", d ? ", " : "", (long long)l->type.dim[d]);
+        str_add(s, "]");
+        first = false;
+    }
+    str_add(s, "}}");
+}
+
+typedef struct Group {
+    double lr;
+    const char *network;
+    int64_t modules, parameters;
+} Group;
+
+/* Modules of one network with one learning rate. */
+static int groups(const Trainer *t, Group *g) {
+    int n = 0;
+    for (int i = 0; i < t->modules->n; i++) {
+        const Module *m = &t->modules->item[i];
+        int k = 0;
+        while (k < n && (g[k].lr != m->lr || strcmp(g[k].network, m->network))) k++;
+        if (k == n) g[n++] = (Group){m->lr, m->network, 0, 0};
+        g[k].modules++;
+        g[k].parameters += elements(t, m);
+    }
+    return n;
+}
+
+typedef struct Memory {
+    uint64_t weights, state, activations, other, total, flops;
+} Memory;
+
+static Memory memory_of(const Plan *p) {
+    Memory m = {.state = p->size[MEM_STATE],
+                .activations = p->size[MEM_ACT],
+                .other = p->size[MEM_INPUT] + p->size[MEM_CONST] + p->size[MEM_WORK]};
+    for (uint32_t i = 0; i < p->n_value; i++)
+        if (p->value[i].mem == MEM_WEIGHT) m.weights += p->value[i].bytes;
+    for (uint32_t i = 0; i < p->n_step; i++) m.flops += p->step[i].flops;
+    m.total = m.weights + m.state + m.activations + m.other;
+    return m;
+}
+
+static Memory largest(const Trainer *t) {
+    Memory most = {0};
+    for (int i = 0; i < t->n_plan; i++) {
+        Memory m = memory_of(t->plan[i].plan);
+        if (m.total > most.total) most = m;
+    }
+    return most;
+}
+
+static void json_report(const Trainer *t, Str *s) {
+    Group *g = NEW(t->arena, Group, t->modules->n);
+    int n = groups(t, g);
+    str_add(s, "{\"modules\": [\n");
+    for (int i = 0; i < t->modules->n; i++) {
+        json_module(t, s, &t->modules->item[i]);
+        str_add(s, i + 1 < t->modules->n ? ",\n" : "\n");
+    }
+    str_add(s, "],\n\"groups\": [");
+    for (int i = 0; i < n; i++) {
+        str_printf(s, "%s{\"network\": \"%s\", \"lr\": ", i ? ", " : "", g[i].network);
+        json_number(s, g[i].lr);
+        str_printf(s, ", \"modules\": %lld, \"parameters\": %lld}",
+                   (long long)g[i].modules, (long long)g[i].parameters);
+    }
+    str_add(s, "],\n\"buckets\": [");
+    for (int i = 0; i < t->n_shape; i++)
+        str_printf(s, "%s{\"width\": %d, \"height\": %d, \"batch\": %d}", i ? ", " : "",
+                   t->shape[i].w * 8, t->shape[i].h * 8, t->shape[i].batch);
+    Memory m = largest(t);
+    str_printf(
+        s, "],\n\"steps\": %lld, \"epochs\": %lld, \"batches_per_epoch\": %lld,\n",
+        (long long)t->steps, (long long)t->epochs, (long long)t->steps_per_epoch);
+    str_printf(
+        s,
+        "\"plan\": {\"weights_bytes\": %llu, \"state_bytes\": %llu, "
+        "\"activation_bytes\": %llu, \"other_bytes\": %llu, \"total_bytes\": %llu, "
+        "\"flops\": %llu, \"steps\": %u}}\n",
+        (unsigned long long)m.weights, (unsigned long long)m.state,
+        (unsigned long long)m.activations, (unsigned long long)m.other,
+        (unsigned long long)m.total, (unsigned long long)m.flops,
+        t->plan[0].plan->n_step);
+}
+
+/* ---- text ---- */
+static double mib(uint64_t bytes) {
+    return (double)bytes / 1048576;
+}
+
+static void text_report(const Trainer *t, Str *s) {
+    Group *g = NEW(t->arena, Group, t->modules->n);
+    int n = groups(t, g);
+    str_printf(s, "%-70s %6s %6s %8s %-5s %8s\n", "module", "dim", "alpha", "scale",
+               "block", "lr");
+    for (int i = 0; i < t->modules->n; i++) {
+        const Module *m = &t->modules->item[i];
+        double rank = number_of(m, "rank"), alpha = alpha_of(t, m);
+        const char *block = block_name(t, m);
+        str_printf(s, "%-70s %6g %6g %8g %-5s %8g\n", m->name, rank, alpha,
+                   alpha / rank, block ? block : "-", m->lr);
+    }
+    for (int i = 0; i < n; i++)
+        str_printf(s, "group: %s, lr %g: %lld modules, %lld parameters\n", g[i].network,
+                   g[i].lr, (long long)g[i].modules, (long long)g[i].parameters);
+    for (int i = 0; i < t->n_shape; i++)
+        str_printf(s, "bucket: %d x %d, batch %d\n", t->shape[i].w * 8,
+                   t->shape[i].h * 8, t->shape[i].batch);
+    Memory m = largest(t);
+    str_printf(s, "steps: %lld in %lld epochs of %lld batches\n", (long long)t->steps,
+               (long long)t->epochs, (long long)t->steps_per_epoch);
+    str_printf(
+        s,
+        "memory: %.1f MiB = weights %.1f (mapped) + adapters and optimizer %.1f + "
+        "activations %.1f + other %.1f\n",
+        mib(m.total), mib(m.weights), mib(m.state), mib(m.activations), mib(m.other));
+    str_printf(s, "work: %.2f GFLOP a step in %u plan steps\n", (double)m.flops / 1e9,
+               t->plan[0].plan->n_step);
+}
+
+bool train_report(Trainer *t, Err *e) {
+    for (int i = 0; i < t->n_shape; i++)
+        if (!train_plan(t, &t->shape[i], e)) return false;
+    Str s = {0};
+    (t->common->json ? json_report : text_report)(t, &s);
+    fputs(s.s, stdout);
+    str_free(&s);
+    return true;
+}
