@@ -76,6 +76,13 @@ typedef struct SamplerModel {
 bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
                    const SamplerModel *model, Err *e);
 
+/* One update of an optimizer as a graph, ops and all: inputs "p" and "g" (of type `p`),
+ * scalar "lr", an input "state.NAME" per state; outputs "p", "start.NAME", "state.NAME". */
+bool build_update_graph(Build *b, const Doc *d, const Args *args, Type p, Err *e);
+/* Small sizes for all symbols of a document: for a graph that is built to see whether it
+ * can be. */
+const Args *probe_dims(Arena *a, const Doc *d);
+
 /* ---- adapters ---- */
 /* One LoRA module: an adapter on a node of a network. */
 typedef struct Module {

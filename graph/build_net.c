@@ -328,8 +328,7 @@ static bool bind(Arena *a, const Doc *doc, const char *name, const Args *given, 
     return args_bind(a, yaml_get(doc->root, "args"), given, what, doc->root->loc, out, e);
 }
 
-/* Small sizes for a graph that is only built to see whether it can be. */
-static const Args *probe_dims(Arena *a, const Doc *d) {
+const Args *probe_dims(Arena *a, const Doc *d) {
     Args *dims = args_new(a);
     const YNode *symbols = yaml_get(d->root, "symbols");
     for (int i = 0; symbols && i < symbols->n; i++) {

@@ -465,26 +465,31 @@ void mark_batch(Graph *g, Node *n) {
     }
 }
 
-/* Inputs as the graph wants them: shapes gone, f32 and f64 not mixed, halves only where
- * weights may stand. */
-static bool settle(Use *u, int *n, Err *e) {
+/* Is input i one whose element type the builder sees to? */
+static bool is_operand(const Use *u, int i) {
+    return u->in[i] != NO_ID && !(u->flags[i] & (IN_INDEX | IN_IR | IN_SHAPE));
+}
+
+/* f32 and f64 not mixed; halves only where weights may stand. */
+static bool settle(Use *u, Err *e) {
     bool wide = true;
-    *n = 0;
+    for (int i = 0; i < u->lang.n_in; i++)
+        if (is_operand(u, i)) wide = wide && u->c->g->value[u->in[i]]->type.dtype == F64;
     for (int i = 0; i < u->lang.n_in; i++) {
-        if (u->flags[i] & IN_SHAPE) continue;
-        Id id = u->in[i];
-        if (id != NO_ID && !(u->flags[i] & (IN_INDEX | IN_IR)))
-            wide = wide && u->c->g->value[id]->type.dtype == F64;
-        u->flags[*n] = u->flags[i];
-        u->in[(*n)++] = id;
-    }
-    for (int i = 0; i < *n; i++) {
-        if (u->in[i] == NO_ID || (u->flags[i] & (IN_INDEX | IN_IR))) continue;
+        if (!is_operand(u, i)) continue;
         bool weight = (u->flags[i] & IN_PARAM) && u->c->g->value[u->in[i]]->type.dtype != F64;
         if (!weight) u->in[i] = widen(u->c->g, u->in[i], !wide, e);
         if (u->in[i] == NO_ID) return false;
     }
     return true;
+}
+
+/* Inputs that only lent their shape are not of the graph; returns how many are. */
+static int drop_shapes(Use *u) {
+    int n = 0;
+    for (int i = 0; i < u->lang.n_in; i++)
+        if (!(u->flags[i] & IN_SHAPE)) u->in[n++] = u->in[i];
+    return n;
 }
 
 static bool find_row(Use *u, Err *e) {
@@ -508,14 +513,13 @@ bool run_op(Ctx *c, Level *l, const char *path, const YNode *n, Id *out, Err *e)
     if (u.like) like_attrs(&u);
     if (!read_inputs(&u, e) || !read_attrs(&u, e) || !like_weight(&u, e)) return false;
     if (!own_tensors(&u, e)) return false;
+    if (!settle(&u, e)) return false;
     if (u.op->flags & OP_RANDOM) u.lang.rng = rng_key(g);
     u.lang.path = full_path(c, path);
     if (u.op->resolve && !u.op->resolve(&u.lang, e)) return false;
     *out = u.lang.pass_on;
     if (*out != NO_ID) return true;
-    int n_in;
-    if (!settle(&u, &n_in, e)) return false;
-    Node *node = graph_add(g, u.op, u.lang.attrs, n_in, u.in, e);
+    Node *node = graph_add(g, u.op, u.lang.attrs, drop_shapes(&u), u.in, e);
     if (!node) return false;
     mark_batch(g, node);
     *out = node->out[0];

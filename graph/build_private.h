@@ -78,6 +78,8 @@ bool run_nodes(Ctx *c, Level *l, const YNode *nodes, Err *e);
 bool stacks_empty(Ctx *c, Loc loc, Err *e);
 /* `let:` evaluated on top of args. */
 bool let_bind(Arena *a, const Doc *d, Args *args, Err *e);
+/* A document's arguments and `let:`. given may be NULL. */
+bool doc_bind(Arena *a, const Doc *d, const Args *given, Args *out, Err *e);
 bool is_node_key(const char *key);
 const char *full_path(Ctx *c, const char *path);
 /* "[320, 768]" */

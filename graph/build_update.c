@@ -140,11 +140,7 @@ static bool walk(Program *p, bool *changed, Err *e) {
 
 bool build_update(Arena *a, const Doc *d, const Args *args, UpdateProgram *out, Err *e) {
     Args *bound = args_new(a);
-    const char *what = arena_printf(a, "optimizer '%s'", d->name);
-    const Args *given = args ? args : args_new(a);
-    if (!args_bind(a, yaml_get(d->root, "args"), given, what, d->root->loc, bound, e))
-        return false;
-    if (!let_bind(a, d, bound, e)) return false;
+    if (!doc_bind(a, d, args, bound, e)) return false;
     Program p = {.a = a, .d = d, .args = bound};
     if (!read_statements(&p, e) || !read_states(&p, e)) return false;
     bool changed = true, has_p = false;
