@@ -15,11 +15,12 @@
 
 static atomic_bool counting;
 static atomic_int allocations;
+
+#ifndef __SANITIZE_ADDRESS__ /* which has a malloc of its own */
 static void note(void) {
     if (atomic_load(&counting)) atomic_fetch_add(&allocations, 1);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* which has a malloc of its own */
 /* glibc's own entry points, so that nothing has to be looked up while malloc is replaced */
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t n, size_t size);
