@@ -235,6 +235,14 @@ static void test_ldm(void) {
     if (c) check_recorded(c);
     checkpoint_close(c);
 
+    put_text(in_folder("alone.config.json"),
+             "{\"text_encoder\": {\"num_hidden_layers\": 3}}");
+    c = checkpoint_open(link, &e);
+    CHECK(c && checkpoint_count(c) == 962 + 16,
+          "a config that wants all three layers: %d tensors",
+          c ? checkpoint_count(c) : 0);
+    checkpoint_close(c);
+
     c = checkpoint_open(NANO, &e);
     CHECK(c && checkpoint_count(c) == 682 + 36 + 240, "%d tensors",
           c ? checkpoint_count(c) : 0);

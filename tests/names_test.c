@@ -151,6 +151,7 @@ static void test_sd1(const Names *t) {
     CHECK(!names_to_file(t, a, "unet.up_blocks.4.resnets.0.conv1.weight", &to),
           "a fifth level");
     CHECK(!names_to_file(t, a, "unet.conv_in", &to), "a name without its tail");
+    CHECK(!names_to_file(t, a, "unet.conv_in.", &to), "a name with an empty tail");
     CHECK(!names_to_file(t, a, "conv_in.weight", &to), "a name without its component");
     CHECK(!names_from_file(t, a, "lora_unet_x.alpha", from, &dropped) && !dropped,
           "a LoRA key");
