@@ -64,6 +64,15 @@ typedef struct IndexAttrs {
     int64_t n;
 } IndexAttrs;
 
+typedef struct ActiveAttrs { /* slices of `size` along `axis` */
+    int64_t axis, size;
+} ActiveAttrs;
+
+typedef struct LikeAttrs {
+    int64_t out;
+    bool bias;
+} LikeAttrs;
+
 typedef struct UpdateAttrs {
     const char *f;      /* statements "NAME = ...; ..." over p g lr and the states */
     const char *states; /* their names, separated by spaces, in the order of the inputs */
