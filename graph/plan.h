@@ -27,6 +27,7 @@ typedef struct PlanValue {
     const Param *param;     /* FROZEN, TRAIN, STATE */
     uint32_t first, last;   /* steps that write and last read it */
     bool raw;               /* WEIGHT: some step wants it unpacked */
+    uint32_t base;          /* whose memory it is: itself, or what it views or overwrites */
 } PlanValue;
 
 typedef struct PlanStep {
@@ -53,6 +54,8 @@ typedef struct Plan {
     Output *output;           /* value: index into `value` */
     uint32_t n_output;
     const char *const *blocks;
+    struct Plan *init;      /* computes trainables that start as a value; its outputs have
+                               their names. NULL: there are none */
 } Plan;
 void plan_print(Str *s, const Plan *p); /* step, kernel, +offset of each operand, bytes, origin */
 /* Offsets inside their arena, alignment 64, operands of a step that must not overlap do

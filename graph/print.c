@@ -58,30 +58,28 @@ static void print_loc(Str *s, Loc loc) {
     if (loc.len) str_printf(s, "+%u", loc.len);
 }
 
-static void print_block(Printer *p, int block) {
-    const char *const *names = p->g->blocks;
+static void print_block(Str *s, int block, const char *const *names) {
     int n = 0;
     while (names && names[n]) n++;
-    str_add(p->s, " ");
-    if (block < 0) str_add(p->s, "-");
-    else if (block < n) print_name(p->s, names[block]);
-    else str_printf(p->s, "%d", block);
+    str_add(s, " ");
+    if (block < 0) str_add(s, "-");
+    else if (block < n) print_name(s, names[block]);
+    else str_printf(s, "%d", block);
 }
 
-/* "  # PHASE BLOCK PATH FILE:LINE:COL+LEN" without the dashes at its end */
-static void print_place(Printer *p, const Place *at) {
+void place_print(Str *s, const Place *at, const char *const *blocks) {
     bool loc = at->loc.src, path = at->path || loc, block = at->block >= 0 || path;
     if (at->phase == FORWARD && !block) return;
-    str_printf(p->s, "  # %s", phase_name(at->phase));
-    if (block) print_block(p, at->block);
+    str_printf(s, "  # %s", phase_name(at->phase));
+    if (block) print_block(s, at->block, blocks);
     if (path) {
-        str_add(p->s, " ");
-        if (at->path) print_name(p->s, at->path);
-        else str_add(p->s, "-");
+        str_add(s, " ");
+        if (at->path) print_name(s, at->path);
+        else str_add(s, "-");
     }
     if (loc) {
-        str_add(p->s, " ");
-        print_loc(p->s, at->loc);
+        str_add(s, " ");
+        print_loc(s, at->loc);
     }
 }
 
@@ -176,7 +174,7 @@ static void print_node(Printer *p, const Node *n) {
         str_add(p->s, i ? ", " : " : ");
         print_type(p->s, g->value[n->out[i]]);
     }
-    print_place(p, &n->at);
+    place_print(p->s, &n->at, p->g->blocks);
     str_add(p->s, "\n");
 }
 

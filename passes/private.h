@@ -59,7 +59,7 @@ Buffers buffers_find(Arena *a, const Graph *g, const uint32_t *order, uint32_t n
 /* The largest sum of live bytes: no plan needs less. */
 uint64_t buffers_peak(const Buffers *b, uint32_t n_order);
 /* Gives every buffer an offset; returns the bytes that they need together. */
-uint64_t buffers_place(Buffers *b, uint32_t n_order, uint64_t lower_bound);
+uint64_t buffers_place(Buffers *b, uint64_t lower_bound);
 /* Nodes that run in a step, in graph order: needed ones, views among them. */
 uint32_t *nodes_run(Arena *a, const Graph *g, uint32_t *n);
 #endif

@@ -1,0 +1,329 @@
+/* Binds a plan to memory and replays it. Binding does everything that can fail or takes
+ * memory; exec_run walks a list of calls whose pointers are fixed. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/rng.h"
+#include "runtime/store.h"
+
+typedef struct Dying { /* activations that nobody reads after a step: poisoned there */
+    uint32_t *value;
+    uint32_t n, cap;
+} Dying;
+
+struct Exec {
+    Arena *arena;
+    Store *store;
+    const Plan *plan;
+    void **at;      /* per value: its address, NULL: only packed */
+    Sig *sig;       /* per step */
+    Call *call;     /* per step */
+    Guard input, constant;
+    NameTable names, outputs;
+    Dying *dying;   /* with poison */
+    uint64_t *times; /* with profile */
+    bool poison, profile;
+};
+
+/* ---- addresses ---- */
+
+static void *memory(const Exec *x, Mem m) {
+    switch (m) {
+    case MEM_ACT: return x->store->act.data;
+    case MEM_INPUT: return x->input.data;
+    case MEM_CONST: return x->constant.data;
+    default: return NULL;
+    }
+}
+
+/* Addresses in the arenas, and what hangs on them in every call. */
+void exec_rebind(Exec *x) {
+    const Plan *p = x->plan;
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        char *base = memory(x, v->mem);
+        if (base) x->at[i] = base + v->offset;
+        else x->at[i] = x->at[v->base]; /* persistent tensors and weights keep theirs */
+    }
+    for (uint32_t k = 0; k < p->n_step; k++) {
+        const PlanStep *t = &p->step[k];
+        Tensor *in = (Tensor *)x->call[k].in, *out = (Tensor *)x->call[k].out;
+        for (int i = 0; i < t->n_in; i++)
+            if (t->in[i] != UINT32_MAX) in[i].data = x->at[t->in[i]];
+        for (int o = 0; o < t->n_out; o++) out[o].data = x->at[t->out[o]];
+        x->call[k].work = x->store->work.data;
+    }
+}
+
+/* ---- binding ---- */
+
+static void fill_constant(const PlanValue *v, void *dst) {
+    int64_t n = type_count(&v->type);
+    if (dtype_is_float(v->type.dtype)) convert(dst, v->type.dtype, v->data, F64, n);
+    for (int64_t i = 0; i < n; i++) {
+        if (v->type.dtype == I64) ((int64_t *)dst)[i] = (int64_t)v->data[i];
+        if (v->type.dtype == I32) ((int32_t *)dst)[i] = (int32_t)v->data[i];
+        if (v->type.dtype == U8) ((uint8_t *)dst)[i] = (uint8_t)v->data[i];
+    }
+}
+
+/* Trainables, states, raw weights, constants. *starts: some must be computed first. */
+static bool bind_values(Exec *x, bool *starts, Err *e) {
+    const Plan *p = x->plan;
+    *starts = false;
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->base != i) continue;
+        bool fresh;
+        if (v->name) names_put(x->arena, &x->names, v->name, i);
+        if (v->mem == MEM_STATE) {
+            x->at[i] = store_tensor(x->store, v, &fresh, e);
+            if (!x->at[i]) return false;
+            *starts |= fresh && v->param->init.kind == INIT_VALUE;
+        } else if (v->mem == MEM_WEIGHT && v->raw) {
+            x->at[i] = (void *)store_weight(x->store, v->name, &v->type, e);
+            if (!x->at[i]) return false;
+        } else if (v->mem == MEM_CONST) {
+            fill_constant(v, (char *)x->constant.data + v->offset);
+        }
+    }
+    for (uint32_t i = 0; i < p->n_output; i++)
+        names_put(x->arena, &x->outputs, p->output[i].name, p->output[i].value);
+    return true;
+}
+
+static Sig sig_of(Arena *a, const Plan *p, const PlanStep *t) {
+    Type *in = NEW(a, Type, t->n_in + 1), *out = NEW(a, Type, t->n_out + 1);
+    for (int i = 0; i < t->n_in; i++) {
+        in[i].rank = -1;
+        if (t->in[i] != UINT32_MAX) in[i] = p->value[t->in[i]].type;
+    }
+    for (int o = 0; o < t->n_out; o++) out[o] = p->value[t->out[o]].type;
+    return (Sig){t->op, t->attrs, in, t->n_in, out, t->n_out, t->frozen};
+}
+
+static bool bind_packed(Exec *x, const PlanStep *t, const Sig *s, const void **packed, Err *e) {
+    for (int i = 0; i < t->n_in && i < 64; i++) {
+        if (!(t->frozen >> i & 1) || !t->kernel->packed || !t->kernel->packed(s, i)) continue;
+        const PlanValue *v = &x->plan->value[t->in[i]];
+        packed[i] = store_packed(x->store, v->name, &v->type, t->kernel, s, i, e);
+        if (!packed[i]) return false;
+    }
+    return true;
+}
+
+static bool bind_step(Exec *x, uint32_t k, Err *e) {
+    const PlanStep *t = &x->plan->step[k];
+    Sig *s = &x->sig[k];
+    Call *c = &x->call[k];
+    *s = sig_of(x->arena, x->plan, t);
+    Tensor *in = NEW(x->arena, Tensor, t->n_in + 1), *out = NEW(x->arena, Tensor, t->n_out + 1);
+    const void **packed = NEW(x->arena, const void *, t->n_in + 1);
+    for (int i = 0; i < t->n_in; i++) in[i].type = &s->in[i];
+    for (int o = 0; o < t->n_out; o++) out[o].type = &s->out[o];
+    *c = (Call){in, out, t->n_in, t->n_out, t->attrs, NULL, packed, NULL, x->store->dev};
+    if (t->kernel->prepare && !t->kernel->prepare(x->arena, s, &c->prep, e)) return false;
+    return bind_packed(x, t, s, packed, e);
+}
+
+/* Runs the plan that computes starts and copies its outputs into their tensors. */
+static bool run_starts(Exec *x, Err *e) {
+    Exec *init = exec_open(x->store, x->plan->init, e);
+    if (!init) return false;
+    int32_t rng[RNG_WORDS] = {0};
+    rng[RNG_SEED_LO] = (int32_t)(uint32_t)x->store->seed;
+    rng[RNG_SEED_HI] = (int32_t)(uint32_t)(x->store->seed >> 32);
+    bool ok = !exec_type(init, "rng") || exec_write(init, "rng", rng, sizeof rng, e);
+    if (ok) exec_run(init);
+    for (uint32_t i = 0; ok && i < init->plan->n_output; i++) {
+        const Output *o = &init->plan->output[i];
+        uint32_t v;
+        if (names_get(&x->names, o->name, &v))
+            memcpy(x->at[v], init->at[o->value], x->plan->value[v].bytes);
+    }
+    exec_close(init);
+    return ok;
+}
+
+static bool bind(Exec *x, Err *e) {
+    const Plan *p = x->plan;
+    bool starts;
+    if (!guard_open(&x->input, p->size[MEM_INPUT], "inputs", e) ||
+        !guard_open(&x->constant, p->size[MEM_CONST], "constants", e) ||
+        !store_reserve(x->store, p->size[MEM_ACT], p->size[MEM_WORK], e) ||
+        !bind_values(x, &starts, e))
+        return false;
+    for (uint32_t k = 0; k < p->n_step; k++)
+        if (!bind_step(x, k, e)) return false;
+    exec_rebind(x);
+    store_add_exec(x->store, x);
+    return !starts || !p->init || run_starts(x, e);
+}
+
+Exec *exec_open(Store *s, const Plan *p, Err *e) {
+    Arena *a = arena_new();
+    Exec *x = NEW(a, Exec, 1);
+    x->arena = a;
+    x->store = s;
+    x->plan = p;
+    x->at = NEW(a, void *, p->n_value + 1);
+    x->sig = NEW(a, Sig, p->n_step + 1);
+    x->call = NEW(a, Call, p->n_step + 1);
+    if (bind(x, e)) return x;
+    exec_close(x);
+    return NULL;
+}
+
+void exec_close(Exec *x) {
+    if (!x) return;
+    store_remove_exec(x->store, x);
+    guard_close(&x->input);
+    guard_close(&x->constant);
+    arena_free(x->arena);
+}
+
+/* ---- values by name ---- */
+
+const Plan *exec_plan(const Exec *x) { return x->plan; }
+
+static bool find(const Exec *x, const char *name, uint32_t *v) {
+    return names_get(&x->names, name, v) || names_get(&x->outputs, name, v);
+}
+
+const Type *exec_type(const Exec *x, const char *name) {
+    uint32_t v;
+    return find(x, name, &v) ? &x->plan->value[v].type : NULL;
+}
+
+static bool check(const Exec *x, const char *name, size_t n_bytes, uint32_t *v, Err *e) {
+    if (!find(x, name, v)) return err_fail(e, "the plan has no value '%s'", name);
+    uint64_t want = x->plan->value[*v].bytes;
+    return n_bytes == want || err_fail(e, "'%s': got %zu bytes, want %llu", name, n_bytes,
+                                       (unsigned long long)want);
+}
+
+bool exec_write(Exec *x, const char *name, const void *data, size_t n_bytes, Err *e) {
+    uint32_t v;
+    if (!check(x, name, n_bytes, &v, e)) return false;
+    const PlanValue *y = &x->plan->value[v];
+    if (y->role != ROLE_INPUT && y->role != ROLE_SCALAR && y->role != ROLE_TRAIN &&
+        y->role != ROLE_STATE)
+        return err_fail(e, "'%s' cannot be written", name);
+    memcpy(x->at[v], data, n_bytes);
+    return true;
+}
+
+bool exec_read(Exec *x, const char *name, void *data, size_t n_bytes, Err *e) {
+    uint32_t v;
+    if (!check(x, name, n_bytes, &v, e)) return false;
+    if (!x->at[v]) return err_fail(e, "'%s' is only there in a kernel's form", name);
+    memcpy(data, x->at[v], n_bytes);
+    return true;
+}
+
+/* ---- replay ---- */
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void poison_value(const Exec *x, uint32_t v) {
+    memset(x->at[v], 0xff, x->plan->value[v].bytes); /* NaN in every float type */
+}
+
+static void poison_arenas(const Exec *x) {
+    memset(x->store->act.data, 0xff, x->store->act.bytes);
+    memset(x->store->work.data, 0xff, x->store->work.bytes);
+}
+
+void exec_run(Exec *x) {
+    const Plan *p = x->plan;
+    if (x->poison) poison_arenas(x);
+    for (uint32_t k = 0; k < p->n_step; k++) {
+        uint64_t start = x->profile ? now() : 0;
+        p->step[k].kernel->run(&x->call[k]);
+        if (x->profile) x->times[k] = now() - start;
+        if (!x->poison) continue;
+        memset(x->store->work.data, 0xff, x->store->work.bytes);
+        for (uint32_t i = 0; i < x->dying[k].n; i++) poison_value(x, x->dying[k].value[i]);
+    }
+}
+
+/* ---- not a number ---- */
+
+#define ALL_FINITE(T, of)                                                                  \
+    do {                                                                                   \
+        const T *q = data;                                                                 \
+        for (int64_t i = 0; i < n; i++)                                                    \
+            if (!isfinite(of(q[i]))) return false;                                         \
+        return true;                                                                       \
+    } while (0)
+
+static bool all_finite(const void *data, const Type *t) {
+    int64_t n = type_count(t);
+    switch (t->dtype) {
+    case F64: ALL_FINITE(double, );
+    case F32: ALL_FINITE(float, );
+    case F16: ALL_FINITE(uint16_t, half_to_float);
+    case BF16: ALL_FINITE(uint16_t, bf16_to_float);
+    default: return true;
+    }
+}
+
+static bool tensors_finite(const Tensor *t, int n) {
+    for (int i = 0; i < n; i++)
+        if (t[i].data && !all_finite(t[i].data, t[i].type)) return false;
+    return true;
+}
+
+const PlanStep *exec_trace_nan(Exec *x) {
+    const Plan *p = x->plan;
+    for (uint32_t k = 0; k < p->n_step; k++) {
+        const Call *c = &x->call[k];
+        bool clean = tensors_finite(c->in, c->n_in);
+        p->step[k].kernel->run(c);
+        if (clean && !tensors_finite(c->out, c->n_out)) return &p->step[k];
+    }
+    return NULL;
+}
+
+/* ---- measuring and testing ---- */
+
+void exec_profile(Exec *x, bool on) {
+    if (on && !x->times) x->times = NEW(x->arena, uint64_t, x->plan->n_step + 1);
+    x->profile = on;
+}
+
+const uint64_t *exec_times(const Exec *x) { return x->times; }
+
+/* Does a value written at step k stand where `v` stood? Then it is no longer v's memory. */
+static bool taken(const Plan *p, uint32_t v, uint32_t k) {
+    const PlanStep *t = &p->step[k];
+    for (int o = 0; o < t->n_out; o++) {
+        const PlanValue *y = &p->value[p->value[t->out[o]].base];
+        if (y->mem == MEM_ACT && y != &p->value[v] && y->offset < p->value[v].offset + p->value[v].bytes &&
+            p->value[v].offset < y->offset + y->bytes)
+            return true;
+    }
+    return false;
+}
+
+void exec_poison(Exec *x, bool on) {
+    const Plan *p = x->plan;
+    x->poison = on;
+    if (!on || x->dying) return;
+    x->dying = NEW(x->arena, Dying, p->n_step + 1);
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->base != i || v->mem != MEM_ACT || v->last >= p->n_step || taken(p, i, v->last))
+            continue;
+        Dying *d = &x->dying[v->last];
+        PUSH(x->arena, d->value, d->n, d->cap, i);
+    }
+}
+
+uint64_t exec_bytes(const Exec *x, Mem m) { return x->plan->size[m]; }

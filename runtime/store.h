@@ -1,0 +1,62 @@
+/* What outlives plans: see runtime/exec.h. This is the side that exec.c sees. */
+#ifndef GRAPHRUN_STORE_H
+#define GRAPHRUN_STORE_H
+#include "runtime/exec.h"
+#include "runtime/guard.h"
+
+typedef struct NameTable { /* name -> index; open addressing */
+    const char **name;
+    uint32_t *index;
+    uint32_t n, cap;
+} NameTable;
+void names_put(Arena *a, NameTable *t, const char *name, uint32_t index);
+bool names_get(const NameTable *t, const char *name, uint32_t *index);
+
+typedef struct Kept { /* a trainable or a state; a weight that had to be copied */
+    const char *name;
+    Type type;
+    void *data;
+} Kept;
+
+typedef struct Packed {
+    const char *weight;
+    const Kernel *kernel;
+    size_t bytes;
+    void *data;
+} Packed;
+
+struct Store {
+    Device *dev;
+    WeightSource source;
+    uint64_t seed;
+    Arena *arena;
+    Kept *kept;
+    uint32_t n_kept, cap_kept;
+    NameTable kept_names;
+    Kept *copied; /* weights whose bytes in the file were not aligned */
+    uint32_t n_copied, cap_copied;
+    NameTable copied_names;
+    Packed *packed;
+    uint32_t n_packed, cap_packed;
+    NameTable packed_names; /* "weight kernel-address bytes" */
+    void **block;           /* to free */
+    uint32_t n_block, cap_block;
+    Guard act, work; /* one arena for all plans: only one of them runs at a time */
+    Exec **exec;
+    uint32_t n_exec, cap_exec;
+};
+
+/* The persistent tensor of this name; made and initialised (unless it starts as a value)
+ * if there is none: *fresh. NULL: it is there with another type. */
+void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e);
+/* A frozen weight in its own dtype, aligned to its elements. */
+const void *store_weight(Store *s, const char *name, const Type *type, Err *e);
+/* Its packed form for input `in` of a step. */
+const void *store_packed(Store *s, const char *name, const Type *type, const Kernel *k,
+                         const Sig *sig, int in, Err *e);
+/* Makes the shared arenas large enough; bound plans are told (exec_rebind). */
+bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e);
+void store_add_exec(Store *s, Exec *x);
+void store_remove_exec(Store *s, Exec *x);
+void exec_rebind(Exec *x);
+#endif
