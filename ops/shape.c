@@ -130,8 +130,8 @@ static bool cast_grad(Graph *g, const Node *n, const Id *dy, const bool *need, I
 const Op op_cast = {
     .name = "cast",
     .doc = "x in another element type, rounded to nearest; floats to integers are cut",
-    .example = "  input @x : f16[2,3]\n"
-               "  %0 = cast @x {to=f32} : f32[2,3]\n"
+    .example = "  input @x : f32[2,3]\n"
+               "  %0 = cast @x {to=f64} : f64[2,3]\n"
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
