@@ -141,9 +141,9 @@ static bool read_offsets(const Parse *p, const char *name, json_t *j, Range *r) 
 static bool read_tensor(Parse *p, const char *name, json_t *j) {
     if (strlen(name) > MOST_NAME) return bad(p, name, "the name is too long");
     if (!json_is_object(j)) return bad(p, name, "its entry is not an object");
-    const DTypeName *d;
+    const DTypeName *d = NULL;
     Type t = {0};
-    uint64_t want;
+    uint64_t want = 0;
     Range *r = &p->range[p->f->n];
     if (!read_dtype(p, name, json_object_get(j, "dtype"), &d) ||
         !read_shape(p, name, json_object_get(j, "shape"), d, &t, &want) ||
