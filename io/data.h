@@ -22,7 +22,9 @@ typedef struct Image {
 } Image;
 bool image_read(const char *path, Image *out, Err *e); /* PNG JPEG WebP BMP by content */
 bool image_size(const char *path, int *w, int *h, Err *e);
-/* Every pixel decoded and thrown away? No: header and structure only, fast. */
+/* image_size reads the header and walks the structure to its end (a file that was cut off
+ * is found), it decodes nothing. More pixels than IMAGE_PIXELS_MAX are an error. */
+enum { IMAGE_PIXELS_MAX = 64000000 };
 void image_free(Image *im);
 typedef enum Filter { FILTER_AREA, FILTER_LANCZOS, FILTER_LINEAR, FILTER_CUBIC, FILTER_NEAREST } Filter;
 bool image_resize(const Image *in, int w, int h, Filter f, Image *out, Err *e);
@@ -41,6 +43,8 @@ typedef struct DataOptions { /* command-line values of training.md section 1; 0/
     double prior_loss_weight;
     uint64_t seed;
     int threads; /* loader threads */
+    const char *caption_separator; /* NULL: "," */
+    bool flip_aug;
 } DataOptions;
 
 typedef struct Sample { /* one image of the data set */
@@ -50,6 +54,9 @@ typedef struct Sample { /* one image of the data set */
     int repeats;
     bool reg;
     int dataset, subset;
+    /* flip_aug: the mirror image is a sample of its own, with repeats 0, drawn instead of
+     * its original half of the time. It is encoded and cached like any other. */
+    bool mirrored;
 } Sample;
 typedef struct Dataset Dataset;
 struct Dataset {
@@ -58,13 +65,16 @@ struct Dataset {
     int n;
     int (*bucket)[2]; /* distinct sizes in use */
     int n_bucket;
-    int n_train, n_reg; /* with repeats */
+    int n_train, n_reg; /* images times num_repeats, as ss_num_train_images, ss_num_reg_images */
     int batches_per_epoch;
     int batch_size;     /* largest of the datasets */
     int captions_found, captions_missing;
     const char **bad_path, **bad_reason; /* unreadable images (skip_bad_images) */
     int n_bad;
     const char *metadata_dirs_json, *tag_frequency_json; /* ss_dataset_dirs, ss_tag_frequency */
+    const char *metadata_reg_dirs_json; /* ss_reg_dataset_dirs; "{}" with a dataset_config */
+    const char **note; /* what was skipped, adjusted or missing: one line each, to be shown */
+    int n_note;
     void *priv;
 };
 /* Scans folders or reads the TOML; checks every image's header; all errors located. */

@@ -1,0 +1,399 @@
+/* A data set: images found, measured, captioned, given their buckets.
+ *
+ * Everything that can go wrong with the data is found here, before the first step: every
+ * image's structure is walked through, every caption is read, all bad files are named. */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "io/data.h"
+#include "io/dataset_parts.h"
+#include "io/file.h"
+#include "io/image_format.h"
+#include "io/text_clean.h"
+
+enum { CAPTION_BYTES_MAX = 1 << 20, BAD_SHOWN = 8 };
+
+typedef struct Scan { /* state of dataset_open */
+    Dataset *d;
+    Parts *p;
+    const DataOptions *o;
+    int cap_sample, cap_bad, cap_bad_reason, cap_note;
+    int bad_n;          /* entries of bad_reason */
+    int train_captions; /* caption files of images that are not regularisation images */
+    Err *e;
+} Scan;
+
+static void note(Scan *s, const char *text) {
+    PUSH(s->d->arena, s->d->note, s->d->n_note, s->cap_note, text);
+}
+
+/* ---- image files of a folder ---- */
+static bool is_image_name(const char *name) {
+    static const char *const ends[] = {".png", ".jpg", ".jpeg", ".webp", ".bmp",
+                                       ".PNG", ".JPG", ".JPEG", ".WEBP", ".BMP"};
+    const char *dot = strrchr(name, '.');
+    if (!dot || *name == '.')
+        return false; /* hidden files (._x.png of macOS) are none */
+    for (size_t i = 0; i < COUNT(ends); i++)
+        if (!strcmp(dot, ends[i])) return true;
+    return false;
+}
+
+static int by_bytes(const void *x, const void *y) {
+    return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+static bool list_images(Scan *s, const SubsetConfig *c, const char ***path, int *n) {
+    Arena *a = s->d->arena;
+    DIR *dir = opendir(c->image_dir);
+    if (!dir) {
+        int code = errno;
+        if (!c->loc.src)
+            return err_fail(s->e, "cannot open the folder '%s': %s", c->image_dir,
+                            strerror(code));
+        bool first = !s->e->set;
+        err_at(s->e, c->loc, "cannot open the folder '%s': %s", c->image_dir,
+               strerror(code));
+        if (first) s->e->code = EXIT_FAILED; /* the disk's fault, not the text's */
+        return false;
+    }
+    int cap = 0;
+    for (struct dirent *f; (f = readdir(dir));) {
+        struct stat is;
+        if (!is_image_name(f->d_name)) continue;
+        const char *full = arena_printf(a, "%s/%s", c->image_dir, f->d_name);
+        if (!stat(full, &is) && !S_ISREG(is.st_mode)) continue;
+        PUSH(a, *path, *n, cap, full);
+    }
+    closedir(dir);
+    if (*n) qsort(*path, (size_t)*n, sizeof **path, by_bytes);
+    return true;
+}
+
+/* ---- captions ---- */
+/* The caption file of an image: same name, other end; or, for faces cut out by a detector
+ * (name_cx_cy_w_h), without the last four pieces of the name. */
+static const char *caption_path(Arena *a, const char *image, const char *ext) {
+    const char *name = strrchr(image, '/') + 1, *dot = strrchr(name, '.');
+    const char *path = arena_printf(a, "%.*s%s", (int)(dot - image), image, ext);
+    if (file_exists(path)) return path;
+    const char *end = dot;
+    for (int i = 0; i < 4 && end > name; i++)
+        for (end--; end > name && *end != '_'; end--) continue;
+    if (end == name) return NULL;
+    path = arena_printf(a, "%.*s%s", (int)(end - image), image, ext);
+    return file_exists(path) ? path : NULL;
+}
+
+/* The first line, stripped; NUL bytes and a byte order mark are dropped. */
+static const char *first_line(Arena *a, const char *text, size_t n) {
+    if (n >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) text += 3, n -= 3;
+    size_t line = 0;
+    while (line < n && text[line] != '\n' && text[line] != '\r') line++;
+    text = text_strip(text, &line);
+    char *out = NEW(a, char, line + 1);
+    for (size_t i = 0, k = 0; i < line; i++)
+        if (text[i]) out[k++] = text[i];
+    return out;
+}
+
+static const char *read_caption(Arena *a, const char *path, Err *e) {
+    void *map;
+    size_t n;
+    if (!file_map(path, &map, &n, e)) return NULL;
+    const char *out = NULL;
+    size_t valid = n <= CAPTION_BYTES_MAX && n ? utf8_valid(map, n) : 0;
+    if (!n)
+        err_fail(e, "caption file '%s' is empty", path);
+    else if (n > CAPTION_BYTES_MAX)
+        err_fail(e, "caption file '%s' is too long: %zu bytes, at most %d", path, n,
+                 CAPTION_BYTES_MAX);
+    else if (valid < n)
+        err_fail(e, "caption file '%s' is not UTF-8 at byte %zu", path, valid + 1);
+    else
+        out = first_line(a, map, n);
+    file_unmap(map, n);
+    return out;
+}
+
+static bool find_caption(Scan *s, const SubsetConfig *c, Sample *x) {
+    const char *path = caption_path(s->d->arena, x->path, c->caption_extension);
+    if (!path) {
+        s->d->captions_missing++;
+        x->caption = c->class_tokens ? c->class_tokens : "";
+        return true;
+    }
+    s->d->captions_found++;
+    s->train_captions += !c->is_reg;
+    return (x->caption = read_caption(s->d->arena, path, s->e)) != NULL;
+}
+
+/* Other usual ends beside images that have no caption: the usual reason for none. */
+static const char *other_ends(Scan *s) {
+    static const char *const ends[] = {".txt", ".caption", ".TXT"};
+    for (size_t k = 0; k < COUNT(ends); k++) {
+        int n = 0;
+        for (int i = 0; i < s->d->n; i++)
+            n += caption_path(s->d->arena, s->d->sample[i].path, ends[k]) != NULL;
+        if (n)
+            return arena_printf(s->d->arena,
+                                "; %d have a '%s' file: set caption_extension", n,
+                                ends[k]);
+    }
+    return "";
+}
+
+static bool check_captions(Scan *s) {
+    Dataset *d = s->d;
+    if (!s->train_captions && !s->o->allow_missing_captions) {
+        const Sample *x = &d->sample[0];
+        const char *ext =
+            s->p->config.dataset[x->dataset].subset[x->subset].caption_extension;
+        err_fail(
+            s->e,
+            "no caption file found: none of the training images has a '%s' beside it%s",
+            ext, other_ends(s));
+        err_note(s->e,
+                 "note: --allow_missing_captions trains on class tokens, or on none");
+        return false;
+    }
+    int bare = 0;
+    for (int i = 0; i < d->n; i++) bare += !*d->sample[i].caption;
+    if (d->captions_missing)
+        note(s, arena_printf(d->arena,
+                             "captions: %d found, %d missing (class tokens are used)",
+                             d->captions_found, d->captions_missing));
+    if (bare) note(s, arena_printf(d->arena, "%d images have an empty caption", bare));
+    return true;
+}
+
+/* ---- images ---- */
+static void add_bad(Scan *s, const char *path, const char *reason) {
+    Arena *a = s->d->arena;
+    PUSH(a, s->d->bad_path, s->d->n_bad, s->cap_bad, path);
+    PUSH(a, s->d->bad_reason, s->bad_n, s->cap_bad_reason, arena_strdup(a, reason));
+}
+
+static bool add_image(Scan *s, int dataset, int subset, const char *path) {
+    const DatasetConfig *dc = &s->p->config.dataset[dataset];
+    const SubsetConfig *c = &dc->subset[subset];
+    Sample x = {.path = path,
+                .repeats = c->num_repeats,
+                .reg = c->is_reg,
+                .dataset = dataset,
+                .subset = subset};
+    BucketFit fit;
+    Why why;
+    bool ok = image_probe(path, &x.w, &x.h, &why);
+    if (ok && !bucket_fit(&dc->bucket, x.w, x.h, &fit))
+        ok = why_set(&why, "%d x %d pixels fit no bucket of steps of %d", x.w, x.h,
+                     dc->bucket.step);
+    if (!ok) {
+        add_bad(s, path, why.text);
+        return true;
+    }
+    x.bucket_w = fit.bucket_w, x.bucket_h = fit.bucket_h;
+    x.resized_w = fit.resized_w, x.resized_h = fit.resized_h;
+    if (!find_caption(s, c, &x)) return false;
+    SubsetInfo *info = &s->p->info[dataset][subset];
+    info->caption[info->n++] = x.caption;
+    PUSH(s->d->arena, s->d->sample, s->d->n, s->cap_sample, x);
+    return true;
+}
+
+static bool scan_subset(Scan *s, int dataset, int subset) {
+    const SubsetConfig *c = &s->p->config.dataset[dataset].subset[subset];
+    const char **path = NULL;
+    int n = 0;
+    if (!list_images(s, c, &path, &n)) return false;
+    s->p->info[dataset][subset].caption = NEW(s->d->arena, const char *, n);
+    if (!n)
+        note(s, arena_printf(s->d->arena, "'%s' is skipped: no images in it",
+                             c->image_dir));
+    for (int i = 0; i < n; i++)
+        if (!add_image(s, dataset, subset, path[i])) return false;
+    return true;
+}
+
+static bool judge_bad(Scan *s) {
+    Dataset *d = s->d;
+    if (!d->n_bad || s->o->skip_bad_images) return true;
+    err_fail(s->e,
+             "%d of %d images cannot be used (--skip_bad_images goes on without them)",
+             d->n_bad, d->n_bad + d->n);
+    for (int i = 0; i < d->n_bad && i < BAD_SHOWN; i++)
+        err_note(s->e, "%s: %s", d->bad_path[i], d->bad_reason[i]);
+    if (d->n_bad > BAD_SHOWN) err_note(s->e, "and %d more", d->n_bad - BAD_SHOWN);
+    return false;
+}
+
+/* ---- regularisation images: as many draws as there are training images ---- */
+/* The list is walked until the count is reached: first each image with its own repeats,
+ * then one more of each. Images that are not reached are left out. */
+static void balance(Scan *s, int from, int64_t wanted) {
+    Dataset *d = s->d;
+    int64_t count = 0;
+    int used = 0, reg = 0;
+    for (int i = from; i < d->n; i++) reg += d->sample[i].reg;
+    for (bool first = true; reg && count < wanted; first = false) {
+        for (int i = from; i < d->n && count < wanted; i++) {
+            Sample *x = &d->sample[i];
+            if (!x->reg) continue;
+            if (!first) x->repeats++;
+            count += first ? x->repeats : 1;
+            if (first) used++;
+        }
+    }
+    int seen = 0, kept = from;
+    for (int i = from; i < d->n; i++)
+        if (!d->sample[i].reg || seen++ < used) d->sample[kept++] = d->sample[i];
+    if (kept < d->n)
+        note(s, arena_printf(d->arena,
+                             "%d regularisation images are more than are needed and "
+                             "are not used",
+                             d->n - kept));
+    d->n = kept;
+}
+
+static bool scan_dataset(Scan *s, int dataset) {
+    const DatasetConfig *dc = &s->p->config.dataset[dataset];
+    Dataset *d = s->d;
+    int from = d->n;
+    int64_t train = 0, reg = 0;
+    s->p->info[dataset] = NEW(d->arena, SubsetInfo, dc->n);
+    for (int k = 0; k < dc->n; k++) {
+        if (!scan_subset(s, dataset, k)) return false;
+        int64_t n = (int64_t)s->p->info[dataset][k].n * dc->subset[k].num_repeats;
+        *(dc->subset[k].is_reg ? &reg : &train) += n;
+    }
+    if (train + d->n_train > DRAWS_MAX || reg + d->n_reg > DRAWS_MAX)
+        return err_fail(s->e, "%lld images with repeats, at most %d are allowed",
+                        (long long)(train > reg ? train : reg), DRAWS_MAX);
+    d->n_train += (int)train;
+    d->n_reg += (int)reg;
+    balance(s, from, train);
+    if (dc->batch_size > d->batch_size) d->batch_size = dc->batch_size;
+    return true;
+}
+
+/* ---- what follows from the samples ---- */
+static void add_mirrors(Scan *s) {
+    Dataset *d = s->d;
+    int n = d->n, *mirror = NEW(d->arena, int, 2 * (size_t)n);
+    memset(mirror, -1, 2 * (size_t)n * sizeof *mirror);
+    for (int i = 0; i < n; i++) {
+        Sample x = d->sample[i];
+        if (!s->p->config.dataset[x.dataset].subset[x.subset].flip_aug) continue;
+        x.mirrored = true;
+        x.repeats = 0;
+        mirror[i] = d->n;
+        PUSH(d->arena, d->sample, d->n, s->cap_sample, x);
+    }
+    s->p->mirror = mirror;
+}
+
+static int by_size(const void *x, const void *y) {
+    const int *a = x, *b = y;
+    return a[0] != b[0] ? (a[0] > b[0]) - (a[0] < b[0]) : (a[1] > b[1]) - (a[1] < b[1]);
+}
+
+static void list_buckets(Dataset *d) {
+    d->bucket = arena_alloc(d->arena, (size_t)d->n, sizeof *d->bucket);
+    for (int i = 0; i < d->n; i++) {
+        d->bucket[i][0] = d->sample[i].bucket_w;
+        d->bucket[i][1] = d->sample[i].bucket_h;
+    }
+    qsort(d->bucket, (size_t)d->n, sizeof *d->bucket, by_size);
+    for (int i = 0; i < d->n; i++) {
+        if (d->n_bucket && !by_size(d->bucket[i], d->bucket[d->n_bucket - 1])) continue;
+        memmove(d->bucket[d->n_bucket++], d->bucket[i], sizeof *d->bucket);
+    }
+}
+
+static bool no_images(Scan *s) {
+    const DataOptions *o = s->o;
+    if (s->d->n_bad)
+        return err_fail(s->e, "no training image is left: %d cannot be used",
+                        s->d->n_bad);
+    if (o->dataset_config)
+        return err_fail(s->e, "no training image in the folders of '%s'",
+                        o->dataset_config);
+    return err_fail(s->e,
+                    "no training image: '%s' must be the parent of folders named "
+                    "N_name (N repeats) that hold the images",
+                    o->train_data_dir);
+}
+
+static bool open_parts(Scan *s) {
+    Dataset *d = s->d;
+    Parts *p = s->p;
+    if (!data_config_read(d->arena, s->o, &p->config, s->e)) return false;
+    for (int i = 0; i < p->config.n_note; i++) note(s, p->config.note[i]);
+    p->info = NEW(d->arena, SubsetInfo *, p->config.n);
+    for (int i = 0; i < p->config.n; i++)
+        if (!scan_dataset(s, i)) return false;
+    if (!judge_bad(s)) return false;
+    if (!d->n_train) return no_images(s);
+    if (!check_captions(s)) return false;
+    add_mirrors(s);
+    list_buckets(d);
+    metadata_make(d);
+    return order_make(d, s->e);
+}
+
+Dataset *dataset_open(const DataOptions *o, Err *e) {
+    Arena *a = arena_new();
+    Dataset *d = NEW(a, Dataset, 1);
+    Parts *p = NEW(a, Parts, 1);
+    Scan s = {.d = d, .p = p, .o = o, .e = e};
+    d->arena = a;
+    d->priv = p;
+    p->seed = o->seed;
+    p->prior_loss_weight = o->prior_loss_weight;
+    if (open_parts(&s)) return d;
+    arena_free(a);
+    return NULL;
+}
+
+void dataset_close(Dataset *d) {
+    if (d) arena_free(d->arena);
+}
+
+/* ---- pixels ---- */
+/* rgb[h,w,3] -> out[h,w,3], x/255 to -1 … 1 in the original's order of operations. */
+static void to_float(const Image *im, int left, int top, const Sample *s, float *out) {
+    for (int y = 0; y < s->bucket_h; y++) {
+        const uint8_t *row = im->rgb + ((size_t)(top + y) * im->w + left) * 3;
+        for (int x = 0; x < s->bucket_w; x++) {
+            const uint8_t *px = row + 3 * (s->mirrored ? s->bucket_w - 1 - x : x);
+            for (int c = 0; c < 3; c++) *out++ = ((float)px[c] / 255.0f - 0.5f) / 0.5f;
+        }
+    }
+}
+
+bool dataset_pixels(const Dataset *d, int sample, float *out, Err *e) {
+    const Sample *s = &d->sample[sample];
+    Image im, small;
+    if (!image_read(s->path, &im, e)) return false;
+    if (im.w != s->w || im.h != s->h) {
+        err_fail(e, "image '%s' has changed: %d x %d pixels, there were %d x %d",
+                 s->path, im.w, im.h, s->w, s->h);
+        image_free(&im);
+        return false;
+    }
+    if (im.w != s->resized_w || im.h != s->resized_h) {
+        bool shrinks = s->resized_w <= im.w && s->resized_h <= im.h;
+        bool ok = image_resize(&im, s->resized_w, s->resized_h,
+                               shrinks ? FILTER_AREA : FILTER_LANCZOS, &small, e);
+        image_free(&im);
+        if (!ok) return false;
+        im = small;
+    }
+    to_float(&im, (im.w - s->bucket_w) / 2, (im.h - s->bucket_h) / 2, s, out);
+    image_free(&im);
+    return true;
+}
