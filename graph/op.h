@@ -92,6 +92,7 @@ enum {
     OP_NO_FOLD = 32,  /* has an effect (update, assign) */
     OP_WIDE = 64,     /* precision class: stays f32 */
     OP_LOW = 128,     /* precision class: may run in half (else: follows its inputs) */
+    OP_IR = 256,      /* made by the compiler: no YAML form */
 };
 
 struct Op {
@@ -126,6 +127,9 @@ struct Op {
 extern const Op *const ops[]; /* NULL-terminated, order of ops.def */
 const Op *op_find(const char *name);
 const char *const *op_names(void); /* NULL-terminated, for suggestions */
+/* May graph files use it? Not rows that the compiler makes (OP_IR, and gradients: rows with
+ * an input "dy"). */
+bool op_in_yaml(const Op *op);
 
 /* Defaults of an attribute struct, in a. */
 void *attrs_new(Arena *a, const Op *op);

@@ -112,7 +112,7 @@ const Op op_update = {
     .in = (const OpIn[]){{"p", 0}, {"g", 0}, {"lr", 0}, {"scale", 0}, {"ok", 0},
                          {"active", IN_OPTIONAL | IN_INDEX}, {"state", IN_VARIADIC}, {0}},
     .n_out = -1,
-    .flags = OP_NO_FOLD | OP_NO_GRAD | OP_WIDE,
+    .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD | OP_WIDE,
     .attrs =
         (const Attr[]){
             {"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL, "the program"},
@@ -149,7 +149,7 @@ const Op op_assign = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"target", 0}, {"value", 0}, {0}},
     .n_out = 1,
-    .flags = OP_NO_FOLD | OP_NO_GRAD,
+    .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD,
     .shape = assign_shape,
     .alias = assign_alias,
     .cpu = cpu_assign,

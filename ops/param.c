@@ -136,7 +136,7 @@ const Op op_active = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {"index", IN_INDEX}, {0}},
     .n_out = 1,
-    .flags = OP_VIEW,
+    .flags = OP_IR | OP_VIEW,
     SLICES,
     .shape = active_shape,
     .grad = active_grad,

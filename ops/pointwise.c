@@ -132,6 +132,7 @@ const Op op_pointwise = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", IN_VARIADIC}, {0}},
     .n_out = 1,
+    .flags = OP_IR,
     .attrs =
         (const Attr[]){
             {"f", 's', offsetof(PointwiseAttrs, f), ATTR_IR, 0, NULL,

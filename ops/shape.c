@@ -135,6 +135,7 @@ const Op op_cast = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
+    .flags = OP_IR,
     .attrs = (const Attr[]){{"to", 'd', offsetof(CastAttrs, to), ATTR_IR, F32, NULL,
                              "type of the result"},
                             {0}},
@@ -236,6 +237,7 @@ const Op op_slice = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
+    .flags = OP_IR,
     .attrs =
         (const Attr[]){
             {"axis", 'i', offsetof(SliceAttrs, axis), ATTR_IR, -1, NULL, "-1: the last"},
@@ -281,6 +283,7 @@ const Op op_pad = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
+    .flags = OP_IR,
     .attrs =
         (const Attr[]){
             {"axis", 'i', offsetof(PadAttrs, axis), ATTR_IR, -1, NULL, "-1: the last"},
@@ -518,6 +521,7 @@ const Op op_broadcast = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
+    .flags = OP_IR,
     .attrs = (const Attr[]){{"shape", 'l', offsetof(ShapeAttrs, shape), ATTR_IR,
                              __builtin_nan(""), NULL, "dimensions of the result"},
                             {0}},

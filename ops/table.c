@@ -27,6 +27,12 @@ const Op *op_find(const char *name) {
     return NULL;
 }
 
+bool op_in_yaml(const Op *op) {
+    for (const OpIn *in = op->in; in->name; in++)
+        if (!strcmp(in->name, "dy")) return false;
+    return !(op->flags & OP_IR);
+}
+
 /* ---- attributes ---- */
 
 const Attr *attr_find(const Op *op, const char *name) {
