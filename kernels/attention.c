@@ -32,9 +32,11 @@ static void attention_row(void *arg, int64_t row, void *scratch) {
     for (int64_t j = 0; j < most; j++)
         top = fmax(top, scale * dot(&c->in[0], at, &c->in[1], first + j * step, z.d));
     for (int64_t j = 0; j < most; j++) {
-        double p = exp(scale * dot(&c->in[0], at, &c->in[1], first + j * step, z.d) - top);
+        double p =
+            exp(scale * dot(&c->in[0], at, &c->in[1], first + j * step, z.d) - top);
         sum += p;
-        for (int64_t k = 0; k < z.d; k++) y[k] += p * get(&c->in[2], first + j * step + k);
+        for (int64_t k = 0; k < z.d; k++)
+            y[k] += p * get(&c->in[2], first + j * step + k);
     }
     for (int64_t k = 0; k < z.d; k++) put(&c->out[0], at + k, y[k] / sum);
     put(&c->out[1], row, top + log(sum));
@@ -44,8 +46,8 @@ static void attention_ref(const Call *c) {
 }
 
 /* p and ds of query i (at `at`) and the key at `kt`. */
-static double softmax_grad(const Call *c, const AttentionSize *z, int64_t at, int64_t kt,
-                           double lse, double *p) {
+static double softmax_grad(const Call *c, const AttentionSize *z, int64_t at,
+                           int64_t kt, double lse, double *p) {
     const double scale = 1 / sqrt((double)z->d);
     *p = exp(scale * dot(&c->in[0], at, &c->in[1], kt, z->d) - lse);
     double dp = dot(&c->in[5], at, &c->in[2], kt, z->d);
@@ -62,7 +64,8 @@ static void grad_query(void *arg, int64_t row, void *scratch) {
     for (int64_t k = 0; k < z.d; k++) dq[k] = 0;
     for (int64_t j = 0; j < most; j++) {
         double ds = softmax_grad(c, &z, at, first + j * step, get(&c->in[4], row), &p);
-        for (int64_t k = 0; k < z.d; k++) dq[k] += ds * get(&c->in[1], first + j * step + k);
+        for (int64_t k = 0; k < z.d; k++)
+            dq[k] += ds * get(&c->in[1], first + j * step + k);
     }
     for (int64_t k = 0; k < z.d; k++) put(&c->out[0], at + k, dq[k]);
 }
@@ -95,5 +98,5 @@ static void attention_grad_ref(const Call *c) {
     spread(c, z.b * z.heads * z.m, grad_key);
 }
 
-const Kernel cpu_attention[] = { { .name = "ref", .run = attention_ref }, { 0 } };
-const Kernel cpu_attention_grad[] = { { .name = "ref", .run = attention_grad_ref }, { 0 } };
+const Kernel cpu_attention[] = {{.name = "ref", .run = attention_ref}, {0}};
+const Kernel cpu_attention_grad[] = {{.name = "ref", .run = attention_grad_ref}, {0}};

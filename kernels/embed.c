@@ -19,7 +19,8 @@ static void embedding_row(void *arg, int64_t i, void *scratch) {
     char *to = y->data;
     (void)scratch;
     convert(to + (size_t)(i * width) * dtype_size(y->type->dtype), y->type->dtype,
-            from + (size_t)(row_of(&c->in[0], i, rows) * width) * dtype_size(w->type->dtype),
+            from + (size_t)(row_of(&c->in[0], i, rows) * width) *
+                       dtype_size(w->type->dtype),
             w->type->dtype, width);
 }
 static void embedding_ref(const Call *c) {
@@ -41,7 +42,8 @@ static void embedding_grad_columns(void *arg, int64_t piece, void *scratch) {
     for (int64_t i = 0; i < type_count(c->in[0].type); i++) {
         int64_t r = row_of(&c->in[0], i, rows);
         for (int64_t k = first; k < last; k++)
-            put(dw, r * width + k, get(dw, r * width + k) + get(&c->in[1], i * width + k));
+            put(dw, r * width + k,
+                get(dw, r * width + k) + get(&c->in[1], i * width + k));
     }
 }
 static void embedding_grad_ref(const Call *c) {
@@ -62,8 +64,10 @@ static void timestep_row(void *arg, int64_t n, void *scratch) {
         put(&c->out[0], n * width + half + i, sin(angle));
     }
 }
-static void timestep_ref(const Call *c) { spread(c, type_count(c->in[0].type), timestep_row); }
+static void timestep_ref(const Call *c) {
+    spread(c, type_count(c->in[0].type), timestep_row);
+}
 
-const Kernel cpu_embedding[] = { { .name = "ref", .run = embedding_ref }, { 0 } };
-const Kernel cpu_embedding_grad[] = { { .name = "ref", .run = embedding_grad_ref }, { 0 } };
-const Kernel cpu_timestep_embedding[] = { { .name = "ref", .run = timestep_ref }, { 0 } };
+const Kernel cpu_embedding[] = {{.name = "ref", .run = embedding_ref}, {0}};
+const Kernel cpu_embedding_grad[] = {{.name = "ref", .run = embedding_grad_ref}, {0}};
+const Kernel cpu_timestep_embedding[] = {{.name = "ref", .run = timestep_ref}, {0}};

@@ -40,26 +40,38 @@ typedef struct MatmulAttrs {
 /* Element i of a tensor, whatever its type: for the reference kernels. */
 static inline double get(const Tensor *t, int64_t i) {
     switch (t->type->dtype) {
-    case F64: return ((const double *)t->data)[i];
-    case F16: return half_to_float(((const uint16_t *)t->data)[i]);
-    case BF16: return bf16_to_float(((const uint16_t *)t->data)[i]);
-    case I32: return ((const int32_t *)t->data)[i];
-    default: return ((const float *)t->data)[i];
+    case F64:
+        return ((const double *)t->data)[i];
+    case F16:
+        return half_to_float(((const uint16_t *)t->data)[i]);
+    case BF16:
+        return bf16_to_float(((const uint16_t *)t->data)[i]);
+    case I32:
+        return ((const int32_t *)t->data)[i];
+    default:
+        return ((const float *)t->data)[i];
     }
 }
 /* Stores to f32 or f64. */
 static inline void put(const Tensor *t, int64_t i, double x) {
-    if (t->type->dtype == F64) ((double *)t->data)[i] = x;
-    else ((float *)t->data)[i] = (float)x;
+    if (t->type->dtype == F64)
+        ((double *)t->data)[i] = x;
+    else
+        ((float *)t->data)[i] = (float)x;
 }
 /* An optional input that is there. */
-static inline bool given(const Call *c, int i) { return i < c->n_in && c->in[i].data; }
+static inline bool given(const Call *c, int i) {
+    return i < c->n_in && c->in[i].data;
+}
 /* body(c, i, scratch) for i = 0 ... n-1, spread over the workers. */
-static inline void spread(const Call *c, int64_t n, void (*body)(void *, int64_t, void *)) {
+static inline void spread(const Call *c, int64_t n,
+                          void (*body)(void *, int64_t, void *)) {
     c->dev->par(c->dev, n, body, (void *)(uintptr_t)c);
 }
 
-static inline int64_t type_last(const Type *t) { return t->dim[t->rank - 1]; }
+static inline int64_t type_last(const Type *t) {
+    return t->dim[t->rank - 1];
+}
 static inline int64_t type_rows(const Type *t) { /* product of all but the last */
     int64_t n = 1;
     for (int i = 0; i + 1 < t->rank; i++) n *= t->dim[i];
@@ -73,26 +85,27 @@ typedef struct ConvSize {
 /* From the types of x and y and the attributes, all of them checked by the row. */
 static inline ConvSize conv_size(const Type *x, const Type *y, const ConvAttrs *a) {
     const IntList *p = &a->pad;
-    return (ConvSize){ x->dim[0],
-                       x->dim[1],
-                       x->dim[2],
-                       x->dim[3],
-                       y->dim[1],
-                       y->dim[2],
-                       y->dim[3],
-                       a->kernel,
-                       a->stride,
-                       p->v[0],
-                       p->v[p->n == 1 ? 0 : 2] };
+    return (ConvSize){x->dim[0],
+                      x->dim[1],
+                      x->dim[2],
+                      x->dim[3],
+                      y->dim[1],
+                      y->dim[2],
+                      y->dim[3],
+                      a->kernel,
+                      a->stride,
+                      p->v[0],
+                      p->v[p->n == 1 ? 0 : 2]};
 }
 
 /* Sizes of an attention: q[b, n tokens, heads * d], k and v[b, m tokens, heads * d]. */
 typedef struct AttentionSize {
     int64_t b, n, m, heads, d;
 } AttentionSize;
-static inline AttentionSize attention_size(const Type *q, const Type *k, int64_t heads) {
+static inline AttentionSize attention_size(const Type *q, const Type *k,
+                                           int64_t heads) {
     int64_t b = q->dim[0];
-    return (AttentionSize){ b, type_rows(q) / b, type_rows(k) / b, heads,
-                            type_last(q) / heads };
+    return (AttentionSize){b, type_rows(q) / b, type_rows(k) / b, heads,
+                           type_last(q) / heads};
 }
 #endif

@@ -25,7 +25,9 @@ static void matmul_row(void *arg, int64_t row, void *scratch) {
         put(&c->out[0], row * n + j, sum);
     }
 }
-static void matmul_ref(const Call *c) { spread(c, type_rows(c->out[0].type), matmul_row); }
+static void matmul_ref(const Call *c) {
+    spread(c, type_rows(c->out[0].type), matmul_row);
+}
 
 /* a[m,n] b[p,q] -> y[m p, n q], one row of y */
 static void kron_row(void *arg, int64_t row, void *scratch) {
@@ -38,7 +40,9 @@ static void kron_row(void *arg, int64_t row, void *scratch) {
             put(&c->out[0], (row * n + j) * q + l,
                 get(&c->in[0], row / p * n + j) * get(&c->in[1], row % p * q + l));
 }
-static void kron_ref(const Call *c) { spread(c, c->out[0].type->dim[0], kron_row); }
+static void kron_ref(const Call *c) {
+    spread(c, c->out[0].type->dim[0], kron_row);
+}
 
 /* a[m,n] b[p,q] dy[m p, n q] -> da[m,n] */
 static void kron_grad_a(void *arg, int64_t at, void *scratch) {
@@ -50,7 +54,8 @@ static void kron_grad_a(void *arg, int64_t at, void *scratch) {
     (void)scratch;
     for (int64_t k = 0; k < p; k++)
         for (int64_t l = 0; l < q; l++)
-            sum += get(&c->in[2], ((i * p + k) * n + j) * q + l) * get(&c->in[1], k * q + l);
+            sum += get(&c->in[2], ((i * p + k) * n + j) * q + l) *
+                   get(&c->in[1], k * q + l);
     put(&c->out[0], at, sum);
 }
 /* -> db[p,q], one row */
@@ -102,7 +107,9 @@ static void solve(double *m, double *r, int64_t n) {
 static double *cayley_work(const Call *c, int64_t s, int64_t n) {
     return (double *)c->work + 2 * s * n * n;
 }
-static size_t cayley_bytes(const Sig *s) { return (size_t)type_count(&s->in[0]) * 16; }
+static size_t cayley_bytes(const Sig *s) {
+    return (size_t)type_count(&s->in[0]) * 16;
+}
 
 /* x[..,n,n] -> y[..,n,n] */
 static void cayley_matrix(void *arg, int64_t s, void *scratch) {
@@ -149,12 +156,10 @@ static void cayley_grad_ref(const Call *c) {
     spread(c, type_count(c->in[0].type) / (n * n), cayley_grad_matrix);
 }
 
-const Kernel cpu_matmul[] = { { .name = "ref", .run = matmul_ref }, { 0 } };
-const Kernel cpu_kron[] = { { .name = "ref", .run = kron_ref }, { 0 } };
-const Kernel cpu_kron_grad[] = { { .name = "ref", .run = kron_grad_ref }, { 0 } };
-const Kernel cpu_cayley[] = {
-    { .name = "ref", .work = cayley_bytes, .run = cayley_ref }, { 0 }
-};
+const Kernel cpu_matmul[] = {{.name = "ref", .run = matmul_ref}, {0}};
+const Kernel cpu_kron[] = {{.name = "ref", .run = kron_ref}, {0}};
+const Kernel cpu_kron_grad[] = {{.name = "ref", .run = kron_grad_ref}, {0}};
+const Kernel cpu_cayley[] = {{.name = "ref", .work = cayley_bytes, .run = cayley_ref},
+                             {0}};
 const Kernel cpu_cayley_grad[] = {
-    { .name = "ref", .work = cayley_bytes, .run = cayley_grad_ref }, { 0 }
-};
+    {.name = "ref", .work = cayley_bytes, .run = cayley_grad_ref}, {0}};

@@ -16,11 +16,11 @@ typedef struct Part {
 static Part group_part(const Type *x, const NormAttrs *a, int64_t i) {
     const int64_t c = type_last(x), pixels = type_rows(x) / x->dim[0];
     const int64_t width = c / a->groups, first = i % a->groups * width;
-    return (Part){ pixels, width, c, i / a->groups * pixels * c + first, first };
+    return (Part){pixels, width, c, i / a->groups * pixels * c + first, first};
 }
 static Part layer_part(const Type *x, int64_t row) {
     const int64_t c = type_last(x);
-    return (Part){ 1, c, c, row * c, 0 };
+    return (Part){1, c, c, row * c, 0};
 }
 
 /* x w b -> y mean[i] rstd[i] */
@@ -66,7 +66,8 @@ static void grad_part(const Call *c, Part z, int64_t i) {
     for (int64_t p = 0; p < z.pixels; p++) {
         for (int64_t k = 0; k < z.width; k++) {
             int64_t e = z.at + p * z.stride + k;
-            double d = get(dy, e) * get(w, z.channel + k), h = (get(x, e) - mean) * rstd;
+            double d = get(dy, e) * get(w, z.channel + k),
+                   h = (get(x, e) - mean) * rstd;
             put(&c->out[0], e, rstd * (d - sum / n - h * dot / n));
         }
     }
@@ -95,7 +96,9 @@ static void group_norm_part(void *arg, int64_t i, void *scratch) {
     (void)scratch;
     normalise(c, group_part(c->in[0].type, c->attrs, i), i);
 }
-static void group_norm_ref(const Call *c) { spread(c, group_parts(c), group_norm_part); }
+static void group_norm_ref(const Call *c) {
+    spread(c, group_parts(c), group_norm_part);
+}
 
 static void group_grad_part(void *arg, int64_t i, void *scratch) {
     const Call *c = arg;
@@ -136,7 +139,7 @@ static void layer_norm_grad_ref(const Call *c) {
     if (c->n_out == 3) spread(c, type_last(c->in[0].type), layer_grad_channel);
 }
 
-const Kernel cpu_group_norm[] = { { .name = "ref", .run = group_norm_ref }, { 0 } };
-const Kernel cpu_group_norm_grad[] = { { .name = "ref", .run = group_norm_grad_ref }, { 0 } };
-const Kernel cpu_layer_norm[] = { { .name = "ref", .run = layer_norm_ref }, { 0 } };
-const Kernel cpu_layer_norm_grad[] = { { .name = "ref", .run = layer_norm_grad_ref }, { 0 } };
+const Kernel cpu_group_norm[] = {{.name = "ref", .run = group_norm_ref}, {0}};
+const Kernel cpu_group_norm_grad[] = {{.name = "ref", .run = group_norm_grad_ref}, {0}};
+const Kernel cpu_layer_norm[] = {{.name = "ref", .run = layer_norm_ref}, {0}};
+const Kernel cpu_layer_norm_grad[] = {{.name = "ref", .run = layer_norm_grad_ref}, {0}};

@@ -11,12 +11,13 @@ static void resize_row(void *arg, int64_t row, void *scratch) {
     const int64_t h = y->dim[1], w = y->dim[2], b = row / h;
     const int64_t p = row % h * x->dim[1] / h;
     const size_t pixel = (size_t)x->dim[3] * dtype_size(x->dtype);
-    const char *from = (const char *)c->in[0].data +
-                       (size_t)((b * x->dim[1] + p) * x->dim[2]) * pixel;
+    const char *from =
+        (const char *)c->in[0].data + (size_t)((b * x->dim[1] + p) * x->dim[2]) * pixel;
     char *to = (char *)c->out[0].data + (size_t)(row * w) * pixel;
     (void)scratch;
     for (int64_t j = 0; j < w; j++)
-        memcpy(to + (size_t)j * pixel, from + (size_t)(j * x->dim[2] / w) * pixel, pixel);
+        memcpy(to + (size_t)j * pixel, from + (size_t)(j * x->dim[2] / w) * pixel,
+               pixel);
 }
 static void resize_ref(const Call *c) {
     spread(c, c->out[0].type->dim[0] * c->out[0].type->dim[1], resize_row);
@@ -32,10 +33,12 @@ static void grad_row(void *arg, int64_t row, void *scratch) {
     const Type *dy = c->in[0].type, *dx = c->out[0].type;
     const int64_t h = dy->dim[1], w = dy->dim[2], n = dx->dim[3];
     const int64_t b = row / dx->dim[1], p = row % dx->dim[1];
-    const int64_t top = first_from(p, dx->dim[1], h), end = first_from(p + 1, dx->dim[1], h);
+    const int64_t top = first_from(p, dx->dim[1], h),
+                  end = first_from(p + 1, dx->dim[1], h);
     (void)scratch;
     for (int64_t q = 0; q < dx->dim[2]; q++) {
-        int64_t left = first_from(q, dx->dim[2], w), right = first_from(q + 1, dx->dim[2], w);
+        int64_t left = first_from(q, dx->dim[2], w),
+                right = first_from(q + 1, dx->dim[2], w);
         for (int64_t k = 0; k < n; k++) {
             double sum = 0;
             for (int64_t i = top; i < end; i++)
@@ -49,5 +52,5 @@ static void resize_grad_ref(const Call *c) {
     spread(c, c->out[0].type->dim[0] * c->out[0].type->dim[1], grad_row);
 }
 
-const Kernel cpu_resize[] = { { .name = "ref", .run = resize_ref }, { 0 } };
-const Kernel cpu_resize_grad[] = { { .name = "ref", .run = resize_grad_ref }, { 0 } };
+const Kernel cpu_resize[] = {{.name = "ref", .run = resize_ref}, {0}};
+const Kernel cpu_resize_grad[] = {{.name = "ref", .run = resize_grad_ref}, {0}};

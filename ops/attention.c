@@ -2,7 +2,9 @@
  * pixels need no reshaping. */
 #include "ops/heavy.h"
 
-enum { WIDEST = 1 << 16 }; /* channels of a head: the kernels keep a few rows in scratch */
+enum {
+    WIDEST = 1 << 16
+}; /* channels of a head: the kernels keep a few rows in scratch */
 
 /* clang-format off */
 static const OpIn attention_in[] = { { "q", 0 }, { "k", 0 }, { "v", 0 }, { 0 } };
@@ -25,8 +27,9 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
     for (int i = 0; i < 3; i++)
         if (!need_float(s, i, 2, e)) return false;
     if (a->heads < 1 || type_last(q) % a->heads)
-        return shape_error(e, "'heads' must divide the channels: %lld does not divide %lld",
-                           (long long)a->heads, (long long)type_last(q));
+        return shape_error(
+            e, "'heads' must divide the channels: %lld does not divide %lld",
+            (long long)a->heads, (long long)type_last(q));
     if (type_last(q) / a->heads > WIDEST)
         return shape_error(e, "a head has %lld channels, want at most %d",
                            (long long)(type_last(q) / a->heads), WIDEST);
@@ -38,7 +41,7 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
         return shape_error(e, "'q' is %s and 'k' %s, want at least one token",
                            type_name(q).s, type_name(k).s);
     int64_t n = type_rows(q) / q->dim[0];
-    *lse = type_of(q->dtype, 3, (int64_t[]){ q->dim[0], a->heads, n });
+    *lse = type_of(q->dtype, 3, (int64_t[]){q->dim[0], a->heads, n});
     return need_type(s, 2, *k, e);
 }
 
@@ -53,10 +56,10 @@ static bool grad_shape(Sig *s, Err *e) {
            need_type(s, 4, lse, e) && need_type(s, 5, s->in[0], e);
 }
 
-static bool attention_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                           Err *e) {
+static bool attention_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                           Id *dx, Err *e) {
     if (dy[0] == NO_ID) return true; /* lse is for the gradient only */
-    Id in[] = { n->in[0], n->in[1], n->in[2], n->out[0], n->out[1], dy[0] };
+    Id in[] = {n->in[0], n->in[1], n->in[2], n->out[0], n->out[1], dy[0]};
     Node *d = graph_add(g, &op_attention_grad, n->attrs, 6, in, e);
     if (!d) return false;
     for (int i = 0; i < 3; i++)
@@ -71,8 +74,12 @@ static uint64_t flops(const Sig *s, uint64_t products) {
     uint64_t all = 2 * products * (uint64_t)type_count(&s->in[0]) * (uint64_t)z.m;
     return a->causal ? all / 2 : all;
 }
-static uint64_t attention_flops(const Sig *s) { return flops(s, 2); }
-static uint64_t grad_flops(const Sig *s) { return flops(s, 5); }
+static uint64_t attention_flops(const Sig *s) {
+    return flops(s, 2);
+}
+static uint64_t grad_flops(const Sig *s) {
+    return flops(s, 5);
+}
 
 /* clang-format off */
 const Op op_attention = {

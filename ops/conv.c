@@ -38,7 +38,8 @@ static bool attrs_sane(const ConvAttrs *a, Err *e) {
     if (a->kernel < 1 || a->kernel > 255)
         return shape_error(e, "'kernel' is %lld, want 1 to 255", (long long)a->kernel);
     if (a->stride < 1 || a->stride > MOST)
-        return shape_error(e, "'stride' is %lld, want 1 to %d", (long long)a->stride, MOST);
+        return shape_error(e, "'stride' is %lld, want 1 to %d", (long long)a->stride,
+                           MOST);
     if (a->pad.n != 1 && a->pad.n != 4)
         return shape_error(e, "'pad' has %d numbers, want 1 or 4", a->pad.n);
     for (int i = 0; i < a->pad.n; i++)
@@ -60,7 +61,7 @@ static bool conv_out(DType t, int64_t b, int64_t h, int64_t w, int64_t out,
     bool one = a->pad.n == 1;
     int64_t oh = windows(h, p[one ? 0 : 2], p[one ? 0 : 3], a);
     int64_t ow = windows(w, p[0], p[one ? 0 : 1], a);
-    *y = type_of(t, 4, (int64_t[]){ b, oh, ow, out });
+    *y = type_of(t, 4, (int64_t[]){b, oh, ow, out});
     if (oh && ow) return true;
     return shape_error(e, "a window of %lld does not fit into %lld x %lld pixels",
                        (long long)a->kernel, (long long)h, (long long)w);
@@ -77,11 +78,12 @@ static Own conv_owns(const Lang *l, int in, Type *t, Err *e) {
         return OWN_FAILED;
     }
     if (out < 1 || k < 1 || k > 255) {
-        err_at(e, l->loc, "'out' is %lld and 'kernel' %lld, want 1 or more (kernel to 255)",
+        err_at(e, l->loc,
+               "'out' is %lld and 'kernel' %lld, want 1 or more (kernel to 255)",
                (long long)out, (long long)k);
         return OWN_FAILED;
     }
-    *t = in == 2 ? type1(F32, out) : type_of(F32, 4, (int64_t[]){ out, x->dim[3], k, k });
+    *t = in == 2 ? type1(F32, out) : type_of(F32, 4, (int64_t[]){out, x->dim[3], k, k});
     return OWN_YES;
 }
 
@@ -100,16 +102,18 @@ static bool need_kernel(const Sig *s, int64_t in, int64_t out, Err *e) {
     const char *dt = dtype_name(s->in[0].dtype);
     if (in >= 0)
         return shape_error(e, "'weight' is %s, want %s[out,%lld,%lld,%lld]",
-                           type_name(w).s, dt, (long long)in, (long long)k, (long long)k);
-    return shape_error(e, "'weight' is %s, want %s[%lld,in,%lld,%lld]", type_name(w).s, dt,
-                       (long long)out, (long long)k, (long long)k);
+                           type_name(w).s, dt, (long long)in, (long long)k,
+                           (long long)k);
+    return shape_error(e, "'weight' is %s, want %s[%lld,in,%lld,%lld]", type_name(w).s,
+                       dt, (long long)out, (long long)k, (long long)k);
 }
 
 static bool conv_shape(Sig *s, Err *e) {
     const ConvAttrs *a = s->attrs;
     const Type *x = &s->in[0];
     if (!attrs_sane(a, e) || !need_float(s, 0, 1, e)) return false;
-    if (x->rank != 4) return shape_error(e, "'x' is %s, want [B,H,W,C]", type_name(x).s);
+    if (x->rank != 4)
+        return shape_error(e, "'x' is %s, want [B,H,W,C]", type_name(x).s);
     if (!need_kernel(s, x->dim[3], -1, e)) return false;
     int64_t out = s->in[1].dim[0];
     if (s->n_in > 2 && s->in[2].rank >= 0 &&
@@ -124,11 +128,11 @@ static bool conv_grad(Graph *g, const Node *n, const Id *dy, const bool *need, I
     const Id x = n->in[0], w = n->in[1];
     if (need[0]) {
         a.h = type_at(g, x)->dim[1], a.w = type_at(g, x)->dim[2];
-        dx[0] = graph_op(g, &op_conv2d_grad_x, &a, 2, (Id[]){ dy[0], w }, e);
+        dx[0] = graph_op(g, &op_conv2d_grad_x, &a, 2, (Id[]){dy[0], w}, e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
-        Id dw = graph_op(g, &op_conv2d_grad_w, &a, 2, (Id[]){ x, dy[0] }, e);
+        Id dw = graph_op(g, &op_conv2d_grad_w, &a, 2, (Id[]){x, dy[0]}, e);
         dx[1] = add_view(g, dw, type_at(g, w), e);
         if (dx[1] == NO_ID) return false;
     }
@@ -145,21 +149,23 @@ static uint64_t conv_flops(const Sig *s) {
            (uint64_t)(type_count(&s->in[1]) / s->in[1].dim[0]);
 }
 
-static const OpIn grad_x_in[] = { { "dy", 0 }, { "weight", 0 }, { 0 } };
+static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, {0}};
 static bool grad_x_shape(Sig *s, Err *e) {
     const ConvAttrs *a = s->attrs;
     const Type *dy = &s->in[0];
     if (!attrs_sane(a, e) || !need_float(s, 0, 1, e)) return false;
-    if (dy->rank != 4) return shape_error(e, "'dy' is %s, want [B,H,W,C]", type_name(dy).s);
+    if (dy->rank != 4)
+        return shape_error(e, "'dy' is %s, want [B,H,W,C]", type_name(dy).s);
     if (!need_kernel(s, -1, dy->dim[3], e)) return false;
     if (a->h < 1 || a->h > 1 << 24 || a->w < 1 || a->w > 1 << 24)
-        return shape_error(e, "'h' is %lld and 'w' %lld, want 1 to 2^24", (long long)a->h,
-                           (long long)a->w);
+        return shape_error(e, "'h' is %lld and 'w' %lld, want 1 to 2^24",
+                           (long long)a->h, (long long)a->w);
     const Type *w = &s->in[1];
     Type y;
-    if (!conv_out(dy->dtype, dy->dim[0], a->h, a->w, dy->dim[3], a, &y, e)) return false;
+    if (!conv_out(dy->dtype, dy->dim[0], a->h, a->w, dy->dim[3], a, &y, e))
+        return false;
     int64_t in = w->rank == 4 ? w->dim[1] : w->dim[1] / (a->kernel * a->kernel);
-    s->out[0] = type_of(dy->dtype, 4, (int64_t[]){ dy->dim[0], a->h, a->w, in });
+    s->out[0] = type_of(dy->dtype, 4, (int64_t[]){dy->dim[0], a->h, a->w, in});
     return need_type(s, 0, y, e);
 }
 static uint64_t grad_x_flops(const Sig *s) {
@@ -167,7 +173,7 @@ static uint64_t grad_x_flops(const Sig *s) {
            (uint64_t)(type_count(&s->in[1]) / s->in[1].dim[0]);
 }
 
-static const OpIn grad_w_in[] = { { "x", 0 }, { "dy", 0 }, { 0 } };
+static const OpIn grad_w_in[] = {{"x", 0}, {"dy", 0}, {0}};
 static bool grad_w_shape(Sig *s, Err *e) {
     const ConvAttrs *a = s->attrs;
     const Type *x = &s->in[0], *dy = &s->in[1];
@@ -179,8 +185,8 @@ static bool grad_w_shape(Sig *s, Err *e) {
     Type y;
     if (!conv_out(x->dtype, x->dim[0], x->dim[1], x->dim[2], dy->dim[3], a, &y, e))
         return false;
-    s->out[0] = type_of(x->dtype, 4,
-                        (int64_t[]){ dy->dim[3], x->dim[3], a->kernel, a->kernel });
+    s->out[0] =
+        type_of(x->dtype, 4, (int64_t[]){dy->dim[3], x->dim[3], a->kernel, a->kernel});
     return need_type(s, 1, y, e);
 }
 static uint64_t grad_w_flops(const Sig *s) {

@@ -36,14 +36,15 @@ static Own embedding_owns(const Lang *l, int in, Type *t, Err *e) {
                (long long)a->rows, (long long)a->width);
         return OWN_FAILED;
     }
-    *t = type_of(F32, 2, (int64_t[]){ a->rows, a->width });
+    *t = type_of(F32, 2, (int64_t[]){a->rows, a->width});
     return OWN_YES;
 }
 
 static bool embedding_shape(Sig *s, Err *e) {
     const Type *ids = &s->in[0], *w = &s->in[1];
     if (!need_index(s, 0, e) || !need_float(s, 1, 1, e)) return false;
-    if (w->dim[0] < 1) return shape_error(e, "'weight' is %s, want a row", type_name(w).s);
+    if (w->dim[0] < 1)
+        return shape_error(e, "'weight' is %s, want a row", type_name(w).s);
     if (ids->rank + w->rank - 1 > MAX_RANK)
         return shape_error(e, "'ids' is %s and 'weight' %s: more than %d dimensions",
                            type_name(ids).s, type_name(w).s, MAX_RANK);
@@ -54,11 +55,11 @@ static bool embedding_shape(Sig *s, Err *e) {
     return true;
 }
 
-static bool embedding_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                           Err *e) {
+static bool embedding_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                           Id *dx, Err *e) {
     if (!need[1]) return true;
-    EmbeddingAttrs a = { .rows = type_at(g, n->in[1])->dim[0] };
-    dx[1] = graph_op(g, &op_embedding_grad, &a, 2, (Id[]){ n->in[0], dy[0] }, e);
+    EmbeddingAttrs a = {.rows = type_at(g, n->in[1])->dim[0]};
+    dx[1] = graph_op(g, &op_embedding_grad, &a, 2, (Id[]){n->in[0], dy[0]}, e);
     return dx[1] != NO_ID;
 }
 
@@ -72,7 +73,7 @@ static bool embedding_grad_shape(Sig *s, Err *e) {
         if (ids->dim[i] != dy->dim[i])
             return shape_error(e, "'dy' is %s, want the dimensions of 'ids' %s first",
                                type_name(dy).s, type_name(ids).s);
-    Type w = { .dtype = dy->dtype, .rank = 1, .dim = { a->rows } };
+    Type w = {.dtype = dy->dtype, .rank = 1, .dim = {a->rows}};
     for (int i = ids->rank; i < dy->rank; i++) w.dim[w.rank++] = dy->dim[i];
     if (w.rank > MAX_RANK)
         return shape_error(e, "'dy' is %s: the table has more than %d dimensions",

@@ -32,6 +32,10 @@ static inline Type with_last(const Type *x, int64_t n) {
     t.dim[t.rank - 1] = n;
     return t;
 }
-static inline Type type1(DType t, int64_t n) { return type_of(t, 1, &n); }
-static inline const Type *input_type(const Lang *l, int i) { return type_at(l->g, l->in[i]); }
+static inline Type type1(DType t, int64_t n) {
+    return type_of(t, 1, &n);
+}
+static inline const Type *input_type(const Lang *l, int i) {
+    return type_at(l->g, l->in[i]);
+}
 #endif

@@ -27,7 +27,7 @@ static Own linear_owns(const Lang *l, int in, Type *t, Err *e) {
         err_at(e, l->loc, "'out' is %lld, want 1 or more", (long long)out);
         return OWN_FAILED;
     }
-    *t = in == 2 ? type1(F32, out) : type_of(F32, 2, (int64_t[]){ out, type_last(x) });
+    *t = in == 2 ? type1(F32, out) : type_of(F32, 2, (int64_t[]){out, type_last(x)});
     return OWN_YES;
 }
 
@@ -60,11 +60,11 @@ static bool linear_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
                         Err *e) {
     const Id x = n->in[0], w = n->in[1];
     if (need[0]) {
-        dx[0] = graph_op(g, &op_linear_grad_x, NULL, 2, (Id[]){ dy[0], w }, e);
+        dx[0] = graph_op(g, &op_linear_grad_x, NULL, 2, (Id[]){dy[0], w}, e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
-        Id dw = graph_op(g, &op_linear_grad_w, NULL, 2, (Id[]){ x, dy[0] }, e);
+        Id dw = graph_op(g, &op_linear_grad_w, NULL, 2, (Id[]){x, dy[0]}, e);
         dx[1] = add_view(g, dw, type_at(g, w), e);
         if (dx[1] == NO_ID) return false;
     }
@@ -79,7 +79,7 @@ static uint64_t linear_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->out[0]) * (uint64_t)type_last(&s->in[0]);
 }
 
-static const OpIn grad_x_in[] = { { "dy", 0 }, { "weight", 0 }, { 0 } };
+static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, {0}};
 static bool grad_x_shape(Sig *s, Err *e) {
     const Type *dy = &s->in[0];
     if (!need_float(s, 0, 1, e) || !need_matrix(s, -1, type_last(dy), e)) return false;
@@ -87,11 +87,11 @@ static bool grad_x_shape(Sig *s, Err *e) {
     return true;
 }
 
-static const OpIn grad_w_in[] = { { "x", 0 }, { "dy", 0 }, { 0 } };
+static const OpIn grad_w_in[] = {{"x", 0}, {"dy", 0}, {0}};
 static bool grad_w_shape(Sig *s, Err *e) {
     const Type *x = &s->in[0], *dy = &s->in[1];
     if (!need_float(s, 0, 1, e) || !need_float(s, 1, 1, e)) return false;
-    s->out[0] = type_of(x->dtype, 2, (int64_t[]){ type_last(dy), type_last(x) });
+    s->out[0] = type_of(x->dtype, 2, (int64_t[]){type_last(dy), type_last(x)});
     return need_type(s, 1, with_last(x, type_last(dy)), e);
 }
 static uint64_t grad_w_flops(const Sig *s) {

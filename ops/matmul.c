@@ -15,8 +15,12 @@ static const Attr matmul_attrs[] = {
 };
 /* clang-format on */
 
-static int64_t rows_of(const Type *t, bool turned) { return t->dim[t->rank - (turned ? 1 : 2)]; }
-static int64_t cols_of(const Type *t, bool turned) { return t->dim[t->rank - (turned ? 2 : 1)]; }
+static int64_t rows_of(const Type *t, bool turned) {
+    return t->dim[t->rank - (turned ? 1 : 2)];
+}
+static int64_t cols_of(const Type *t, bool turned) {
+    return t->dim[t->rank - (turned ? 2 : 1)];
+}
 
 static bool matmul_shape(Sig *s, Err *e) {
     const MatmulAttrs *m = s->attrs;
@@ -45,18 +49,18 @@ static bool matmul_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
     const MatmulAttrs *m = n->attrs;
     const Id a = n->in[0], b = n->in[1];
     if (need[0]) {
-        Id d = m->ta ? graph_op(g, &op_matmul, &(MatmulAttrs){ m->tb, true }, 2,
-                                (Id[]){ b, dy[0] }, e)
-                     : graph_op(g, &op_matmul, &(MatmulAttrs){ false, !m->tb }, 2,
-                                (Id[]){ dy[0], b }, e);
+        Id d = m->ta ? graph_op(g, &op_matmul, &(MatmulAttrs){m->tb, true}, 2,
+                                (Id[]){b, dy[0]}, e)
+                     : graph_op(g, &op_matmul, &(MatmulAttrs){false, !m->tb}, 2,
+                                (Id[]){dy[0], b}, e);
         dx[0] = add_reduce_to(g, d, type_at(g, a), e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
-        Id d = m->tb ? graph_op(g, &op_matmul, &(MatmulAttrs){ true, m->ta }, 2,
-                                (Id[]){ dy[0], a }, e)
-                     : graph_op(g, &op_matmul, &(MatmulAttrs){ !m->ta, false }, 2,
-                                (Id[]){ a, dy[0] }, e);
+        Id d = m->tb ? graph_op(g, &op_matmul, &(MatmulAttrs){true, m->ta}, 2,
+                                (Id[]){dy[0], a}, e)
+                     : graph_op(g, &op_matmul, &(MatmulAttrs){!m->ta, false}, 2,
+                                (Id[]){a, dy[0]}, e);
         dx[1] = add_reduce_to(g, d, type_at(g, b), e);
         if (dx[1] == NO_ID) return false;
     }
@@ -76,12 +80,14 @@ static bool kron_operands(const Sig *s, Type *y, Err *e) {
     int64_t d[2];
     for (int i = 0; i < 2; i++)
         if (__builtin_mul_overflow(a->dim[i], b->dim[i], &d[i]) || d[i] > INT32_MAX)
-            return shape_error(e, "the product of %s and %s is too large", type_name(a).s,
-                               type_name(b).s);
+            return shape_error(e, "the product of %s and %s is too large",
+                               type_name(a).s, type_name(b).s);
     *y = type_of(a->dtype, 2, d);
     return true;
 }
-static bool kron_shape(Sig *s, Err *e) { return kron_operands(s, &s->out[0], e); }
+static bool kron_shape(Sig *s, Err *e) {
+    return kron_operands(s, &s->out[0], e);
+}
 static bool kron_grad_shape(Sig *s, Err *e) {
     Type y;
     s->out[0] = s->in[0], s->out[1] = s->in[1];
@@ -89,7 +95,7 @@ static bool kron_grad_shape(Sig *s, Err *e) {
 }
 static bool kron_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                       Err *e) {
-    Id in[] = { n->in[0], n->in[1], dy[0] };
+    Id in[] = {n->in[0], n->in[1], dy[0]};
     Node *d = graph_add(g, &op_kron_grad, NULL, 3, in, e);
     if (!d) return false;
     for (int i = 0; i < 2; i++)
@@ -110,7 +116,7 @@ static bool cayley_shape(Sig *s, Err *e) {
 static bool cayley_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                         Err *e) {
     if (!need[0]) return true;
-    Id in[] = { n->in[0], n->out[0], dy[0] };
+    Id in[] = {n->in[0], n->out[0], dy[0]};
     dx[0] = graph_op(g, &op_cayley_grad, NULL, 3, in, e);
     return dx[0] != NO_ID;
 }

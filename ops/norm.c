@@ -45,9 +45,10 @@ static Own norm_owns(const Lang *l, int in, Type *t, Err *e) {
 /* Type of mean and rstd of a group norm of x. */
 static bool group_stats(const Type *x, const NormAttrs *a, Type *stats, Err *e) {
     if (a->groups < 1 || type_last(x) % a->groups)
-        return shape_error(e, "'groups' must divide the channels: %lld does not divide %lld",
-                           (long long)a->groups, (long long)type_last(x));
-    *stats = type_of(x->dtype, 2, (int64_t[]){ x->dim[0], a->groups });
+        return shape_error(
+            e, "'groups' must divide the channels: %lld does not divide %lld",
+            (long long)a->groups, (long long)type_last(x));
+    *stats = type_of(x->dtype, 2, (int64_t[]){x->dim[0], a->groups});
     return true;
 }
 static Type layer_stats(const Type *x) {
@@ -98,9 +99,10 @@ static bool layer_grad_shape(Sig *s, Err *e) {
 static bool norm_grad(Graph *g, const Op *op, const Node *n, Id dy, const bool *need,
                       Id *dx, Err *e) {
     NormAttrs a = *(const NormAttrs *)n->attrs;
-    if (dy == NO_ID) return true; /* only the statistics were used; they are not differentiated */
+    if (dy == NO_ID)
+        return true; /* only the statistics were used; they are not differentiated */
     a.params = need[1] || need[2];
-    Id in[] = { n->in[0], n->in[1], n->out[1], n->out[2], dy };
+    Id in[] = {n->in[0], n->in[1], n->out[1], n->out[2], dy};
     Node *d = graph_add(g, op, &a, 5, in, e);
     if (!d) return false;
     for (int i = 0; i < d->n_out; i++)
@@ -116,8 +118,12 @@ static bool layer_grad(Graph *g, const Node *n, const Id *dy, const bool *need, 
     return norm_grad(g, &op_layer_norm_grad, n, dy[0], need, dx, e);
 }
 
-static uint64_t norm_flops(const Sig *s) { return 8 * (uint64_t)type_count(&s->in[0]); }
-static uint64_t grad_flops(const Sig *s) { return 14 * (uint64_t)type_count(&s->in[0]); }
+static uint64_t norm_flops(const Sig *s) {
+    return 8 * (uint64_t)type_count(&s->in[0]);
+}
+static uint64_t grad_flops(const Sig *s) {
+    return 14 * (uint64_t)type_count(&s->in[0]);
+}
 
 /* clang-format off */
 const Op op_group_norm = {

@@ -24,7 +24,8 @@ static bool resize_resolve(Lang *l, Err *e) {
     const bool given = l->n_in > 1 && l->in[1] != NO_ID;
     const Type *x = input_type(l, 0), *like = given ? input_type(l, 1) : x;
     if (x->rank != 4 || like->rank != 4)
-        return err_at(e, l->loc, "'%s' is %s, want [B,H,W,C]", x->rank != 4 ? "x" : "like",
+        return err_at(e, l->loc, "'%s' is %s, want [B,H,W,C]",
+                      x->rank != 4 ? "x" : "like",
                       type_name(x->rank != 4 ? x : like).s);
     if (given == (a->by != 0))
         return err_at(e, l->loc, "resize needs either 'by' or 'like'");
@@ -46,9 +47,9 @@ static bool to_size(Sig *s, Err *e) {
         return shape_error(e, "'%s' is %s, want [B,H,W,C]", s->op->in[0].name,
                            type_name(x).s);
     if (a->h < 1 || a->w < 1 || a->h > MOST || a->w > MOST)
-        return shape_error(e, "'h' is %lld and 'w' %lld, want 1 to 2^24", (long long)a->h,
-                           (long long)a->w);
-    s->out[0] = type_of(x->dtype, 4, (int64_t[]){ x->dim[0], a->h, a->w, x->dim[3] });
+        return shape_error(e, "'h' is %lld and 'w' %lld, want 1 to 2^24",
+                           (long long)a->h, (long long)a->w);
+    s->out[0] = type_of(x->dtype, 4, (int64_t[]){x->dim[0], a->h, a->w, x->dim[3]});
     return true;
 }
 
@@ -56,7 +57,7 @@ static bool resize_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
                         Err *e) {
     if (!need[0]) return true;
     const Type *x = type_at(g, n->in[0]);
-    ResizeAttrs a = { .h = x->dim[1], .w = x->dim[2] };
+    ResizeAttrs a = {.h = x->dim[1], .w = x->dim[2]};
     dx[0] = graph_op(g, &op_resize_grad, &a, 1, dy, e);
     return dx[0] != NO_ID;
 }

@@ -1,0 +1,24 @@
+/* Which instruction set to use. */
+#include "kernels/isa.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const Isa *isa(void) {
+    const char *most = getenv("GRAPHRUN_ISA");
+#if defined(__x86_64__)
+    bool low = most && !strcmp(most, isa_portable.name);
+    bool middle = most && !strcmp(most, isa_avx2.name);
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("f16c");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                  __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512dq");
+    if (avx512 && !low && !middle) return &isa_avx512;
+    if (avx2 && !low) return &isa_avx2;
+#else
+    (void)most;
+#endif
+    return &isa_portable;
+}

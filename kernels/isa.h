@@ -1,0 +1,56 @@
+/* The inner loops that are worth an instruction set of their own: the tile of a matrix
+ * product, packing, widening of 16-bit weights, exponentials, norms. One text
+ * (isa_body.h) is compiled for each set; isa() picks the best that this CPU has.
+ *
+ * Packed forms of weights depend on the set (nr): they must be made and used on one
+ * machine. $GRAPHRUN_ISA=portable|avx2|avx512 asks for a lesser one. */
+#ifndef GRAPHRUN_ISA_H
+#define GRAPHRUN_ISA_H
+#include "graph/type.h"
+
+enum { MOST_MR = 16, MOST_NR = 32 };
+
+typedef struct Isa {
+    const char *name;
+    int mr, nr; /* rows and columns of a tile */
+    /* c[i][j] = bias[j] + sum_k a[k mr + i] b[k ldb + j]; bias NULL: c[i][j] += the sum. All
+     * mr rows of c are written, nr wide. Sums in f32, in the order of k. */
+    void (*tile)(int64_t k, const float *a, const float *b, int64_t ldb,
+                 float *const *c, const float *bias);
+    /* The same with rows of a where they lie: a[i][k]. */
+    void (*tile_rows)(int64_t k, const float *const *a, const float *b, int64_t ldb,
+                      float *const *c, const float *bias);
+    /* dst[k mr + i] = row[i][k], mr rows of n values; row[i] NULL: zeros. */
+    void (*pack)(float *dst, const float *const *row, int64_t n);
+    /* f16 or bf16 to f32. */
+    void (*widen)(float *dst, const uint16_t *src, DType from, int64_t n);
+    /* x = exp(scale x - shift), to 2e-7 relative; returns the sum. */
+    float (*exp_row)(float *x, int64_t n, float scale, float shift);
+    /* ds = p (dp - d) scale in place of dp. */
+    void (*softmax_grad)(float *dp, const float *p, int64_t n, float d, float scale);
+    float (*max_row)(const float *x, int64_t n);
+    float (*dot)(const float *a, const float *b, int64_t n);
+    void (*scale_row)(float *x, int64_t n, float f);
+    /* Sums over `rows` rows of n values: s[j] += x[r ld + j]. */
+    void (*sum_rows)(float *s, const float *x, int64_t rows, int64_t ld, int64_t n);
+    /* s[j] += (x[r ld + j] - mean[j])^2 */
+    void (*square_rows)(float *s, const float *x, const float *mean, int64_t rows,
+                        int64_t ld, int64_t n);
+    /* y = x a + b, element by element of a row */
+    void (*affine_row)(float *y, const float *x, const float *a, const float *b,
+                       int64_t n);
+    /* One row's share of a norm's gradient: sd[j] += dy[j], sh[j] += dy[j] h[j],
+     * h = x rstd + shift. */
+    void (*norm_sums)(float *sd, float *sh, const float *dy, const float *x,
+                      const float *rstd, const float *shift, int64_t n);
+    /* dx = dy a + x b + c */
+    void (*norm_grad_row)(float *dx, const float *dy, const float *x, const float *a,
+                          const float *b, const float *c, int64_t n);
+} Isa;
+
+extern const Isa isa_portable;
+#if defined(__x86_64__)
+extern const Isa isa_avx2, isa_avx512;
+#endif
+const Isa *isa(void);
+#endif

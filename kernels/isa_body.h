@@ -1,0 +1,236 @@
+/* The text that isa_portable.c, isa_avx2.c and isa_avx512.c compile, each with its own V
+ * (LANES floats), VI (as many integers), set, fma_v, widen, MR and NR. */
+
+enum { NV = NR / LANES }; /* vectors in a row of a tile */
+
+static inline V load(const float *p) {
+    V v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void store(float *p, V v) {
+    memcpy(p, &v, sizeof v);
+}
+static inline V pick(VI mask, V a, V b) {
+    return (V)(((VI)a & mask) | ((VI)b & ~mask));
+}
+
+/* ---- matrix products ---- */
+
+static inline void tile_start(V acc[MR][NV]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) acc[i][j] = set(0);
+}
+static inline void tile_end(V acc[MR][NV], float *const *c, const float *bias) {
+    const float *add[MR];
+    for (int i = 0; i < MR; i++) add[i] = bias ? bias : c[i];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++)
+            store(c[i] + j * LANES, acc[i][j] + load(add[i] + j * LANES));
+}
+
+static void tile(int64_t k, const float *a, const float *b, int64_t ldb,
+                 float *const *c, const float *bias) {
+    V acc[MR][NV];
+    tile_start(acc);
+    for (int64_t p = 0; p < k; p++, a += MR, b += ldb) {
+        V bv[NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) bv[j] = load(b + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            V x = set(a[i]);
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; j++) acc[i][j] = fma_v(x, bv[j], acc[i][j]);
+        }
+    }
+    tile_end(acc, c, bias);
+}
+
+static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t ldb,
+                      float *const *c, const float *bias) {
+    V acc[MR][NV];
+    tile_start(acc);
+    const float *r[MR];
+    for (int i = 0; i < MR; i++) r[i] = a[i];
+    for (int64_t p = 0; p < k; p++, b += ldb) {
+        V bv[NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) bv[j] = load(b + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            V x = set(r[i][p]);
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; j++) acc[i][j] = fma_v(x, bv[j], acc[i][j]);
+        }
+    }
+    tile_end(acc, c, bias);
+}
+
+typedef float V4 __attribute__((vector_size(16)));
+typedef int32_t VI4 __attribute__((vector_size(16)));
+static inline V4 load4(const float *p) {
+    V4 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+/* Four values of each of the rows i and i + 1 into dst, MR apart. */
+static inline void turn2(float *dst, const float *a, const float *b) {
+    V4 x = load4(a), y = load4(b);
+    V4 lo = __builtin_shuffle(x, y, (VI4){0, 4, 1, 5});
+    V4 hi = __builtin_shuffle(x, y, (VI4){2, 6, 3, 7});
+    memcpy(dst, &lo, 8);
+    memcpy(dst + MR, (const char *)&lo + 8, 8);
+    memcpy(dst + 2 * MR, &hi, 8);
+    memcpy(dst + 3 * MR, (const char *)&hi + 8, 8);
+}
+/* The same for four rows. */
+static inline void turn4(float *dst, const float *a, const float *b, const float *c,
+                         const float *d) {
+    V4 w = load4(a), x = load4(b), y = load4(c), z = load4(d);
+    V4 p = __builtin_shuffle(w, x, (VI4){0, 4, 1, 5});
+    V4 q = __builtin_shuffle(y, z, (VI4){0, 4, 1, 5});
+    V4 r = __builtin_shuffle(w, x, (VI4){2, 6, 3, 7});
+    V4 s = __builtin_shuffle(y, z, (VI4){2, 6, 3, 7});
+    V4 out[4] = {__builtin_shuffle(p, q, (VI4){0, 1, 4, 5}),
+                 __builtin_shuffle(p, q, (VI4){2, 3, 6, 7}),
+                 __builtin_shuffle(r, s, (VI4){0, 1, 4, 5}),
+                 __builtin_shuffle(r, s, (VI4){2, 3, 6, 7})};
+    for (int i = 0; i < 4; i++) memcpy(dst + i * MR, &out[i], sizeof out[i]);
+}
+static void pack(float *dst, const float *const *row, int64_t n) {
+    static const float zeros[4];
+    int64_t k = 0;
+    for (; k + 4 <= n; k += 4, dst += 4 * MR) {
+        const float *r[MR];
+        for (int i = 0; i < MR; i++) r[i] = row[i] ? row[i] + k : zeros;
+        for (int i = 0; i + 4 <= MR; i += 4)
+            turn4(dst + i, r[i], r[i + 1], r[i + 2], r[i + 3]);
+        if (MR % 4) turn2(dst + MR - 2, r[MR - 2], r[MR - 1]);
+    }
+    for (; k < n; k++, dst += MR)
+        for (int i = 0; i < MR; i++) dst[i] = row[i] ? row[i][k] : 0;
+}
+
+/* ---- exponentials ---- */
+
+/* Cephes' expf: e^x = 2^n e^f, |f| <= ln 2 / 2, e^f by a polynomial of degree 7. Adding
+ * 1.5 * 2^23 rounds to an integer and leaves it in the low bits. */
+static inline V exp_v(V x) {
+    const V low = set(-87.0f), high = set(88.0f), magic = set(12582912.0f);
+    x = pick(x > low, x, low);
+    x = pick(x < high, x, high);
+    V r = fma_v(x, set(1.44269504088896341f), magic), n = r - magic;
+    V f = fma_v(n, set(-0.693359375f), x);
+    f = fma_v(n, set(2.12194440e-4f), f);
+    V p = fma_v(set(1.9875691500e-4f), f, set(1.3981999507e-3f));
+    p = fma_v(p, f, set(8.3334519073e-3f));
+    p = fma_v(p, f, set(4.1665795894e-2f));
+    p = fma_v(p, f, set(1.6666665459e-1f));
+    p = fma_v(p, f, set(5.0000001201e-1f));
+    p = fma_v(p, f * f, f) + set(1.0f);
+    return (V)((VI)p + (((VI)r - (VI)magic) << 23));
+}
+static inline float sum_v(V v) {
+    float s = 0;
+    for (int i = 0; i < LANES; i++) s += v[i];
+    return s;
+}
+/* The last n < LANES values of a row, with `fill` behind them. */
+static inline V load_part(const float *p, int64_t n, float fill) {
+    V v = set(fill);
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+
+static float exp_row(float *x, int64_t n, float scale, float shift) {
+    const V f = set(scale), s = set(-shift);
+    V sum = set(0);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        V e = exp_v(fma_v(load(x + i), f, s));
+        sum += e;
+        store(x + i, e);
+    }
+    float total = sum_v(sum);
+    if (i < n) {
+        V e = exp_v(fma_v(load_part(x + i, n - i, 0), f, s));
+        for (int64_t j = i; j < n; j++) total += x[j] = e[j - i];
+    }
+    return total;
+}
+static void softmax_grad(float *dp, const float *p, int64_t n, float d, float scale) {
+    for (int64_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - d) * scale;
+}
+static float max_row(const float *x, int64_t n) {
+    V most = load_part(x, n < LANES ? n : LANES, x[0]);
+    for (int64_t i = LANES; i < n; i += LANES) {
+        V v = n - i < LANES ? load_part(x + i, n - i, x[0]) : load(x + i);
+        most = pick(v > most, v, most);
+    }
+    float m = most[0];
+    for (int i = 1; i < LANES; i++) m = most[i] > m ? most[i] : m;
+    return m;
+}
+static float dot(const float *a, const float *b, int64_t n) {
+    V sum = set(0);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) sum = fma_v(load(a + i), load(b + i), sum);
+    float total = sum_v(sum);
+    for (; i < n; i++) total += a[i] * b[i];
+    return total;
+}
+static void scale_row(float *x, int64_t n, float f) {
+    for (int64_t i = 0; i < n; i++) x[i] *= f;
+}
+
+/* ---- norms ---- */
+
+static void sum_rows(float *s, const float *x, int64_t rows, int64_t ld, int64_t n) {
+    for (int64_t r = 0; r < rows; r++, x += ld)
+        for (int64_t j = 0; j < n; j++) s[j] += x[j];
+}
+static void square_rows(float *s, const float *x, const float *mean, int64_t rows,
+                        int64_t ld, int64_t n) {
+    for (int64_t r = 0; r < rows; r++, x += ld)
+        for (int64_t j = 0; j < n; j++) s[j] += (x[j] - mean[j]) * (x[j] - mean[j]);
+}
+static void affine_row(float *y, const float *x, const float *a, const float *b,
+                       int64_t n) {
+    for (int64_t j = 0; j < n; j++) y[j] = x[j] * a[j] + b[j];
+}
+static void norm_sums(float *sd, float *sh, const float *dy, const float *x,
+                      const float *rstd, const float *shift, int64_t n) {
+    for (int64_t j = 0; j < n; j++) {
+        sd[j] += dy[j];
+        sh[j] += dy[j] * (x[j] * rstd[j] + shift[j]);
+    }
+}
+static void norm_grad_row(float *dx, const float *dy, const float *x, const float *a,
+                          const float *b, const float *c, int64_t n) {
+    for (int64_t j = 0; j < n; j++) dx[j] = dy[j] * a[j] + x[j] * b[j] + c[j];
+}
+
+const Isa ISA = {
+    .name = ISA_NAME,
+    .mr = MR,
+    .nr = NR,
+    .tile = tile,
+    .tile_rows = tile_rows,
+    .pack = pack,
+    .widen = widen,
+    .exp_row = exp_row,
+    .softmax_grad = softmax_grad,
+    .max_row = max_row,
+    .dot = dot,
+    .scale_row = scale_row,
+    .sum_rows = sum_rows,
+    .square_rows = square_rows,
+    .affine_row = affine_row,
+    .norm_sums = norm_sums,
+    .norm_grad_row = norm_grad_row,
+};

@@ -1,0 +1,284 @@
+/* Every fast kernel against the reference kernel of its row: odd shapes, one to three
+ * samples, thin ranks, weights in f32, f16 and bf16, packed ahead or not, on each
+ * instruction set that this CPU has; and the same bits for one worker and for three. */
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/heavy.h"
+#include "ops/ops.h"
+#include "tests/check.h"
+
+/* ---- devices: one worker, and three at once that each begin at another end ---- */
+
+/* Scratch of worker i, at first not a number: nobody may rely on zeros. */
+static void *scratch_of(int i) {
+    static void *scratch[3];
+    if (scratch[i]) return scratch[i];
+    if (posix_memalign(&scratch[i], 64, SCRATCH_BYTES)) abort();
+    return memset(scratch[i], 0xFF, SCRATCH_BYTES);
+}
+static void par_one(Device *d, int64_t n, void (*body)(void *, int64_t, void *),
+                    void *arg) {
+    (void)d;
+    for (int64_t i = 0; i < n; i++) body(arg, i, scratch_of(0));
+}
+typedef struct Share {
+    int64_t n;
+    int worker;
+    void (*body)(void *, int64_t, void *);
+    void *arg;
+} Share;
+static void *work_share(void *p) {
+    const Share *s = p;
+    for (int64_t i = s->n - 1 - s->worker; i >= 0; i -= 3)
+        s->body(s->arg, i, scratch_of(s->worker));
+    return NULL;
+}
+static void par_three(Device *d, int64_t n, void (*body)(void *, int64_t, void *),
+                      void *arg) {
+    pthread_t t[3];
+    Share s[3];
+    (void)d;
+    for (int i = 0; i < 3; i++) {
+        s[i] = (Share){n, i, body, arg};
+        if (pthread_create(&t[i], NULL, work_share, &s[i])) abort();
+    }
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+static Device one = {"one", 1, par_one}, three = {"three", 3, par_three};
+
+/* ---- tensors ---- */
+
+enum { MOST_IN = 6, MOST_OUT = 3 };
+typedef struct Case {
+    const Op *op;
+    const void *attrs;
+    Type in_type[MOST_IN], out_type[MOST_OUT];
+    Tensor in[MOST_IN], out[MOST_OUT]; /* out: of the reference kernel */
+    Sig sig;
+} Case;
+
+static void *
+memory(size_t bytes) { /* exact, so that a sanitizer sees every step outside */
+    void *p = NULL;
+    if (posix_memalign(&p, 64, bytes ? bytes : 1)) abort();
+    memset(p, 0xFF, bytes);
+    return p;
+}
+static float random_float(void) {
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return (float)(int64_t)(state >> 40) * 0x1p-23f - 1;
+}
+static void *random_data(const Type *t) {
+    const int64_t n = type_count(t);
+    float *f = memory((size_t)n * sizeof *f);
+    for (int64_t i = 0; i < n; i++) f[i] = random_float();
+    if (t->dtype == F32) return f;
+    void *p = memory(type_bytes(t));
+    convert(p, t->dtype, f, F32, n);
+    free(f);
+    return p;
+}
+static Type shape(DType t, int rank, ...) {
+    Type r = {.dtype = t, .rank = rank};
+    va_list ap;
+    va_start(ap, rank);
+    for (int i = 0; i < rank; i++) r.dim[i] = va_arg(ap, int);
+    va_end(ap);
+    return r;
+}
+
+static void call(const Case *c, const Kernel *k, Device *dev, bool pack, Tensor *out) {
+    const void *packed[MOST_IN] = {0};
+    void *owned[MOST_IN] = {0};
+    Sig s = c->sig;
+    for (int i = 0; pack && i < s.n_in; i++) {
+        size_t bytes = k->packed ? k->packed(&s, i) : 0;
+        if (!bytes) continue;
+        s.frozen |= (uint64_t)1 << i;
+        owned[i] = memory(bytes);
+        k->pack(&s, i, c->in[i].data, owned[i], dev);
+        packed[i] = owned[i];
+    }
+    Call call = {.in = c->in,
+                 .out = out,
+                 .n_in = s.n_in,
+                 .n_out = s.n_out,
+                 .attrs = c->attrs,
+                 .packed = packed,
+                 .dev = dev};
+    void *work = memory(k->work ? k->work(&s) : 0);
+    call.work = work;
+    k->run(&call);
+    free(work);
+    for (int i = 0; i < MOST_IN; i++) free(owned[i]);
+}
+static void new_outputs(const Case *c, Tensor *out) {
+    for (int i = 0; i < c->sig.n_out; i++)
+        out[i] = (Tensor){memory(type_bytes(&c->out_type[i])), &c->out_type[i]};
+}
+static void free_outputs(const Case *c, Tensor *out) {
+    for (int i = 0; i < c->sig.n_out; i++) free(out[i].data);
+}
+static const Kernel *reference(const Op *op) {
+    const Kernel *k = op->cpu;
+    while (k[1].name) k++;
+    return k;
+}
+
+/* Shapes, random data for inputs that have none, and the reference's outputs. */
+static bool start(Case *c, const Op *op, const void *attrs, int n_in) {
+    Err e = {0};
+    c->op = op, c->attrs = attrs;
+    c->sig = (Sig){.op = op,
+                   .attrs = attrs,
+                   .in = c->in_type,
+                   .n_in = n_in,
+                   .out = c->out_type,
+                   .n_out = op->n_out < 0 ? 0 : op->n_out};
+    bool ok = op->shape(&c->sig, &e);
+    CHECK(ok, "%s: %s", op->name, e.text);
+    for (int i = 0; ok && i < n_in; i++) {
+        c->in[i].type = &c->in_type[i];
+        if (!c->in[i].data && c->in_type[i].rank >= 0)
+            c->in[i].data = random_data(&c->in_type[i]);
+    }
+    if (!ok) return false;
+    new_outputs(c, c->out);
+    call(c, reference(op), &one, false, c->out);
+    return true;
+}
+static void finish(Case *c) {
+    for (int i = 0; i < c->sig.n_in; i++) free(c->in[i].data);
+    free_outputs(c, c->out);
+    memset(c, 0, sizeof *c);
+}
+
+static double distance(const Tensor *a, const Tensor *b) {
+    double d = 0, n = 0;
+    for (int64_t i = 0; i < type_count(a->type); i++) {
+        double x = get(a, i), y = get(b, i);
+        d += (x - y) * (x - y), n += y * y;
+    }
+    return sqrt(d / (n > 0 ? n : 1));
+}
+static void same_bits(const Case *c, const char *name, const Tensor *a, const Tensor *b,
+                      const char *what) {
+    for (int i = 0; i < c->sig.n_out; i++)
+        CHECK(!memcmp(a[i].data, b[i].data, type_bytes(a[i].type)),
+              "%s %s: output %d differs, %s", c->op->name, name, i, what);
+}
+/* f32 sums of some hundred terms: a few 1e-7 relative. */
+static void compare(const Case *c, const char *set) {
+    const double most = 2e-6;
+    for (const Kernel *k = c->op->cpu; k != reference(c->op); k++) {
+        if (k->fits && !k->fits(&c->sig)) continue;
+        Tensor a[MOST_OUT], b[MOST_OUT], p[MOST_OUT];
+        new_outputs(c, a), new_outputs(c, b), new_outputs(c, p);
+        call(c, k, &one, false, a);
+        call(c, k, &three, false, b);
+        call(c, k, &three, true, p);
+        Str x = {0};
+        type_print(&x, &c->in_type[0]);
+        for (int i = 0; i < c->sig.n_out; i++) {
+            double d = distance(&a[i], &c->out[i]);
+            CHECK(d <= most, "%s %s %s of %s: output %d is off by %g", c->op->name,
+                  k->name, set, x.s, i, d);
+        }
+        same_bits(c, k->name, a, b, "one worker and three");
+        same_bits(c, k->name, a, p, "packed in the call and ahead");
+        str_free(&x);
+        free_outputs(c, a), free_outputs(c, b), free_outputs(c, p);
+    }
+}
+static void compare_sets(const Case *c) {
+    static const char *const sets[] = {"portable", "avx2", "avx512"};
+    for (size_t i = 0; i < COUNT(sets); i++) {
+        setenv("GRAPHRUN_ISA", sets[i], 1);
+        compare(c, sets[i]);
+    }
+    unsetenv("GRAPHRUN_ISA");
+}
+
+/* ---- rows ---- */
+
+static const DType weights[] = {F32, F16, BF16};
+
+static void test_linear(int rows, int in, int out, DType t, bool bias) {
+    Case c = {0};
+    const LinearAttrs attrs = {0};
+    c.in_type[0] = shape(F32, 2, rows, in);
+    c.in_type[1] = shape(t, 2, out, in);
+    c.in_type[2] = bias ? shape(t, 1, out) : (Type){.rank = -1};
+    if (start(&c, &op_linear, &attrs, 3)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(F32, 2, rows, out);
+    c.in_type[1] = shape(t, 4, out, in, 1, 1);
+    if (start(&c, &op_linear_grad_x, NULL, 2)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(F32, 3, 1, rows, in);
+    c.in_type[1] = shape(F32, 3, 1, rows, out);
+    if (start(&c, &op_linear_grad_w, NULL, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void test_linears(void) {
+    static const int size[][3] = {{1, 1, 1},     {2, 320, 40},  {3, 7, 5},
+                                  {5, 4, 33},    {77, 64, 32},  {13, 17, 96},
+                                  {150, 33, 17}, {300, 10, 3},  {6, 16, 16},
+                                  {7, 661, 129}, {149, 31, 16}, {64, 700, 70}};
+    for (size_t i = 0; i < COUNT(size); i++)
+        for (size_t w = 0; w < COUNT(weights); w++)
+            test_linear(size[i][0], size[i][1], size[i][2], weights[w], i % 2);
+    for (int rank = 1; rank <= 17; rank++) {
+        test_linear(40, 36, rank, F32, false);
+        test_linear(40, rank, 36, F32, false);
+    }
+}
+
+static void test_conv(int b, int h, int w, int in, int out, ConvAttrs a, DType t) {
+    Case c = {0};
+    c.in_type[0] = shape(F32, 4, b, h, w, in);
+    c.in_type[1] = shape(t, 4, out, in, (int)a.kernel, (int)a.kernel);
+    c.in_type[2] = shape(t, 1, out);
+    if (!start(&c, &op_conv2d, &a, 3)) return;
+    compare_sets(&c);
+    const Type y = c.out_type[0];
+    finish(&c);
+    a.h = h, a.w = w;
+    c.in_type[0] = y;
+    c.in_type[1] = shape(t, 2, out, in * (int)(a.kernel * a.kernel));
+    if (start(&c, &op_conv2d_grad_x, &a, 2)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(F32, 4, b, h, w, in);
+    c.in_type[1] = y;
+    if (start(&c, &op_conv2d_grad_w, &a, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void test_convs(void) {
+    const IntList none = {1, {0}}, all = {1, {1}}, right = {4, {0, 1, 0, 1}};
+    const IntList odd = {4, {2, 0, 1, 3}};
+    const ConvAttrs form[] = {{.kernel = 3, .stride = 1, .pad = all},
+                              {.kernel = 3, .stride = 2, .pad = all},
+                              {.kernel = 3, .stride = 2, .pad = right},
+                              {.kernel = 1, .stride = 1, .pad = none},
+                              {.kernel = 1, .stride = 2, .pad = none},
+                              {.kernel = 2, .stride = 3, .pad = odd},
+                              {.kernel = 5, .stride = 3, .pad = odd},
+                              {.kernel = 1, .stride = 1, .pad = odd}};
+    static const int size[][5] = {{1, 5, 7, 3, 4},   {2, 8, 8, 16, 32},
+                                  {3, 6, 5, 33, 17}, {1, 12, 9, 40, 1},
+                                  {1, 4, 4, 1, 20},  {2, 9, 4, 37, 4}};
+    for (size_t f = 0; f < COUNT(form); f++)
+        for (size_t i = 0; i < COUNT(size); i++)
+            test_conv(size[i][0], size[i][1], size[i][2], size[i][3], size[i][4],
+                      form[f], weights[(f + i) % COUNT(weights)]);
+}
+
+int main(void) {
+    test_linears();
+    test_convs();
+    return check_done("kernels");
+}
