@@ -150,13 +150,19 @@ static bool accept(const Bind *b, const char *name, Want want, Val v, Loc at, Ar
 }
 
 /* ---- what is written in files ---- */
+Loc value_loc(const YNode *n, const Args *args) {
+    const Val *v =
+        n->kind == Y_SCALAR && n->s[0] == '$' ? args_get(args, n->s + 1) : NULL;
+    return v && v->loc.src ? v->loc : n->loc;
+}
+
 bool text_eval(Arena *a, const YNode *n, const Args *args, Val *out, Err *e) {
     Env env = {.args = args};
     if (n->kind != Y_SCALAR)
         return err_at(e, n->loc, "want text, got a %s", yaml_kind(n));
     *out = val_word(n->s);
     if (strchr(n->s, '$') && !slot_eval(a, n, &env, out, e)) return false;
-    out->loc = n->loc;
+    out->loc = value_loc(n, args);
     return val_to_text(a, out) || err_at(e, n->loc, "want text, got a list");
 }
 

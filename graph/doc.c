@@ -55,9 +55,9 @@ Library *library_new(Arena *a) {
     return lib;
 }
 
-Doc *doc_of(Library *lib, const YNode *n) {
+Doc *doc_of(Library *lib, const Source *src) {
     for (int i = 0; i < lib->n; i++)
-        if (lib->entry[i]->doc.src == n->loc.src) return &lib->entry[i]->doc;
+        if (lib->entry[i]->doc.src == src) return &lib->entry[i]->doc;
     return NULL;
 }
 

@@ -464,6 +464,7 @@ static bool pick(Eval *v, const Expr *x, Val *out) {
     if (list->kind != VAL_LIST)
         return err_at(v->e, x->loc, "'$%s' is not a list, got %s", x->name,
                       val_text(v->arena, list));
+    if (!list->list.n) return err_at(v->e, x->loc, "'$%s' is empty", x->name);
     if (!whole(&index, &i) || i < 0 || i >= list->list.n)
         return err_at(v->e, x->loc, "'$%s' has entries 0 to %d, got index %s", x->name,
                       list->list.n - 1, val_text(v->arena, &index));

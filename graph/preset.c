@@ -108,7 +108,8 @@ static bool spread(Spread *s, const YNode *n, const Args *args) {
     if (has_part(n)) return spread_parts(s, n);
     if (!slot_eval(s->arena, n, &env, &v, s->e)) return false;
     if (v.kind == VAL_LIST && !v.list.n && n->kind == Y_SCALAR) return true;
-    if (v.kind == VAL_LIST) return spread_list(s, &v, 0, s->p->n_block - 1, "", n->loc);
+    if (v.kind == VAL_LIST)
+        return spread_list(s, &v, 0, s->p->n_block - 1, "", value_loc(n, args));
     for (int i = 0; i < s->p->n_block; i++) s->val[i] = v;
     return true;
 }

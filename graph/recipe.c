@@ -193,7 +193,7 @@ static const Doc *eval_use(Reader *r, const YNode *map, DocKind kind) {
     const YNode *n = yaml_get(map, "use");
     Val v;
     if (!text_eval(r->arena, n, r->r->options, &v, r->e)) return NULL;
-    return doc_load(r->lib, v.word, kind, doc_of(r->lib, n), n->loc, r->e);
+    return doc_load(r->lib, v.word, kind, doc_of(r->lib, v.loc.src), v.loc, r->e);
 }
 
 static bool in_list(const char *s, const char *const *list) {
@@ -342,8 +342,8 @@ static bool eval_preset(Reader *r, const YNode *n, AdapterEntry *a) {
     bool any = false;
     if (!n || (name && !text_eval(r->arena, name, r->r->options, &v, r->e))) return !n;
     if (v.word[0]) {
-        const Doc *d =
-            doc_load(r->lib, v.word, DOC_PRESET, doc_of(r->lib, name), name->loc, r->e);
+        const Doc *d = doc_load(r->lib, v.word, DOC_PRESET, doc_of(r->lib, v.loc.src),
+                                v.loc, r->e);
         if (!d || !preset_eval(r->arena, d, p, r->e) || !check_blocks(r, p, a, name))
             return false;
     }

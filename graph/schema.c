@@ -41,7 +41,8 @@ const Slot slot_value = {
     .what = "an expression or a list", .scalar = EXPR, .item = &expr};
 
 /* ---- nodes and templates ---- */
-const Slot slot_node = {.what = "a node", .scalar = FORMULA, .rule = check_node};
+const Slot slot_node = {
+    .what = "a formula or a mapping", .scalar = FORMULA, .rule = check_node};
 static const Slot nodes = {.what = "a mapping of nodes",
                            .value = &slot_node,
                            .name = PATH,
@@ -229,10 +230,10 @@ static const Key plan_keys[] = {
     { "cache",         &text, false, "folder of compiled plans" },
     { 0 }
 };
-static const Slot train = { .what = "a mapping", .keys = train_keys };
-static const Slot data = { .what = "a mapping", .keys = data_keys };
-static const Slot sample = { .what = "a mapping", .keys = sample_keys };
-static const Slot plan = { .what = "a mapping", .keys = plan_keys };
+static const Slot train = { .what = "a train section", .keys = train_keys };
+static const Slot data = { .what = "a data section", .keys = data_keys };
+static const Slot sample = { .what = "a sample section", .keys = sample_keys };
+static const Slot plan = { .what = "a plan section", .keys = plan_keys };
 
 /* ---- the eight documents ---- */
 #define DOC { "doc", &text, false, "what the document is" }
@@ -404,8 +405,7 @@ static bool check_map(Checker *c, const Slot *s, const YNode *n, Err *e) {
 bool slot_check(Checker *c, const Slot *s, const YNode *n, Err *e) {
     const YNode *key = c->key;
     if (s->rule && !s->rule(c, n, e)) return false;
-    if (s == &slot_node && n->kind != Y_SCALAR)
-        return true; /* the rule saw all of it */
+    if (s == &slot_node && n->kind == Y_MAP) return true; /* the rule saw all of it */
     bool map = s->keys || s->value;
     if (n->kind == Y_SCALAR && s->scalar)
         return check_text(c, s->scalar, s->words, n, e);

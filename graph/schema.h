@@ -85,7 +85,8 @@ typedef struct Bind {
 } Bind;
 bool bind_one(const Bind *b, const char *name, const YNode *decl, const YNode *written,
               const Val *given, Args *out, Err *e);
-/* Text unless it holds a '$' and is not quoted; then an expression. */
+/* Text unless it holds a '$'; then an expression. out->loc is where the text was written:
+ * for `$name`, the place of that argument if it has one. */
 bool text_eval(Arena *a, const YNode *n, const Args *args, Val *out, Err *e);
 /* A value typed on the command line: an expression without arguments, a list where there are
  * commas or brackets, else the text itself. */
@@ -103,6 +104,8 @@ bool preset_values(Arena *a, const YNode *values, const char *what, const Args *
                    Preset *p, Err *e);
 /* p without values, for these names (a `blocks:` list). */
 void preset_init(Arena *a, const Doc *doc, const YNode *blocks, Preset *p);
-/* The document that `n` was read with, or NULL. */
-Doc *doc_of(Library *lib, const YNode *n);
+/* Where the value behind n was written. */
+Loc value_loc(const YNode *n, const Args *args);
+/* The document with this source, or NULL. */
+Doc *doc_of(Library *lib, const Source *src);
 #endif
