@@ -5,6 +5,7 @@
  * library (256 nested values); no exception leaves this file. */
 /* Debian's compiled library throws; the headers alone need not. */
 #undef TOML_HEADER_ONLY
+#undef TOML_SHARED_LIB
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
