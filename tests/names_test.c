@@ -69,7 +69,7 @@ static int split(char *line, char *column[8]) {
 static void test_recorded(const Names *t, const char *skip, int want) {
     FILE *in = fopen("tests/golden/sd2/names.tsv", "r");
     CHECK(in, "tests/golden/sd2/names.tsv is missing");
-    char line[1024], name[512], *c[8];
+    char line[1024], name[4096], *c[8];
     int rows = 0;
     while (in && fgets(line, sizeof line, in)) {
         if (split(line, c) < 4 || !strcmp(c[0], "component") || !strcmp(c[0], skip))
@@ -88,7 +88,7 @@ static void test_recorded(const Names *t, const char *skip, int want) {
 static void test_key_table(const Names *t, const char *path) {
     FILE *in = fopen(path, "r");
     CHECK(in, "%s is missing", path);
-    char line[1024], name[512], *c[8];
+    char line[1024], name[4096], *c[8];
     while (in && fgets(line, sizeof line, in)) {
         if (split(line, c) < 6 || !strcmp(c[0], "ldm_key")) continue;
         if (!strcmp(c[1], "-")) {
