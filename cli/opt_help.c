@@ -32,13 +32,20 @@ bool opt_default(Str *s, const Opt *o, const void *defaults) {
     }
 }
 
+/* Columns that n bytes of UTF-8 take: its characters (no wide ones occur in help). */
+static int width(const char *text, int n) {
+    int w = 0;
+    for (int i = 0; i < n; i++) w += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return w;
+}
+
 /* Adds the words of `text`, broken so that no line passes HELP_WIDTH; s ends in column
  * `col` now, further lines start at column `indent`. */
 static void wrap(Str *s, const char *text, int col, int indent) {
     bool first = true;
     while (*text) {
-        int n = (int)strcspn(text, " ");
-        if (!first && col + 1 + n > HELP_WIDTH) {
+        int n = (int)strcspn(text, " "), wide = width(text, n);
+        if (!first && col + 1 + wide > HELP_WIDTH) {
             str_printf(s, "\n%*s", indent, "");
             col = indent;
         } else if (!first) {
@@ -46,7 +53,7 @@ static void wrap(Str *s, const char *text, int col, int indent) {
             col++;
         }
         str_addn(s, text, (size_t)n);
-        col += n;
+        col += wide;
         text += n + strspn(text + n, " ");
         first = false;
     }
@@ -79,15 +86,19 @@ static char *explained(const Opt *o, const void *defaults) {
         s.n = n;
         s.s[n] = 0;
     }
-    if (o->later) str_add(&s, " [not yet]");
     return s.s;
+}
+
+/* Rows that help shows in full: those that can be given another value than the default. */
+static bool usable(const Opt *o) {
+    return *o->name && !o->ignored && !o->refused && (!o->later || o->words);
 }
 
 static void help_row(Str *s, const Opt *o, const void *defaults) {
     size_t start = s->n;
     str_add(s, "  ");
     spelling(s, o);
-    int col = (int)(s->n - start);
+    int col = width(s->s + start, (int)(s->n - start));
     if (col >= HELP_COLUMN) {
         str_add(s, "\n");
         col = 0;
@@ -104,45 +115,48 @@ void opt_usage(Str *s, const Command *c) {
                c->args);
 }
 
-/* The rows that do nothing, or are refused, name by name. */
-static void help_rest(Str *s, const Command *c, bool refused) {
+/* A section of rows for which `why` has a reason, name by name. */
+static void help_rest(Str *s, const Command *c, const char *heading,
+                      const char *(*why)(const Opt *o)) {
     bool any = false;
     for (const Opt *o = c->options; o->name; o++) {
-        const char *why = refused ? o->refused : o->ignored;
-        if (!why) continue;
-        if (!any)
-            str_add(s,
-                    refused ? "\nnot supported:\n" : "\naccepted, without effect:\n");
+        const char *reason = *o->name ? why(o) : NULL;
+        if (!reason) continue;
+        if (!any) str_printf(s, "\n%s:\n", heading);
         any = true;
         size_t start = s->n;
         str_printf(s, "  --%s: ", o->name);
-        wrap(s, why, (int)(s->n - start), 6);
+        wrap(s, reason, width(s->s + start, (int)(s->n - start)), 6);
         str_add(s, "\n");
     }
+}
+
+static const char *why_later(const Opt *o) {
+    return usable(o) ? NULL : o->later;
+}
+static const char *why_ignored(const Opt *o) {
+    return o->ignored;
+}
+static const char *why_refused(const Opt *o) {
+    return o->refused;
 }
 
 void opt_help(Str *s, const Command *c) {
     opt_usage(s, c);
     str_printf(s, "\n%s\n", c->doc);
-    bool heading = true; /* a table without a heading of its own gets "options" */
+    const char *heading = "options"; /* of rows before the first group */
     for (const Opt *o = c->options; o->name; o++) {
-        if (o->ignored || o->refused) continue;
-        if (!*o->name)
-            str_printf(s, "\n%s:\n", o->help);
-        else if (heading)
-            str_add(s, "\noptions:\n");
-        heading = false;
-        if (*o->name) help_row(s, o, c->defaults);
+        if (!*o->name) heading = o->help;
+        if (!usable(o)) continue;
+        if (heading) str_printf(s, "\n%s:\n", heading);
+        heading = NULL;
+        help_row(s, o, c->defaults);
     }
     str_add(s, "\nall commands:\n");
     for (const Opt *o = common_options; o->name; o++) help_row(s, o, &common_defaults);
-    help_rest(s, c, false);
-    help_rest(s, c, true);
-    for (const Opt *o = c->options; o->name; o++)
-        if (o->later) {
-            str_add(s, "\n[not yet]: this version takes the default only\n");
-            break;
-        }
+    help_rest(s, c, "not yet, only the default is accepted", why_later);
+    help_rest(s, c, "accepted, without effect", why_ignored);
+    help_rest(s, c, "not supported", why_refused);
 }
 
 void opt_overview(Str *s) {
@@ -185,9 +199,12 @@ static void man_row(Str *s, const Opt *o, const void *defaults) {
     roff(s, spelt.s);
     str_add(s, "\n");
     str_free(&spelt);
-    if (o->ignored || o->refused) {
-        str_add(s, o->ignored ? "No effect: " : "Not supported: ");
-        roff(s, o->ignored ? o->ignored : o->refused);
+    const char *later = why_later(o);
+    if (o->ignored || o->refused || later) {
+        str_add(s, o->ignored ? "No effect: "
+                   : later    ? "Not yet: "
+                              : "Not supported: ");
+        roff(s, o->ignored ? o->ignored : later ? later : o->refused);
     } else {
         char *text = explained(o, defaults);
         roff(s, text);

@@ -36,64 +36,90 @@ bool train_resolution(const char *text, int *w, int *h, Err *e) {
         e, "--resolution: got '%s', want one number or two (W,H) of 8 … 16384", text);
 }
 
-static bool as_integer(const char *key, const char *text, int64_t *out, Err *e) {
-    char *end;
-    long long x = strtoll(text, &end, 10);
-    *out = x;
-    if (*text && !*end && x >= 0 && x <= 4096) return true;
-    return err_usage(e, "--network_args %s: got '%s', want an integer of 0 … 4096", key,
-                     text);
+/* The keys of networks.lora, and the recipe's option each becomes; NULL: not yet. */
+typedef struct NetworkArg {
+    const char *key, *option;
+    enum { ONE_INT, ONE_FLOAT, INTS, FLOATS } kind;
+} NetworkArg;
+static const NetworkArg network_arg[] = {
+    {"conv_dim", "conv_dim", ONE_INT},
+    {"conv_alpha", "conv_alpha", ONE_FLOAT},
+    {"dropout", "network_dropout", ONE_FLOAT},
+    {"rank_dropout", "rank_dropout", ONE_FLOAT},
+    {"module_dropout", "module_dropout", ONE_FLOAT},
+    {"block_dims", "block_dims", INTS},
+    {"block_alphas", "block_alphas", FLOATS},
+    {"conv_block_dims", "conv_block_dims", INTS},
+    {"conv_block_alphas", "conv_block_alphas", FLOATS},
+    {"down_lr_weight", NULL, FLOATS},
+    {"mid_lr_weight", NULL, ONE_FLOAT},
+    {"up_lr_weight", NULL, FLOATS},
+    {"block_lr_zero_threshold", NULL, ONE_FLOAT},
+    {"loraplus_lr_ratio", NULL, ONE_FLOAT},
+    {"loraplus_unet_lr_ratio", NULL, ONE_FLOAT},
+    {"loraplus_text_encoder_lr_ratio", NULL, ONE_FLOAT},
+};
+
+static const NetworkArg *network_arg_find(Arena *a, const char *key, Err *e) {
+    const char *names[COUNT(network_arg) + 1] = {0};
+    for (size_t i = 0; i < COUNT(network_arg); i++) {
+        const NetworkArg *n = &network_arg[i];
+        names[i] = n->key;
+        if (strcmp(n->key, key)) continue;
+        if (n->option) return n;
+        err_usage(e, "--network_args %s is not available in this version", key);
+        return NULL;
+    }
+    err_usage(e, "--network_args: unknown key '%s'%s", key,
+              did_you_mean(a, key, names));
+    return NULL;
 }
 
-static bool as_number(const char *key, const char *text, double *out, Err *e) {
-    char *end;
-    *out = strtod(text, &end);
-    bool plain = *text && !*end && strspn(text, "0123456789+-.eE") == strlen(text);
-    if (plain && isfinite(*out)) return true;
-    return err_usage(e, "--network_args %s: got '%s', want a number", key, text);
+/* One number of a value; *end behind it. */
+static bool number(const NetworkArg *n, const char *text, const char **end, Val *v) {
+    char *stop;
+    if (n->kind == ONE_INT || n->kind == INTS) {
+        long long x = strtoll(text, &stop, 10);
+        *v = val_int(x);
+        *end = stop;
+        return stop != text && x >= 0 && x <= 4096;
+    }
+    double x = strtod(text, &stop);
+    *v = val_float(x);
+    *end = stop;
+    size_t digits = strspn(text, "0123456789+-.eE");
+    return stop != text && (size_t)(stop - text) <= digits && isfinite(x);
 }
 
-bool train_network_args(Arena *a, const WordList *words, NetworkArgs *out, Err *e) {
-    /* known to networks.lora; the first two are honoured */
-    static const char *const keys[] = {"conv_dim",
-                                       "conv_alpha",
-                                       "block_dims",
-                                       "block_alphas",
-                                       "conv_block_dims",
-                                       "conv_block_alphas",
-                                       "down_lr_weight",
-                                       "mid_lr_weight",
-                                       "up_lr_weight",
-                                       "block_lr_zero_threshold",
-                                       "dropout",
-                                       "rank_dropout",
-                                       "module_dropout",
-                                       "loraplus_lr_ratio",
-                                       "loraplus_unet_lr_ratio",
-                                       "loraplus_text_encoder_lr_ratio",
-                                       "verbose",
-                                       NULL};
-    *out = (NetworkArgs){.conv_alpha = 1};
+static bool network_value(Arena *a, const NetworkArg *n, const char *text, Val *v,
+                          Err *e) {
+    const char *at = text;
+    bool list = n->kind == INTS || n->kind == FLOATS;
+    bool integers = n->kind == INTS || n->kind == ONE_INT;
+    Val one, many = {.kind = VAL_LIST};
+    int cap = 0;
+    for (;;) {
+        if (!number(n, at, &at, &one)) break;
+        PUSH(a, many.list.item, many.list.n, cap, one);
+        if (*at != ',' || !list) break;
+        at++;
+    }
+    *v = list ? many : one;
+    if (!*at && many.list.n) return true;
+    return err_usage(e, "--network_args %s: got '%s', want %s%s", n->key, text,
+                     !integers ? "a number" : "an integer of 0 … 4096",
+                     list ? " or several with commas between" : "");
+}
+
+bool train_network_args(Arena *a, const WordList *words, Args *out, Err *e) {
     for (int i = 0; i < words->n; i++) {
         const char *key, *value;
+        Val v;
         if (!key_value(a, "--network_args", words->word[i], &key, &value, e))
             return false;
-        if (!strcmp(key, "conv_dim")) {
-            if (!as_integer(key, value, &out->conv_dim, e)) return false;
-            continue;
-        }
-        if (!strcmp(key, "conv_alpha")) {
-            if (!as_number(key, value, &out->conv_alpha, e)) return false;
-            continue;
-        }
-        for (const char *const *k = keys; *k; k++)
-            if (!strcmp(*k, key))
-                return err_usage(e,
-                                 "--network_args %s is not available in this version: "
-                                 "conv_dim and conv_alpha are",
-                                 key);
-        return err_usage(e, "--network_args: unknown key '%s'%s", key,
-                         did_you_mean(a, key, keys));
+        const NetworkArg *n = network_arg_find(a, key, e);
+        if (!n || !network_value(a, n, value, &v, e)) return false;
+        args_set(out, n->option, v);
     }
     return true;
 }
@@ -118,8 +144,7 @@ static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
 }
 
 static bool check_network(Arena *a, const TrainOptions *o, Err *e) {
-    NetworkArgs unused;
-    if (!train_network_args(a, &o->network_args, &unused, e)) return false;
+    if (!train_network_args(a, &o->network_args, args_new(a), e)) return false;
     if (o->network_train_unet_only && o->network_train_text_encoder_only)
         return err_usage(e, "--network_train_unet_only and "
                             "--network_train_text_encoder_only leave nothing to train");
@@ -131,14 +156,17 @@ static bool check_network(Arena *a, const TrainOptions *o, Err *e) {
 }
 
 static bool check_loss(const TrainOptions *o, Err *e) {
-    if (!isnan(o->adaptive_noise_scale) && o->noise_offset == 0)
+    if (o->adaptive_noise_scale != 0 && o->noise_offset == 0)
         return err_usage(e, "--adaptive_noise_scale wants --noise_offset");
     if (o->scale_v_pred_loss_like_noise_pred && !o->v_parameterization)
         return err_usage(e, "--scale_v_pred_loss_like_noise_pred wants "
                             "--v_parameterization");
-    if (!isnan(o->v_pred_like_loss) && o->v_parameterization)
+    if (o->v_pred_like_loss != 0 && o->v_parameterization)
         return err_usage(e, "--v_pred_like_loss is for bases that predict noise, got "
                             "--v_parameterization");
+    if (o->min_timestep >= o->max_timestep)
+        return err_usage(e, "--min_timestep %lld is not below --max_timestep %lld",
+                         (long long)o->min_timestep, (long long)o->max_timestep);
     return true;
 }
 
@@ -159,5 +187,9 @@ bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
              "is given");
     if (o->max_train_epochs != UNSET_INT && args_get(given, "max_train_steps"))
         warn(a, notes, "--max_train_steps is ignored: --max_train_epochs is given");
+    if (o->v2 && args_get(given, "clip_skip"))
+        warn(a, notes, "--clip_skip is not made for --v2 models");
+    if (o->zero_terminal_snr && !o->v_parameterization)
+        warn(a, notes, "--zero_terminal_snr wants --v_parameterization");
     return true;
 }

@@ -18,14 +18,14 @@ const TrainOptions train_defaults = {
     .token_warmup_min = 1,
     .prior_loss_weight = 1,
     .max_data_loader_n_workers = 8,
-    .clip_skip = UNSET_INT,
+    .clip_skip = 1,
     .max_token_length = UNSET_INT,
     .network_module = "networks.lora",
     .network_dim = 4,
     .network_alpha = 1,
     .network_dropout = 0,
     .scale_weight_norms = UNSET_FLOAT,
-    .learning_rate = 2e-6,
+    .learning_rate = 1e-4, /* sd-scripts: 2e-6, which teaches a LoRA nothing */
     .unet_lr = UNSET_FLOAT,
     .text_encoder_lr = UNSET_FLOAT,
     .optimizer_type = "AdamW",
@@ -44,14 +44,14 @@ const TrainOptions train_defaults = {
     .mixed_precision = "no",
     .device = "cpu",
     .noise_offset = 0,
-    .adaptive_noise_scale = UNSET_FLOAT,
+    .adaptive_noise_scale = 0,
     .multires_noise_iterations = UNSET_INT,
     .multires_noise_discount = 0.3,
-    .ip_noise_gamma = UNSET_FLOAT,
+    .ip_noise_gamma = 0,
     .min_snr_gamma = 0,
-    .v_pred_like_loss = UNSET_FLOAT,
-    .min_timestep = UNSET_INT,
-    .max_timestep = UNSET_INT,
+    .v_pred_like_loss = 0,
+    .min_timestep = 0,
+    .max_timestep = 1000,
     .loss_type = "l2",
     .huber_schedule = "snr",
     .huber_c = 0.1,
@@ -76,6 +76,8 @@ const TrainOptions train_defaults = {
 static const char *const module_words[] = {"networks.lora", NULL};
 static const char *const optimizer_words[] = {"", "AdamW", NULL};
 static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
+static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
+static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
 static const char *const compat_words[] = {"sd-scripts", NULL};
 
 #define AT_LEAST(n) .min = (n), .max = HUGE_VAL
@@ -91,7 +93,6 @@ static const char no_state[] = "state folders are not written";
 static const char no_samples[] = "no pictures are sampled while training";
 static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
 static const char no_validation[] = "there is no validation loss";
-static const char plain_l2[] = "the loss is the mean squared error";
 static const char no_network[] = "graphrun opens no socket";
 static const char one_process[] = "one process trains";
 static const char attention[] = "attention is always computed in blocks, with the same result up to rounding";
@@ -160,7 +161,7 @@ const Opt train_options[] = {
     T(TEXT, network_module, "NAME", "kind of adapter", .words = module_words, .later = "networks.lora is what can be trained"),
     T(INT, network_dim, "N", "rank of the adapters", .min = 1, .max = 4096),
     T(FLOAT, network_alpha, "X", "the adapter's output is scaled by alpha/rank; 0 means rank"),
-    T(LIST, network_args, "K=V…", "conv_dim, conv_alpha: adapters of 3x3 convolutions too"),
+    T(LIST, network_args, "K=V…", "conv_dim, conv_alpha: of 3x3 convolutions; block_dims, rank_dropout …"),
     T(FLOAT, network_dropout, "X", "dropout between down and up", .min = 0, .max = 1),
     T(TEXT, network_weights, "FILE", "start from this LoRA", .later = "training starts from new adapters"),
     T(FLAG, dim_from_weights, NULL, "ranks as in --network_weights", .later = "training starts from new adapters"),
@@ -231,23 +232,23 @@ const Opt train_options[] = {
 
     OPT_GROUP("loss and noise"),
     T(FLOAT, noise_offset, "X", "strength of a noise that is constant over a channel"),
-    T(FLOAT, adaptive_noise_scale, "X", "adds this times the latent's mean to it", .later = "--noise_offset is constant"),
+    T(FLOAT, adaptive_noise_scale, "X", "adds this times the latent's mean to it"),
     T(FLAG, noise_offset_random_strength, NULL, "a random strength up to --noise_offset", .later = "--noise_offset is constant"),
     T(INT, multires_noise_iterations, "N", "coarser noises that are added", .later = "noise has one resolution"),
     T(FLOAT, multires_noise_discount, "X", "strength of each next one", .later = "noise has one resolution"),
-    T(FLOAT, ip_noise_gamma, "X", "noise added to the U-Net's input only", .later = "input and target share one noise"),
+    T(FLOAT, ip_noise_gamma, "X", "noise added to the U-Net's input only"),
     T(FLAG, ip_noise_gamma_random_strength, NULL, "a random strength up to --ip_noise_gamma", .later = "input and target share one noise"),
     T(FLOAT, min_snr_gamma, "X", "cap of the signal-to-noise weight; 0: no weight", AT_LEAST(0)),
-    T(FLAG, zero_terminal_snr, NULL, "rescale the noise schedule to end in pure noise", .later = "the base's noise schedule is used"),
-    T(FLAG, scale_v_pred_loss_like_noise_pred, NULL, "weigh velocity losses like noise losses", .later = plain_l2),
-    T(FLOAT, v_pred_like_loss, "X", "adds a velocity-like weight", .later = plain_l2),
-    T(FLAG, debiased_estimation_loss, NULL, "weigh by 1/sqrt(snr)", .later = plain_l2),
-    T(INT, min_timestep, "N", "first timestep that is drawn", .later = "all 1000 timesteps are drawn"),
-    T(INT, max_timestep, "N", "timestep behind the last that is drawn", .later = "all 1000 timesteps are drawn"),
-    T(TEXT, loss_type, "NAME", "l2, l1, huber, smooth_l1", .later = plain_l2),
-    T(TEXT, huber_schedule, "NAME", "snr, exponential, constant", .later = plain_l2),
-    T(FLOAT, huber_c, "X", "where the Huber loss turns linear", .later = plain_l2),
-    T(FLOAT, huber_scale, "X", "scale of the Huber loss", .later = plain_l2),
+    T(FLAG, zero_terminal_snr, NULL, "rescale the noise schedule to end in pure noise"),
+    T(FLAG, scale_v_pred_loss_like_noise_pred, NULL, "weigh velocity losses like noise losses"),
+    T(FLOAT, v_pred_like_loss, "X", "adds a velocity-like weight"),
+    T(FLAG, debiased_estimation_loss, NULL, "weigh by 1/sqrt(snr)"),
+    T(INT, min_timestep, "N", "first timestep that is drawn", .min = 0, .max = 999),
+    T(INT, max_timestep, "N", "timestep behind the last that is drawn", .min = 1, .max = 1000),
+    T(TEXT, loss_type, "NAME", "of one number", .words = loss_words),
+    T(TEXT, huber_schedule, "NAME", "how the Huber loss's turning point follows the timestep", .words = huber_words),
+    T(FLOAT, huber_c, "X", "where the Huber loss turns linear"),
+    T(FLOAT, huber_scale, "X", "scale of the Huber loss"),
 
     OPT_GROUP("saving"),
     T(TEXT, output_dir, "DIR", "where files go"),

@@ -99,13 +99,8 @@ bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
 /* --resolution; NULL text gives 512 × 512. */
 bool train_resolution(const char *text, int *w, int *h, Err *e);
 
-/* What --network_args may say for networks.lora; a value not given is 0, and an alpha not
- * given is sd-scripts' 1. */
-typedef struct NetworkArgs {
-    int64_t conv_dim; /* above 0: LoRA-C3Lier */
-    double conv_alpha;
-} NetworkArgs;
-bool train_network_args(Arena *a, const WordList *words, NetworkArgs *out, Err *e);
+/* --network_args as options of the recipe: conv_dim, block_dims … with typed values. */
+bool train_network_args(Arena *a, const WordList *words, Args *out, Err *e);
 /* "key=value" split at the first '='; what: the option's name, for the message. */
 bool key_value(Arena *a, const char *what, const char *word, const char **key,
                const char **value, Err *e);

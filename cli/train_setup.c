@@ -31,14 +31,13 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
             return err_usage(e, "--%s: recipe '%s' has no such option", name,
                              t->job.doc->name);
     }
-    NetworkArgs network;
-    if (!train_network_args(a, &t->o->network_args, &network, e)) return false;
-    if (t->o->network_args.n && !listed(mine, "conv_dim"))
-        return err_usage(e, "--network_args: recipe '%s' has no such options",
-                         t->job.doc->name);
-    if (t->o->network_args.n) {
-        args_set(set, "conv_dim", val_int(network.conv_dim));
-        args_set(set, "conv_alpha", val_float(network.conv_alpha));
+    Args *network = args_new(a);
+    if (!train_network_args(a, &t->o->network_args, network, e)) return false;
+    for (int i = 0; i < network->n; i++) {
+        if (!listed(mine, network->name[i]))
+            return err_usage(e, "--network_args: recipe '%s' has no option '%s'",
+                             t->job.doc->name, network->name[i]);
+        args_set(set, network->name[i], network->val[i]);
     }
     return settings(a, &t->o->set, "--set", set, e);
 }

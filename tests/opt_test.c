@@ -239,6 +239,21 @@ static void train_table(void) {
     CHECK(n > 180, "only %d options", n);
 }
 
+static void network_args(void) {
+    const char *words[] = {"conv_dim=4", "conv_alpha=0.5", "block_dims=1,2,3"};
+    WordList list = {words, 3};
+    Args *out = args_new(arena);
+    e = (Err){0};
+    CHECK(train_network_args(arena, &list, out, &e), "%s", e.text);
+    const Val *dim = args_get(out, "conv_dim"), *alpha = args_get(out, "conv_alpha");
+    const Val *dims = args_get(out, "block_dims");
+    CHECK(dim && dim->kind == VAL_INT && dim->i == 4, "conv_dim");
+    CHECK(alpha && alpha->kind == VAL_FLOAT && alpha->f == 0.5, "conv_alpha");
+    CHECK(dims && dims->kind == VAL_LIST && dims->list.n == 3 &&
+              dims->list.item[2].i == 3,
+          "block_dims");
+}
+
 static void train_rules(void) {
     WordList notes;
     CHECK(train_accepts(
@@ -265,9 +280,18 @@ static void train_rules(void) {
         "--network_args conv_dim=x",
         "error: --network_args conv_dim: got 'x', want an integer of 0 … 4096");
     train_refuses(
-        "--network_args rank_dropout=.1",
-        "error: --network_args rank_dropout is not available in this version: "
-        "conv_dim and conv_alpha are");
+        "--network_args down_lr_weight=sine",
+        "error: --network_args down_lr_weight is not available in this version");
+    train_refuses(
+        "--network_args block_dims=4,x",
+        "error: --network_args block_dims: got '4,x', want an integer of 0 … 4096 "
+        "or several with commas between");
+    train_refuses("--network_args rank_dropout=0.1,0.2",
+                  "error: --network_args rank_dropout: got '0.1,0.2', want a number");
+    train_refuses("--min_timestep 500 --max_timestep 500",
+                  "error: --min_timestep 500 is not below --max_timestep 500");
+    train_refuses("--adaptive_noise_scale 1",
+                  "error: --adaptive_noise_scale wants --noise_offset");
     train_refuses("--network_args conv_dim",
                   "error: --network_args: got 'conv_dim', want key=value");
     train_refuses(
@@ -299,6 +323,7 @@ int main(void) {
     refusals();
     help_text();
     train_table();
+    network_args();
     train_rules();
     arena_free(arena);
     return check_done("opt");

@@ -1,0 +1,72 @@
+#!/bin/sh
+# The command line as such: commands, help, version, unknown words, exit codes.
+. "$(dirname "$0")/lib.sh"
+
+runs "$GRAPHRUN"
+exits 2; silent out; says err "usage: graphrun COMMAND"
+runs "$GRAPHRUN" --help
+exits 0; silent err; says out "  train "
+runs "$GRAPHRUN" help train
+exits 0; says out "usage: graphrun train [RECIPE] [options]"; says out "--network_dim N"
+cp "$tmp/out" "$tmp/help"
+runs "$GRAPHRUN" train --nonsense --help
+exits 0; is out "$tmp/help"
+runs "$GRAPHRUN" train -h
+exits 0; is out "$tmp/help"
+
+runs "$GRAPHRUN" --version
+exits 0; silent err
+says out "graphrun 0."; says out "commit: "; says out "backends: cpu"
+says out "instruction set: "; says out "libyaml "; says out "schema version: "
+says out "plan version: "
+
+runs "$GRAPHRUN" trian
+exits 2; silent out; says err "error: unknown command 'trian'; did you mean 'train'?"
+runs "$GRAPHRUN" help trian
+exits 2; says err "unknown command 'trian'"
+
+# judged from the command line alone: exit 2, nothing on stdout, nothing written
+cd "$tmp" || exit 1
+runs "$GRAPHRUN" train --network_dmi 4
+exits 2; silent out; says err "unknown option '--network_dmi'; did you mean '--network_dim'?"
+runs "$GRAPHRUN" train --network_dim four
+exits 2; says err "--network_dim: got 'four', want an integer"
+runs "$GRAPHRUN" train --network-dim
+exits 2; says err "--network_dim wants a value"
+runs "$GRAPHRUN" train --network_args conv_dmi=4
+exits 2; says err "did you mean 'conv_dim'?"
+runs "$GRAPHRUN" train --lr_scheduler cosine
+exits 2; says err "--lr_scheduler cosine is not available in this version"
+runs "$GRAPHRUN" train --deepspeed
+exits 2; says err "--deepspeed is not supported"
+runs "$GRAPHRUN" train a.yaml b.yaml
+exits 2; says err "'train' takes at most 1 word, got 2"
+[ "$(ls | sort | tr '\n' ' ')" = "err help out " ]
+check "something was written" $?
+
+# the whole help screen of a small command
+runs "$GRAPHRUN" docs --help
+exits 0
+cat >"$tmp/want" <<'END'
+usage: graphrun docs man|bash|zsh [options]
+Prints the man page or a shell's completion.
+
+all commands:
+  --threads N                     worker threads; 0: all cores (default 0)
+  --json                          results as JSON, for programs
+  --quiet                         no progress and no notes
+  --verbose                       say more about what is done
+  --help                          this text
+END
+is out "$tmp/want"
+runs "$GRAPHRUN" docs
+exits 2; says err "'docs' wants man|bash|zsh"
+
+# output that cannot be written is a failure
+if [ -w /dev/full ]; then
+    "$GRAPHRUN" --help >/dev/full 2>"$tmp/err"
+    code=$?
+    ran="graphrun --help >/dev/full"
+    exits 1; says err "cannot write to stdout"
+fi
+finish

@@ -1,0 +1,54 @@
+/* The shipped recipe and the option table say the same: every option of the recipe is one
+ * of `graphrun train` that is honoured, with the same default, so that help tells the truth. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/train_options.h"
+#include "graph/doc.h"
+#include "tests/check.h"
+
+static const Command train = {.name = "train", .args = "", .options = train_options};
+const Command *const commands[] = {&train, NULL};
+
+static void same_default(const Opt *o, const YNode *value) {
+    Str s = {0};
+    if (!opt_default(&s, o, &train_defaults) || value->s[0] == '$') {
+        str_free(&s);
+        return;
+    }
+    double want = strtod(value->s, NULL), got = strtod(s.s, NULL);
+    CHECK(!strcmp(s.s, value->s) || want == got, "--%s: help says %s, the recipe %s",
+          o->name, s.s, value->s);
+    str_free(&s);
+}
+
+/* Options of --network_args, and those that only --set and recipes reach. */
+static bool by_other_ways(const char *name) {
+    static const char *const names[] = {
+        "conv_dim",   "conv_alpha",     "rank_dropout",    "module_dropout",
+        "block_dims", "block_alphas",   "conv_block_dims", "conv_block_alphas",
+        "preset",     "block_lr_weight"};
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
+}
+
+int main(void) {
+    Arena *a = arena_new();
+    static Err e;
+    const Doc *d = doc_load(library_new(a), "lora", DOC_RECIPE, NULL, loc_none(), &e);
+    CHECK(d != NULL, "%s", e.text);
+    const YNode *options = d ? yaml_get(d->root, "options") : NULL;
+    CHECK(options && options->n > 10, "the recipe has options");
+    for (int i = 0; options && i < options->n; i++) {
+        const char *name = options->key[i]->s;
+        if (by_other_ways(name)) continue;
+        const Opt *o = opt_find(&train, name);
+        CHECK(o != NULL, "the recipe's option '%s' is none of train's", name);
+        if (!o) continue;
+        CHECK(!o->ignored && !o->refused && !o->later, "--%s is not honoured", name);
+        same_default(o, options->item[i]);
+    }
+    arena_free(a);
+    return check_done("recipe_options");
+}
