@@ -142,7 +142,7 @@ static bool accept(const Bind *b, const char *name, Want want, Val v, Loc at, Ar
     }
     Str s = {0};
     val_print(&s, &got);
-    Loc loc = got.loc.src ? got.loc : at.src ? at : b->loc;
+    Loc loc = got.loc.src ? got.loc : at;
     err_at(e, loc, "%s '%s' of %s wants %s, got %.60s", b->noun, name, b->what,
            want_names[want], s.s ? s.s : "");
     str_free(&s);
@@ -238,8 +238,8 @@ bool args_bind(Arena *a, const YNode *decl, const Args *given, const char *what,
     Bind b = {.arena = a, .what = what, .noun = "argument", .loc = loc};
     if (!out->arena) out->arena = a;
     for (int i = 0; given && i < given->n; i++) {
-        Loc at = given->val[i].loc.src ? given->val[i].loc : loc;
-        if (!name_known(a, given->name[i], decl, NULL, "argument", what, at, e))
+        if (!name_known(a, given->name[i], decl, NULL, "argument", what,
+                        given->val[i].loc, e))
             return false;
     }
     for (int i = 0; decl && i < decl->n; i++) {

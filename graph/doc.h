@@ -45,7 +45,8 @@ extern const EmbeddedFile embedded_files[]; /* ends with path NULL */
 /* Binds declared arguments: `decl` is an args:/options: map. A type word (int float bool
  * word path [int] [float]) means required. Defaults see the arguments before them. given
  * values are checked against the declaration; unknown names get a suggestion.
- * `what` names the document in messages ("adapter 'lora'"). */
+ * `what` names the document in messages ("adapter 'lora'"); `loc` is blamed for an argument
+ * that is missing, a value that does not fit for where it was written. */
 bool args_bind(Arena *a, const YNode *decl, const Args *given, const char *what, Loc loc,
                Args *out, Err *e);
 

@@ -214,7 +214,7 @@ static Tree number(Parser *p) {
     const char *s = p->text + p->start;
     t.x->number = strtod(s, NULL);
     t.x->is_int = strspn(s, "0123456789") == p->len;
-    if (!isfinite(t.x->number) || (t.x->is_int && t.x->number > 9007199254740992.0)) {
+    if (!isfinite(t.x->number) || (t.x->is_int && t.x->number >= 9007199254740992.0)) {
         err_at(p->e, t.x->loc, "number %.*s is too large",
                (int)(p->len < 40 ? p->len : 40), s);
         return (Tree){.x = NULL};

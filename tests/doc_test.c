@@ -76,8 +76,8 @@ static void test_wrong(bool update) {
             fclose(f);
         }
         Source *want = source_read(a, txt, &none);
-        CHECK(want && !strcmp(want->text, got), "%s.txt: got\n%s\nwant\n%s", file[i], got,
-              want ? want->text : "(no file)");
+        CHECK(want && !strcmp(want->text, got), "%s.txt: got\n%s\nwant\n%s", file[i],
+              got, want ? want->text : "(no file)");
         arena_free(a);
     }
     CHECK(n >= 120, "%d wrong files", n);
@@ -135,9 +135,10 @@ static void test_once(void) {
     Arena *a = arena_new();
     Err e = {0};
     Library *lib = library_new(a);
-    Doc *one = doc_load(lib, "graphs/networks/unet.yaml", DOC_NETWORK, NULL, loc_none(), &e);
-    Doc *two =
-        doc_load(lib, "./graphs/../graphs/networks/unet.yaml", DOC_NETWORK, NULL, loc_none(), &e);
+    Doc *one =
+        doc_load(lib, "graphs/networks/unet.yaml", DOC_NETWORK, NULL, loc_none(), &e);
+    Doc *two = doc_load(lib, "./graphs/../graphs/networks/unet.yaml", DOC_NETWORK, NULL,
+                        loc_none(), &e);
     CHECK(one && one == two, "a file is read once: %s", e.text);
     const Doc *owner;
     Doc *vae = doc_load(lib, "vae_encoder", DOC_NETWORK, NULL, loc_none(), &e);
@@ -167,7 +168,8 @@ static void bind_case(const Case *t) {
     if (decl && args_bind(a, decl, given, "adapter 'lora'", loc_none(), out, &e))
         val_print(&s, args_get(out, t->name));
     const char *got = e.set ? e.text : s.s;
-    CHECK(got && !strcmp(got, t->want), "%s %s: got %s, want %s", t->decl, t->name, got, t->want);
+    CHECK(got && !strcmp(got, t->want), "%s %s: got %s, want %s", t->decl, t->name, got,
+          t->want);
     str_free(&s);
     arena_free(a);
 }
@@ -179,23 +181,37 @@ static void test_args(void) {
         {"{rank: 4}", "rank", {.kind = VAL_WORD, .word = "8"}, "8"},
         {"{rank: 4}", "rank", {.kind = VAL_FLOAT, .f = 0.5}, "0.5"},
         {"{rank: int}", "rank", {.kind = VAL_FLOAT, .f = 8}, "8"},
-        {"{rank: int}", "rank", {.kind = VAL_FLOAT, .f = 0.5},
+        {"{rank: int}",
+         "rank",
+         {.kind = VAL_FLOAT, .f = 0.5},
          "error: argument 'rank' of adapter 'lora' wants an integer, got 0.5"},
-        {"{rank: int}", "rank", {0}, "error: argument 'rank' of adapter 'lora' is missing"},
-        {"{rank: 4}", "rnak", {.kind = VAL_INT, .i = 7},
+        {"{rank: int}",
+         "rank",
+         {0},
+         "error: argument 'rank' of adapter 'lora' is missing"},
+        {"{rank: 4}",
+         "rnak",
+         {.kind = VAL_INT, .i = 7},
          "error: adapter 'lora' has no argument 'rnak'; did you mean 'rank'?"},
-        {"{rank: 4}", "rank", {.kind = VAL_WORD, .word = "four"},
+        {"{rank: 4}",
+         "rank",
+         {.kind = VAL_WORD, .word = "four"},
          "error: argument 'rank' of adapter 'lora' wants a number, got four"},
         {"{on: false}", "on", {.kind = VAL_WORD, .word = "true"}, "true"},
-        {"{on: false}", "on", {.kind = VAL_INT, .i = 1},
+        {"{on: false}",
+         "on",
+         {.kind = VAL_INT, .i = 1},
          "error: argument 'on' of adapter 'lora' wants true or false, got 1"},
         {"{how: word}", "how", {.kind = VAL_WORD, .word = "a-b"}, "a-b"},
         {"{how: plain}", "how", {.kind = VAL_INT, .i = 3}, "3"},
         {"{file: path}", "file", {.kind = VAL_WORD, .word = "/a/$b.x"}, "/a/$b.x"},
         {"{dims: [int]}", "dims", {.kind = VAL_WORD, .word = "1,2, 3"}, "[1, 2, 3]"},
         {"{dims: [int]}", "dims", {.kind = VAL_WORD, .word = "[4, 5]"}, "[4, 5]"},
-        {"{dims: [int]}", "dims", {.kind = VAL_WORD, .word = "[4, 5.5]"},
-         "error: argument 'dims' of adapter 'lora' wants a list of integers, got [4, 5.5]"},
+        {"{dims: [int]}",
+         "dims",
+         {.kind = VAL_WORD, .word = "[4, 5.5]"},
+         "error: argument 'dims' of adapter 'lora' wants a list of integers, got [4, "
+         "5.5]"},
         {"{dims: []}", "dims", {.kind = VAL_INT, .i = 3}, "[3]"},
         {"{x: yes}", "x", {0}, "yes"},
         {"{x: 010}", "x", {0}, "10"},
@@ -272,9 +288,10 @@ static size_t mutate(char *text, size_t len, size_t room, uint64_t *random) {
 /* $GRAPHRUN_FUZZ: how many mutations, for long runs by hand. */
 static void test_hostile(void) {
     static const char *const files[] = {
-        "graphs/networks/unet.yaml",   "graphs/adapters/lokr.yaml", "graphs/presets/uneven.yaml",
-        "graphs/recipes/lora.yaml",    "graphs/objectives/ddpm.yaml",
-        "graphs/optimizers/adamw.yaml", "graphs/samplers/unipc.yaml"};
+        "graphs/networks/unet.yaml",   "graphs/adapters/lokr.yaml",
+        "graphs/presets/uneven.yaml",  "graphs/recipes/lora.yaml",
+        "graphs/objectives/ddpm.yaml", "graphs/optimizers/adamw.yaml",
+        "graphs/samplers/unipc.yaml"};
     Arena *a = arena_new();
     Err e = {0};
     uint64_t random = 1;
