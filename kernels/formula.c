@@ -207,13 +207,13 @@ int formula_add(Formula *f, FOp op, int a, int b, int c) {
 
 /* ---- names ---- */
 
-int names_get(const FNames *names, const char *name) {
+int fnames_get(const FNames *names, const char *name) {
     for (int i = names->n; i--;)
         if (!strcmp(names->item[i].name, name)) return names->item[i].node;
     return -1;
 }
 
-void names_set(Arena *a, FNames *names, const char *name, int node) {
+void fnames_set(Arena *a, FNames *names, const char *name, int node) {
     for (int i = names->n; i--;)
         if (!strcmp(names->item[i].name, name)) {
             names->item[i].node = node;
@@ -223,9 +223,9 @@ void names_set(Arena *a, FNames *names, const char *name, int node) {
     PUSH(a, names->item, names->n, names->cap, item);
 }
 
-void names_inputs(Formula *f, FNames *names, int n) {
+void fnames_inputs(Formula *f, FNames *names, int n) {
     for (int i = 0; i < n; i++)
-        names_set(f->arena, names, arena_printf(f->arena, "x%d", i), formula_var(f, i));
+        fnames_set(f->arena, names, arena_printf(f->arena, "x%d", i), formula_var(f, i));
 }
 
 /* ---- text to nodes ---- */
@@ -276,7 +276,7 @@ static int node_of(Formula *f, const Expr *x, const FNames *names, Err *e) {
     switch (x->kind) {
     case EX_NUMBER: return formula_number(f, x->number);
     case EX_NAME: {
-        int node = names_get(names, x->name);
+        int node = fnames_get(names, x->name);
         return node >= 0 ? node : unknown(names, f, x, e);
     }
     case EX_UNARY:
@@ -317,7 +317,7 @@ bool formula_parse(Formula *f, const char *text, FNames *names, int *value, Err 
         if (!x) return false;
         int node = node_of(f, x, names, e);
         if (node < 0) return false;
-        if (equals) names_set(f->arena, names, trimmed(f->arena, s, equals), node);
+        if (equals) fnames_set(f->arena, names, trimmed(f->arena, s, equals), node);
         else *value = node;
         s = end ? end + 1 : NULL;
     }

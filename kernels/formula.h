@@ -53,10 +53,10 @@ int formula_var(Formula *f, int number);
 /* op on numbers; comparisons and logic give 1 or 0 */
 double formula_apply(FOp op, double a, double b, double c);
 
-void names_set(Arena *a, FNames *names, const char *name, int node);
-int names_get(const FNames *names, const char *name); /* -1: none */
+void fnames_set(Arena *a, FNames *names, const char *name, int node);
+int fnames_get(const FNames *names, const char *name); /* -1: none */
 /* Names x0 ... x(n-1) for variables 0 ... n-1. */
-void names_inputs(Formula *f, FNames *names, int n);
+void fnames_inputs(Formula *f, FNames *names, int n);
 
 /* Reads "NAME = expression; ...; expression". Statements enter `names`; value: the last
  * one without a name, or -1 if there is none. */

@@ -27,7 +27,7 @@ static bool bind_states(Arena *a, const Sig *s, UpdateForm *u, FNames *names, Er
         if (UP_STATE + i >= s->n_in)
             return err_at(e, loc_none(), "states '%s' for %d values", at->states,
                           s->n_in - UP_STATE);
-        names_set(a, names, name, formula_var(u->f, VAR_STATE + i));
+        fnames_set(a, names, name, formula_var(u->f, VAR_STATE + i));
         u->wide[VAR_STATE + i] = type_equal(&s->in[UP_STATE + i], &s->in[UP_P]);
     }
     if (UP_STATE + u->n_state != s->n_in)
@@ -39,10 +39,10 @@ static bool bind_states(Arena *a, const Sig *s, UpdateForm *u, FNames *names, Er
 static bool find_roots(Arena *a, const UpdateAttrs *at, UpdateForm *u, const FNames *names) {
     char *list = arena_strdup(a, at->states ? at->states : ""), *rest = NULL;
     u->root = NEW(a, int, u->n_state + 1);
-    u->root[0] = names_get(names, "p");
+    u->root[0] = fnames_get(names, "p");
     int i = 1;
     for (char *name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
-        u->root[i++] = names_get(names, name);
+        u->root[i++] = fnames_get(names, name);
     return true;
 }
 
@@ -55,9 +55,9 @@ bool update_read(Arena *a, const Sig *s, UpdateForm *u, Err *e) {
     u->wide[VAR_P] = u->wide[VAR_G] = true;
     int g = formula_add(u->f, F_MUL, formula_var(u->f, VAR_G), formula_var(u->f, VAR_SCALE),
                         0);
-    names_set(a, &names, "p", formula_var(u->f, VAR_P));
-    names_set(a, &names, "g", g);
-    names_set(a, &names, "lr", formula_var(u->f, VAR_LR));
+    fnames_set(a, &names, "p", formula_var(u->f, VAR_P));
+    fnames_set(a, &names, "g", g);
+    fnames_set(a, &names, "lr", formula_var(u->f, VAR_LR));
     if (!bind_states(a, s, u, &names, e)) return false;
     if (!formula_parse(u->f, at->f ? at->f : "", &names, &last, e)) return false;
     u->n_var = VAR_STATE + u->n_state;

@@ -18,7 +18,7 @@ static bool prepare(Arena *a, const Sig *s, const void **prep, Err *e) {
     Formula *f = formula_new(a);
     FNames names = {0};
     int root;
-    names_inputs(f, &names, s->n_in);
+    fnames_inputs(f, &names, s->n_in);
     if (!formula_parse(f, at->f, &names, &root, e)) return false;
     bool *wide = NEW(a, bool, s->n_in + 1);
     for (int i = 0; i < s->n_in; i++) wide[i] = type_count(&s->in[i]) != 1;
