@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { SIDE_MAX = 1 << 30 }; /* of a resized image: an int with room */
+
 static int by_size(const void *x, const void *y) {
     const int *a = x, *b = y;
     return a[0] != b[0] ? (a[0] > b[0]) - (a[0] < b[0]) : (a[1] > b[1]) - (a[1] < b[1]);
@@ -70,10 +72,6 @@ bool buckets_prepare(BucketRule *r, Arena *a, bool *adjusted, const char **why) 
 }
 
 /* ---- assignment ---- */
-/* Pixels of the resized image, before the crop, are bounded: an image of 60000 x 1 would
- * become one of 15 million x 256. */
-static const double resized_pixels_max = 6.4e7; /* as IMAGE_PIXELS_MAX */
-
 static bool fit_list(const BucketRule *r, int w, int h, BucketFit *out) {
     double ratio = (double)w / h, best = INFINITY;
     int at = 0;
@@ -87,7 +85,7 @@ static bool fit_list(const BucketRule *r, int w, int h, BucketFit *out) {
     }
     int bw = r->size[at][0], bh = r->size[at][1];
     double scale = ratio > (double)bw / bh ? (double)bh / h : (double)bw / w;
-    if (w * scale * (h * scale) > resized_pixels_max) return false;
+    if (w * scale >= SIDE_MAX || h * scale >= SIDE_MAX) return false;
     *out = (BucketFit){bw, bh, (int)(w * scale + 0.5), (int)(h * scale + 0.5)};
     return out->resized_w >= bw && out->resized_h >= bh;
 }

@@ -23,7 +23,7 @@ enum { RESO_MAX = 16384 };
  * multiples of step (*adjusted), makes the list. A resolution outside [min_reso, max_reso]
  * fails: *why is the reason, in a. */
 bool buckets_prepare(BucketRule *r, Arena *a, bool *adjusted, const char **why);
-/* The bucket of an image of w x h pixels; false: a side would be 0, or the image is so
- * narrow that it would be enlarged beyond all measure. */
+/* The bucket of an image of w x h pixels; false: a side would be 0 or beyond an
+ * int. The resized image may still have more pixels than can be made. */
 bool bucket_fit(const BucketRule *r, int w, int h, BucketFit *out);
 #endif

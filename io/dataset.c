@@ -192,6 +192,10 @@ static bool add_image(Scan *s, int dataset, int subset, const char *path) {
     if (ok && !bucket_fit(&dc->bucket, x.w, x.h, &fit))
         ok = why_set(&why, "%d x %d pixels fit no bucket of steps of %d", x.w, x.h,
                      dc->bucket.step);
+    if (ok && (int64_t)fit.resized_w * fit.resized_h > IMAGE_PIXELS_MAX)
+        ok = why_set(&why,
+                     "%d x %d pixels would become %d x %d before the crop: too narrow",
+                     x.w, x.h, fit.resized_w, fit.resized_h);
     if (!ok) {
         add_bad(s, path, why.text);
         return true;
