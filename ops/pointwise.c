@@ -9,7 +9,7 @@ enum { MOST_INPUTS = 64 };
 static Formula *read_formula(Arena *a, const char *text, int n_in, int *root, Err *e) {
     Formula *f = formula_new(a);
     FNames names = {0};
-    names_inputs(f, &names, n_in);
+    fnames_inputs(f, &names, n_in);
     if (!text || !formula_parse(f, text, &names, root, e)) {
         if (!text) shape_error(e, "there is no formula 'f'");
         return NULL;

@@ -7,7 +7,7 @@
 
 #include "tests/check.h"
 
-/* Defined by a gradient that is not the slope; tests/kernels_test.c has its test. */
+/* Defined by a gradient that is not the slope; tests/op_kernels_test.c has its test. */
 static const char not_the_slope[] = "active";
 
 enum { DIRECTIONS = 3 };

@@ -80,7 +80,7 @@ static Formula *parse(Arena *a, const char *text, int n, int *root) {
     Formula *f = formula_new(a);
     FNames names = {0};
     Err e = {0};
-    names_inputs(f, &names, n);
+    fnames_inputs(f, &names, n);
     bool ok = formula_parse(f, text, &names, root, &e);
     CHECK(ok && *root >= 0, "'%s': %s", text, e.text);
     return f;
