@@ -83,14 +83,25 @@ bool check_output(Checker *c, const YNode *n, Err *e) {
     return err_at(e, n->loc, "'output' needs exactly one of add, replace, weight");
 }
 
+/* Ops that only the compiler makes have no YAML form. */
+static const char *const *yaml_ops(Arena *a) {
+    Names l = {.arena = a};
+    for (int i = 0; ops[i]; i++)
+        if (op_in_yaml(ops[i])) add_name(&l, ops[i]->name);
+    return l.s;
+}
+
 static const Op *find_op(Checker *c, const YNode *n, Err *e) {
     const Op *op = n->kind == Y_SCALAR ? op_find(n->s) : NULL;
-    if (op) return op;
+    if (op && op_in_yaml(op)) return op;
     if (n->kind != Y_SCALAR)
         err_at(e, n->loc, "'op' wants a name, got a %s", yaml_kind(n));
+    else if (op)
+        err_at(e, n->loc, "op '%s' is made by the compiler: graph files cannot use it",
+               n->s);
     else
         err_at(e, n->loc, "no op '%.60s'%s", n->s,
-               did_you_mean(c->arena, n->s, op_names()));
+               did_you_mean(c->arena, n->s, yaml_ops(c->arena)));
     return NULL;
 }
 

@@ -252,12 +252,14 @@ static void node_definition(Writer *w) {
     for (const Key *k = node_kinds; k->name; k++)
         if (strcmp(k->name, "op")) kind_definition(w, k);
     for (int i = 0; ops[i]; i++) {
+        if (!op_in_yaml(ops[i])) continue;
         newline(w);
         str_printf(w->s, "{\"$ref\": \"#/$defs/op_%s\"}", ops[i]->name);
     }
     close(w, "]");
     close(w, "}");
     for (int i = 0; ops[i]; i++) {
+        if (!op_in_yaml(ops[i])) continue;
         char name[128] = "op_";
         strncat(name, ops[i]->name, sizeof name - 4);
         key(w, name);
