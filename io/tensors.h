@@ -43,7 +43,8 @@ bool safetensors_write(const char *path, const TensorOut *t, int n, const Meta *
 bool lora_hashes(const TensorOut *t, int n, const Meta *meta, int n_meta, char model[65],
                  char legacy[9], Err *e);
 /* ss_sd_model_hash (8 hex digits of SHA-256 of 0x10000 bytes at 0x100000) and
- * ss_new_sd_model_hash (SHA-256 of the whole file) of a base model file. */
+ * ss_new_sd_model_hash (SHA-256 of the whole file) of a base model file. Streams; a folder
+ * is an error. */
 bool model_hashes(const char *path, char old8[9], char full[65], Err *e);
 
 /* ---- files ---- */
@@ -63,7 +64,8 @@ bool checkpoint_find(const Checkpoint *c, const char *name, Type *type, const vo
 int checkpoint_count(const Checkpoint *c);
 const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
 /* config.json's fields of one component ("unet"), from the model's folder or
- * NAME.config.json beside the file; "" if there is none. JSON text. */
+ * NAME.config.json beside the file; "" if there is none. JSON text. "scheduler": of a
+ * folder scheduler_config.json, else the top of NAME.config.json (prediction_type). */
 const char *checkpoint_config(const Checkpoint *c, const char *component);
 const char *checkpoint_config_path(const Checkpoint *c, const char *component);
 /* Folder with vocab.json and merges.txt, or NULL. */
