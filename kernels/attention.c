@@ -1,8 +1,9 @@
-/* Attention and its gradient: the reference kernels, one row of the result at a time,
- * summed in double. Row t of head h of sample s of a q, k, v or y stands at
+/* Attention and its gradient. "flash": kernels/flash.c. "ref": one row of the result at a
+ * time, summed in double. Row t of head h of sample s of a q, k, v or y stands at
  * ((s * tokens + t) * heads + h) * d. */
 #include <math.h>
 
+#include "kernels/flash.h"
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
 
@@ -98,5 +99,15 @@ static void attention_grad_ref(const Call *c) {
     spread(c, z.b * z.heads * z.m, grad_key);
 }
 
-const Kernel cpu_attention[] = {{.name = "ref", .run = attention_ref}, {0}};
-const Kernel cpu_attention_grad[] = {{.name = "ref", .run = attention_grad_ref}, {0}};
+/* clang-format off */
+const Kernel cpu_attention[] = {
+    { .name = "flash", .fits = flash_fits, .work = flash_work, .run = flash_run },
+    { .name = "ref", .run = attention_ref },
+    { 0 }
+};
+const Kernel cpu_attention_grad[] = {
+    { .name = "flash", .fits = flash_fits, .work = flash_grad_work, .run = flash_grad_run },
+    { .name = "ref", .run = attention_grad_ref },
+    { 0 }
+};
+/* clang-format on */

@@ -277,8 +277,37 @@ static void test_convs(void) {
                       form[f], weights[(f + i) % COUNT(weights)]);
 }
 
+static void test_attention(int b, int n, int m, int heads, int d, bool causal) {
+    Case f = {0}, g = {0};
+    const AttentionAttrs attrs = {heads, causal};
+    f.in_type[0] = shape(F32, 3, b, n, heads * d);
+    f.in_type[1] = f.in_type[2] = shape(F32, 3, b, m, heads * d);
+    if (start(&f, &op_attention, &attrs, 3)) compare_sets(&f);
+    for (int i = 0; i < 5; i++) {
+        const Tensor *t = i < 3 ? &f.in[i] : &f.out[i - 3];
+        g.in_type[i] = *t->type;
+        g.in[i].data =
+            memcpy(memory(type_bytes(t->type)), t->data, type_bytes(t->type));
+    }
+    g.in_type[5] = g.in_type[0];
+    if (start(&g, &op_attention_grad, &attrs, 6)) compare_sets(&g);
+    finish(&f);
+    finish(&g);
+}
+static void test_attentions(void) {
+    static const int size[][5] = {
+        {1, 1, 1, 1, 1},    {2, 7, 5, 3, 4},     {1, 50, 77, 2, 40},
+        {3, 16, 16, 8, 16}, {1, 130, 260, 1, 8}, {1, 49, 129, 2, 33},
+        {1, 77, 77, 2, 64}, {1, 20, 9, 1, 160},  {2, 97, 128, 1, 5}};
+    for (size_t i = 0; i < COUNT(size); i++)
+        for (int causal = 0; causal < 2; causal++)
+            test_attention(size[i][0], size[i][1], size[i][2], size[i][3], size[i][4],
+                           causal);
+}
+
 int main(void) {
     test_linears();
     test_convs();
+    test_attentions();
     return check_done("kernels");
 }
