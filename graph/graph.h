@@ -19,7 +19,7 @@ typedef enum Role {
     ROLE_SCALAR, /* a step scalar, written before each replay: learning rate, rng key ... */
     ROLE_CONST,  /* `data` is known when the plan is made */
     ROLE_FROZEN, /* a tensor of the checkpoint, never trained */
-    ROLE_TRAIN,  /* a trainable tensor: persistent, has `init` */
+    ROLE_TRAIN,  /* a trainable tensor: persistent, `init` */
     ROLE_STATE,  /* persistent, not trained: optimizer state; has `init` */
     ROLES
 } Role;
@@ -29,7 +29,8 @@ typedef enum Phase { FORWARD, BACKWARD, UPDATE, RECOMPUTE, PHASES } Phase;
 const char *phase_name(Phase p);
 
 typedef enum InitKind {
-    INIT_NONE, INIT_ZEROS, INIT_ONES, INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL,
+    INIT_NONE, /* a trained network's tensor: its weight, or zeros if there is none */
+    INIT_ZEROS, INIT_ONES, INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL,
     INIT_KAIMING_UNIFORM, /* +-1/sqrt(product of all dimensions but the first) */
     INIT_VALUE            /* the value `value`, computed once when training starts */
 } InitKind;

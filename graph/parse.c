@@ -478,8 +478,6 @@ static bool declaration(Reader *r, Role role) {
     if (take(r, '{')) {
         v->param = param_new(r->a);
         if (!read_param(r, v->param, t.rank)) return false;
-    } else if (role == ROLE_TRAIN || role == ROLE_STATE) {
-        return bad(r, "{init=…}");
     }
     return declaration_comment(r, &v->loc);
 }

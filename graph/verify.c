@@ -31,9 +31,6 @@ static bool is_value(const Check *c, Id id) { return id < c->g->n_value; }
 
 static bool check_param(Check *c, const Value *v) {
     const Param *p = v->param;
-    bool kept = v->role == ROLE_TRAIN || v->role == ROLE_STATE;
-    if (kept && (!p || p->init.kind == INIT_NONE))
-        return err_at(c->e, v->loc, "'%s' is persistent and has no init", v->name);
     if (!p) return true;
     if (p->init.kind > INIT_VALUE || (p->init.kind == INIT_VALUE && !is_value(c, p->init.value)))
         return err_at(c->e, v->loc, "'%s' starts as a value that is not there", v->name);

@@ -5,6 +5,7 @@
  * of anything that does not depend on a trainable (activity.c). Sums of gradients are a
  * left fold in the order in which they arise, so bits do not depend on chance. The seed is
  * the constant 1; a loss scale would take its place. Ends: one walk. */
+#include "ops/ops.h"
 #include "passes/private.h"
 
 #include <string.h>
@@ -65,26 +66,15 @@ static bool run_rule(Backward *b, const Node *n, Err *e) {
 
 /* ---- gradients of trainables ---- */
 
-/* Numbers of the slices along an axis, as a constant that broadcasts against the tensor. */
-static Id slice_numbers(Graph *g, const Value *v) {
-    const Param *p = v->param;
-    Type t = type_of(F32, v->type.rank, v->type.dim);
-    for (int i = 0; i < t.rank; i++)
-        if (i != p->slice_axis) t.dim[i] = 1;
-    int64_t n = t.dim[p->slice_axis];
-    double *data = NEW(g->arena, double, n);
-    for (int64_t i = 0; i < n; i++) data[i] = (double)(i / p->slice_size);
-    return graph_const(g, t, data);
-}
-
-/* Zero outside the slice that learns: norms and sums must not see the rest. */
+/* Zero outside the slice that learns: norms and sums must not see the rest. Most often the
+ * row `active` stands before every use and has seen to it. */
 static Id masked(Graph *g, const Value *v, Id dx, Err *e) {
     const Param *p = v->param;
     if (!p || p->slice_axis < 0 || p->slice_index == NO_ID) return dx;
-    Id index = graph_view(g, p->slice_index, type_scalar(F32), e);
-    if (index == NO_ID) return NO_ID;
-    Id in[] = {dx, slice_numbers(g, v), index};
-    return graph_formula(g, "where(x1 == x2, x0, 0)", 3, in, e);
+    Id maker = g->value[dx]->node;
+    if (maker != NO_ID && g->node[maker]->op == &op_active_grad) return dx;
+    ActiveAttrs at = {p->slice_axis, p->slice_size};
+    return graph_op(g, &op_active_grad, &at, 2, (Id[]){dx, p->slice_index}, e);
 }
 
 static Id zeros(Graph *g, const Type *t) {

@@ -21,7 +21,6 @@ typedef struct Rates { /* distinct learning rates and their scalars */
 typedef struct Updates {
     Graph *g;
     const UpdateProgram *program;
-    const Op *update;
     const char *states; /* names separated by spaces */
     Rates rates;
     Id scale, ok;
@@ -93,15 +92,14 @@ static bool add_update(Updates *u, const Value *v, Id grad, Err *e) {
     bool sliced = v->param && v->param->slice_axis >= 0;
     UpdateAttrs at = {u->program->formula, u->states, sliced ? v->param->slice_axis : -1,
                       sliced ? v->param->slice_size : 0};
-    return graph_add(u->g, u->update, &at, n, in, e) != NULL;
+    return graph_add(u->g, &op_update, &at, n, in, e) != NULL;
 }
 
 /* The norm of all gradients, the factor that clips it, and the flag. */
 static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) {
     Graph *g = u->g;
-    const Op *norm_op = op_find("global_norm"), *finite_op = op_find("finite");
     g->at = (Place){.block = -1, .phase = UPDATE};
-    Id norm = graph_op(g, norm_op, NULL, n, grad, e);
+    Id norm = graph_op(g, &op_global_norm, NULL, n, grad, e);
     if (norm == NO_ID) return false;
     Str clip = {0};
     str_add(&clip, "min(1, ");
@@ -110,7 +108,7 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     u->scale = most > 0 ? graph_formula(g, clip.s, 1, &norm, e) : graph_number(g, 1, F32);
     str_free(&clip);
     Id loss = graph_output_find(g, "loss");
-    u->ok = u->scale == NO_ID ? NO_ID : graph_op(g, finite_op, NULL, 2, (Id[]){loss, norm}, e);
+    u->ok = u->scale == NO_ID ? NO_ID : graph_op(g, &op_finite, NULL, 2, (Id[]){loss, norm}, e);
     if (u->ok == NO_ID) return false;
     graph_output(g, "grad_norm", norm);
     graph_output(g, "ok", u->ok);
@@ -152,7 +150,7 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     if (!find_gradients(g, &train, &grad, &n, e) ||
         !build_update(g->arena, r->optimizer, r->optimizer_args, &program, e))
         return NULL;
-    Updates u = {.g = g, .program = &program, .update = op_find("update")};
+    Updates u = {.g = g, .program = &program};
     u.states = state_names(g->arena, &program);
     Place keep = g->at;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;

@@ -4,6 +4,7 @@
  * scaling by one no longer turns a signalling NaN into a quiet one. Ends because it is one
  * walk; a second run changes nothing, since every rule looks through what the first
  * already rewrote. Random draws and effects are left alone. */
+#include "ops/ops.h"
 #include "passes/private.h"
 
 #include <string.h>
@@ -24,7 +25,6 @@ typedef struct Simplify {
     uint32_t n_entry, cap_entry;
     Str key;      /* reused */
     uint32_t folded, merged, removed;
-    const Op *view, *cast, *pointwise, *detach;
 } Simplify;
 
 /* ---- table of what was emitted ---- */
@@ -158,7 +158,7 @@ static bool fold(Simplify *s, const Node *n, const Id *in, Err *e) {
 
 static const Node *maker(const Simplify *s, Id v, const Op *op) {
     Id n = s->g->value[v]->node;
-    return op && n != NO_ID && s->g->node[n]->op == op ? s->g->node[n] : NULL;
+    return n != NO_ID && s->g->node[n]->op == op ? s->g->node[n] : NULL;
 }
 
 /* Every value of `from` is a value of `to`. */
@@ -179,8 +179,7 @@ static bool is_one(const Simplify *s, Id id) {
 
 /* x * 1, 1 * x, x / 1: the input that the formula yields unchanged, or NO_ID. */
 static Id scaled_by_one(const Simplify *s, const Node *n, const Id *in) {
-    const char *f = *(const char *const *)((const char *)n->attrs +
-                                           attr_find(n->op, "f")->offset);
+    const char *f = ((const PointwiseAttrs *)n->attrs)->f;
     static const char *const alone[] = {"x0", "x0 * 1", "1 * x0", "x0 / 1", NULL};
     int keep = -1;
     for (int i = 0; n->n_in == 1 && alone[i]; i++)
@@ -198,13 +197,13 @@ static Id scaled_by_one(const Simplify *s, const Node *n, const Id *in) {
  * Returns the value that the node is, or NO_ID: it stays a node (with the new input). */
 static Id look_through(Simplify *s, const Node *n, Id *in) {
     const Type *type = &s->old->value[n->out[0]]->type;
-    if (n->op == s->pointwise) return scaled_by_one(s, n, in);
-    if (n->op != s->view && n->op != s->cast && n->op != s->detach) return NO_ID;
+    if (n->op == &op_pointwise) return scaled_by_one(s, n, in);
+    if (n->op != &op_view && n->op != &op_cast && n->op != &op_detach) return NO_ID;
     const Node *before = maker(s, in[0], n->op);
-    if (n->op == s->detach) return before ? in[0] : NO_ID;
+    if (n->op == &op_detach) return before ? in[0] : NO_ID;
     if (before) {
         DType mid = s->g->value[in[0]]->type.dtype, first = s->g->value[before->in[0]]->type.dtype;
-        bool exact = n->op == s->view || holds(mid, first);
+        bool exact = n->op == &op_view || holds(mid, first);
         if (exact) in[0] = before->in[0];
     }
     return type_equal(&s->g->value[in[0]]->type, type) ? in[0] : NO_ID;
@@ -249,11 +248,7 @@ static bool walk(Simplify *s, const Node *n, Err *e) {
 
 Graph *pass_simplify(Graph *g, Options *opt, Err *e) {
     (void)opt;
-    Simplify s = {.old = g,
-                  .view = op_find("view"),
-                  .cast = op_find("cast"),
-                  .pointwise = op_find("pointwise"),
-                  .detach = op_find("detach")};
+    Simplify s = {.old = g};
     s.g = graph_rewrite(g, &s.map);
     for (uint32_t i = 0; i < g->n_value; i++)
         if (g->value[i]->role == ROLE_CONST) s.map[i] = one_const(&s, s.map[i]);

@@ -77,11 +77,11 @@ static bool bind_values(Exec *x, bool *starts, Err *e) {
         const PlanValue *v = &p->value[i];
         if (v->base != i) continue;
         bool fresh;
-        if (v->name) names_put(x->arena, &x->names, v->name, i);
+        if (v->name) table_put(x->arena, &x->names, v->name, i);
         if (v->mem == MEM_STATE) {
             x->at[i] = store_tensor(x->store, v, &fresh, e);
             if (!x->at[i]) return false;
-            *starts |= fresh && v->param->init.kind == INIT_VALUE;
+            *starts |= fresh && v->param && v->param->init.kind == INIT_VALUE;
         } else if (v->mem == MEM_WEIGHT && v->raw) {
             x->at[i] = (void *)store_weight(x->store, v->name, &v->type, e);
             if (!x->at[i]) return false;
@@ -90,7 +90,7 @@ static bool bind_values(Exec *x, bool *starts, Err *e) {
         }
     }
     for (uint32_t i = 0; i < p->n_output; i++)
-        names_put(x->arena, &x->outputs, p->output[i].name, p->output[i].value);
+        table_put(x->arena, &x->outputs, p->output[i].name, p->output[i].value);
     return true;
 }
 
@@ -140,7 +140,7 @@ static bool run_starts(Exec *x, Err *e) {
     for (uint32_t i = 0; ok && i < init->plan->n_output; i++) {
         const Output *o = &init->plan->output[i];
         uint32_t v;
-        if (names_get(&x->names, o->name, &v))
+        if (table_get(&x->names, o->name, &v))
             memcpy(x->at[v], init->at[o->value], x->plan->value[v].bytes);
     }
     exec_close(init);
@@ -189,7 +189,7 @@ void exec_close(Exec *x) {
 const Plan *exec_plan(const Exec *x) { return x->plan; }
 
 static bool find(const Exec *x, const char *name, uint32_t *v) {
-    return names_get(&x->names, name, v) || names_get(&x->outputs, name, v);
+    return table_get(&x->names, name, v) || table_get(&x->outputs, name, v);
 }
 
 const Type *exec_type(const Exec *x, const char *name) {

@@ -17,7 +17,7 @@ static uint32_t slot_of(const NameTable *t, const char *name) {
     return i;
 }
 
-void names_put(Arena *a, NameTable *t, const char *name, uint32_t index) {
+void table_put(Arena *a, NameTable *t, const char *name, uint32_t index) {
     if (2 * (t->n + 1) > t->cap) {
         NameTable old = *t;
         t->cap = old.cap ? 2 * old.cap : 64;
@@ -36,7 +36,7 @@ void names_put(Arena *a, NameTable *t, const char *name, uint32_t index) {
     t->index[slot] = index;
 }
 
-bool names_get(const NameTable *t, const char *name, uint32_t *index) {
+bool table_get(const NameTable *t, const char *name, uint32_t *index) {
     if (!t->cap) return false;
     uint32_t slot = slot_of(t, name);
     if (!t->name[slot]) return false;
@@ -108,10 +108,19 @@ static void initialise(const Store *s, const char *name, const Init *init, const
 
 /* ---- tensors ---- */
 
+/* A tensor without an init: a network's weight that is trained, or zeros. */
+static void from_weight(const Store *s, const char *name, const Type *t, void *data) {
+    Tensor w;
+    memset(data, 0, type_bytes(t));
+    bool found = s->source.find && s->source.find(s->source.ctx, name, &w);
+    if (found && type_same_shape(w.type, t))
+        convert(data, t->dtype, w.data, w.type->dtype, type_count(t));
+}
+
 void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
     uint32_t i;
     *fresh = false;
-    if (names_get(&s->kept_names, v->name, &i)) {
+    if (table_get(&s->kept_names, v->name, &i)) {
         if (type_equal(&s->kept[i].type, &v->type)) return s->kept[i].data;
         err_fail(e, "'%s': got %s, the run so far has %s", v->name,
                  type_text(s->arena, &v->type), type_text(s->arena, &s->kept[i].type));
@@ -119,8 +128,11 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
     }
     Kept k = {arena_strdup(s->arena, v->name), v->type, block(s, v->bytes, v->name, e)};
     if (!k.data) return NULL;
-    initialise(s, k.name, &v->param->init, &k.type, k.data);
-    names_put(s->arena, &s->kept_names, k.name, s->n_kept);
+    if (v->param && v->param->init.kind != INIT_NONE)
+        initialise(s, k.name, &v->param->init, &k.type, k.data);
+    else
+        from_weight(s, k.name, &k.type, k.data);
+    table_put(s->arena, &s->kept_names, k.name, s->n_kept);
     PUSH(s->arena, s->kept, s->n_kept, s->cap_kept, k);
     *fresh = true;
     return k.data;
@@ -128,7 +140,7 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
 
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
     uint32_t i;
-    if (names_get(&s->copied_names, name, &i)) return s->copied[i].data;
+    if (table_get(&s->copied_names, name, &i)) return s->copied[i].data;
     Tensor t;
     if (!s->source.find || !s->source.find(s->source.ctx, name, &t)) {
         err_fail(e, "weight '%s' is missing", name);
@@ -143,7 +155,7 @@ const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
     Kept k = {arena_strdup(s->arena, name), *type, block(s, type_bytes(type), name, e)};
     if (!k.data) return NULL;
     memcpy(k.data, t.data, type_bytes(type));
-    names_put(s->arena, &s->copied_names, k.name, s->n_copied);
+    table_put(s->arena, &s->copied_names, k.name, s->n_copied);
     PUSH(s->arena, s->copied, s->n_copied, s->cap_copied, k);
     return k.data;
 }
@@ -153,13 +165,13 @@ const void *store_packed(Store *s, const char *name, const Type *type, const Ker
     size_t bytes = k->packed(sig, in);
     char *key = arena_printf(s->arena, "%s %p %zu", name, (const void *)k, bytes);
     uint32_t i;
-    if (names_get(&s->packed_names, key, &i)) return s->packed[i].data;
+    if (table_get(&s->packed_names, key, &i)) return s->packed[i].data;
     const void *raw = store_weight(s, name, type, e);
     Packed p = {arena_strdup(s->arena, name), k, bytes, NULL};
     if (raw) p.data = block(s, bytes, name, e);
     if (!p.data) return NULL;
     k->pack(sig, in, raw, p.data, s->dev);
-    names_put(s->arena, &s->packed_names, key, s->n_packed);
+    table_put(s->arena, &s->packed_names, key, s->n_packed);
     PUSH(s->arena, s->packed, s->n_packed, s->cap_packed, p);
     return p.data;
 }

@@ -9,8 +9,8 @@ typedef struct NameTable { /* name -> index; open addressing */
     uint32_t *index;
     uint32_t n, cap;
 } NameTable;
-void names_put(Arena *a, NameTable *t, const char *name, uint32_t index);
-bool names_get(const NameTable *t, const char *name, uint32_t *index);
+void table_put(Arena *a, NameTable *t, const char *name, uint32_t index);
+bool table_get(const NameTable *t, const char *name, uint32_t *index);
 
 typedef struct Kept { /* a trainable or a state; a weight that had to be copied */
     const char *name;
