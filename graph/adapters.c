@@ -113,6 +113,17 @@ static bool take_number(Arena *a, Origins *o, const char *name, double def, doub
     return true;
 }
 
+/* A rule may match modules of several adapters: each takes what it has. */
+static void give_rule(Match *m, Origins *o, const AdapterRule *rule, const char *from) {
+    const YNode *decl = yaml_get(m->entry->doc->root, "args");
+    for (int i = 0; i < rule->args->n; i++) {
+        const char *name = rule->args->name[i];
+        bool common = !strcmp(name, "lr") || !strcmp(name, "multiplier");
+        if (common || (decl && yaml_get(decl, name)))
+            give(m->a, o, name, rule->args->val[i], from);
+    }
+}
+
 static bool rule_given(const AdapterRule *rule) { return !rule->loc.src; }
 
 /* The entry's arguments, its preset's at the block, then matching rules, later ones over
@@ -128,7 +139,7 @@ static bool module_given(Match *m, const Node *n, Origins *o, double *rate, Err 
         const AdapterRule *rule = &m->r->rule[i];
         if (!pattern_match(rule->match, n->at.path)) continue;
         m->rule_hit[i] = true;
-        give_all(m->a, o, rule->args, rule_given(rule) ? "--set" : "rule");
+        give_rule(m, o, rule, rule_given(rule) ? "--set" : "rule");
     }
     return true;
 }

@@ -24,19 +24,18 @@ typedef struct Site {
 
 /* ---- outputs ---- */
 
+/* The formula `one` for a multiplier of 1, else `many` with `m` as that number. */
 static Id mixed(Ctx *c, const char *one, const char *many, double m, int n, const Id *in,
                 Err *e) {
     if (m == 1) return pointwise(c, one, n, in, e);
-    Str s = {0}, number = {0};
-    str_double(&number, m);
+    Str s = {0};
     for (const char *p = many; *p; p++) {
-        if (*p == 'm') str_add(&s, number.s);
+        if (*p == 'm') str_double(&s, m);
         else str_addn(&s, p, 1);
     }
-    Id id = pointwise(c, s.s, n, in, e);
+    const char *f = arena_strndup(c->a, s.s, s.n);
     str_free(&s);
-    str_free(&number);
-    return id;
+    return pointwise(c, f, n, in, e);
 }
 
 static bool as_y(Ctx *c, Id v, Id y, const YNode *slot, Err *e) {
