@@ -223,10 +223,9 @@ bool name_known(Arena *a, const char *name, const YNode *decl, const char *const
     const char **names = NULL;
     int n = 0, cap = 0;
     if (yaml_get(decl, name)) return true;
-    for (int i = 0; also && also[i]; i++) {
+    for (int i = 0; also && also[i]; i++)
         if (!strcmp(also[i], name)) return true;
-        PUSH(a, names, n, cap, also[i]);
-    }
+    for (int i = 0; also && also[i]; i++) PUSH(a, names, n, cap, also[i]);
     for (int i = 0; decl && i < decl->n; i++) PUSH(a, names, n, cap, decl->key[i]->s);
     PUSH(a, names, n, cap, NULL);
     return err_at(e, loc, "%s has no %s '%.60s'%s", what, noun, name,

@@ -31,6 +31,8 @@ typedef struct Parser {
     size_t at; /* behind the current token */
     Tok tok;
     size_t start, len; /* the current token */
+    YPlace walk;       /* over the scalar's places */
+    Loc loc;           /* of the current token */
     const char *op;    /* T_OP: its text, from the table */
     int nesting, max_nesting;
     Err *e;
@@ -42,10 +44,6 @@ typedef struct Tree {
     int depth;
     bool closed; /* stood in parentheses */
 } Tree;
-
-static Loc place(const Parser *p, size_t start, size_t len) {
-    return p->scalar ? yaml_offset(p->scalar, start, len) : loc_none();
-}
 
 /* ---- lexer ---- */
 static const char *const operators[] = {"//", "==", "!=", "<=", ">=", "+",
@@ -107,6 +105,7 @@ static void advance(Parser *p) {
     }
     p->at = i;
     p->len = i - p->start;
+    if (p->scalar) p->loc = yaml_place_at(&p->walk, p->start, p->len);
 }
 
 static bool is_op(const Parser *p, const char *op) {
@@ -132,7 +131,7 @@ static bool cut_by_comma(const Parser *p) {
 }
 
 static Tree unexpected(Parser *p, const char *wanted) {
-    Loc loc = place(p, p->start, p->len);
+    Loc loc = p->loc;
     if (p->tok == T_END && cut_by_comma(p))
         err_at(
             p->e, p->scalar->loc,
@@ -152,7 +151,7 @@ static Tree leaf(Parser *p, ExprKind kind, const char *name) {
     Expr *x = NEW(p->arena, Expr, 1);
     x->kind = kind;
     x->name = name;
-    x->loc = place(p, p->start, p->len);
+    x->loc = p->loc;
     return (Tree){.x = x, .depth = 1};
 }
 
@@ -247,17 +246,17 @@ static Tree name_or_call(Parser *p) {
     if (!is_op(p, "(")) return t;
     advance(p);
     t.x->kind = arg ? EX_ARGCALL : EX_CALL;
-    size_t at = p->start;
+    Loc at = p->loc;
     t = arguments(p, t);
     if (t.x && arg && t.x->n != 1) {
-        err_at(p->e, place(p, at, 1), "'$%s(i)' takes one index, got %d", s, t.x->n);
+        err_at(p->e, at, "'$%s(i)' takes one index, got %d", s, t.x->n);
         t.x = NULL;
     }
     return t;
 }
 
 static Tree atom(Parser *p, int least) {
-    Loc loc = place(p, p->start, p->len);
+    Loc loc = p->loc;
     if (p->tok == T_NUMBER) return number(p);
     if (is_op(p, "(")) {
         advance(p);
@@ -285,7 +284,7 @@ static Tree climb(Parser *p, int least) {
     Tree l = atom(p, least);
     while (l.x) {
         int level;
-        Loc loc = place(p, p->start, p->len);
+        Loc loc = p->loc;
         const char *op = binary_here(p, &level);
         if (!op || level < least) return l;
         if (level == P_COMPARE && !l.closed && binds(l.x) == P_COMPARE) {
@@ -303,8 +302,7 @@ static Tree climb(Parser *p, int least) {
 /* Everything that binds at least as tightly as `least`. */
 static Tree parse(Parser *p, int least) {
     if (++p->nesting > p->max_nesting) {
-        err_at(p->e, place(p, p->start, p->len), "expression is nested deeper than %d",
-               p->max_nesting);
+        err_at(p->e, p->loc, "expression is nested deeper than %d", p->max_nesting);
         return (Tree){.x = NULL};
     }
     Tree t = climb(p, least);
@@ -339,6 +337,7 @@ Expr *expr_parse(Arena *a, const YNode *scalar, Err *e) {
         err_at(e, scalar->loc, "expression is longer than 1 KiB");
         return NULL;
     }
+    p.walk = yaml_place(scalar);
     return parse_all(&p);
 }
 

@@ -13,7 +13,7 @@ typedef struct Reader {
     Library *lib;
     Recipe *r;
     const Doc **doc; /* base first, the recipe itself last */
-    int n_doc, cap_doc;
+    int n_doc, cap_doc, cap_rule;
     YNode *options; /* name -> declaration */
     const YNode *
         *set_in_file; /* per option: the expression that overrides it, or NULL */
@@ -30,26 +30,32 @@ static void flatten(Reader *r, const Doc *d) {
     PUSH(r->arena, r->doc, r->n_doc, r->cap_doc, d);
 }
 
-static YNode *new_map(Arena *a, Loc loc) {
+/* With room for `cap` entries. */
+static YNode *new_map(Arena *a, Loc loc, int cap) {
     YNode *n = NEW(a, YNode, 1);
     n->kind = Y_MAP;
     n->loc = loc;
+    n->key = NEW(a, YNode *, cap + 1);
+    n->item = NEW(a, YNode *, cap + 1);
     return n;
 }
 
-static void map_set(Arena *a, YNode *map, YNode *key, YNode *item) {
-    for (int i = 0; i < map->n; i++)
-        if (!strcmp(map->key[i]->s, key->s)) {
-            map->key[i] = key;
-            map->item[i] = item;
-            return;
-        }
-    map->key =
-        arena_grow(a, map->key, (size_t)map->n, (size_t)map->n + 1, sizeof *map->key);
-    map->item =
-        arena_grow(a, map->item, (size_t)map->n, (size_t)map->n + 1, sizeof *map->item);
-    map->key[map->n] = key;
-    map->item[map->n++] = item;
+/* Entries of a section in all files. */
+static int count_entries(const Reader *r, const char *name) {
+    int n = 0;
+    for (int d = 0; d < r->n_doc; d++) {
+        const YNode *map = yaml_get(r->doc[d]->root, name);
+        if (map) n += map->n;
+    }
+    return n;
+}
+
+static void map_set(YNode *map, YNode *key, YNode *item) {
+    int i = 0;
+    while (i < map->n && strcmp(map->key[i]->s, key->s)) i++;
+    map->key[i] = key;
+    map->item[i] = item;
+    if (i == map->n) map->n++;
 }
 
 /* A section merged key by key; NULL: no file has it. */
@@ -60,10 +66,9 @@ static YNode *section(Reader *r, const char *name) {
         const YNode *use = yaml_get(map, "use"), *old = yaml_get(out, "use");
         if (!map) continue;
         if (!out || (use && old && strcmp(use->s, old->s)))
-            out = new_map(r->arena, map->loc);
+            out = new_map(r->arena, map->loc, count_entries(r, name));
         out->loc = map->loc;
-        for (int i = 0; i < map->n; i++)
-            map_set(r->arena, out, map->key[i], map->item[i]);
+        for (int i = 0; i < map->n; i++) map_set(out, map->key[i], map->item[i]);
     }
     return out;
 }
@@ -87,7 +92,7 @@ static bool refers(const Source *src, const char *name) {
 /* A file may declare further options only if it uses them: otherwise it is a misspelling. */
 static bool merge_options(Reader *r) {
     int cap = 0, n = 0;
-    r->options = new_map(r->arena, r->r->doc->root->loc);
+    r->options = new_map(r->arena, r->r->doc->root->loc, count_entries(r, "options"));
     for (int d = 0; d < r->n_doc; d++) {
         const YNode *map = yaml_get(r->doc[d]->root, "options");
         for (int i = 0; map && i < map->n; i++) {
@@ -100,7 +105,7 @@ static bool merge_options(Reader *r) {
                 return name_known(r->arena, name, r->options, NULL, "option", r->what,
                                   map->key[i]->loc, r->e);
             } else {
-                map_set(r->arena, r->options, map->key[i], map->item[i]);
+                map_set(r->options, map->key[i], map->item[i]);
                 PUSH(r->arena, r->set_in_file, n, cap, NULL);
             }
         }
@@ -250,14 +255,12 @@ static bool eval_networks(Reader *r) {
     return true;
 }
 
-static const RecipeNetwork *network(Reader *r, const char *name, Loc loc,
-                                    const char *who) {
+static const RecipeNetwork *network(Reader *r, const char *name, Loc loc) {
+    for (int i = 0; i < r->r->n_network; i++)
+        if (!strcmp(r->r->network[i].name, name)) return &r->r->network[i];
     const char **names = NEW(r->arena, const char *, r->r->n_network + 1);
-    for (int i = 0; i < r->r->n_network; i++) {
-        names[i] = r->r->network[i].name;
-        if (!strcmp(names[i], name)) return &r->r->network[i];
-    }
-    err_at(r->e, loc, "%s has no network '%.60s'%s", who, name,
+    for (int i = 0; i < r->r->n_network; i++) names[i] = r->r->network[i].name;
+    err_at(r->e, loc, "%s has no network '%.60s'%s", r->what, name,
            did_you_mean(r->arena, name, names));
     return NULL;
 }
@@ -266,7 +269,7 @@ static const RecipeNetwork *network(Reader *r, const char *name, Loc loc,
 /* Names of targets become their patterns; everything else is a pattern. */
 static bool eval_target(Reader *r, const YNode *key, const YNode *list,
                         AdapterTarget *out) {
-    const RecipeNetwork *net = network(r, key->s, key->loc, r->what);
+    const RecipeNetwork *net = network(r, key->s, key->loc);
     const char **pattern = NULL;
     int n = 0, cap = 0;
     if (!net) return false;
@@ -293,7 +296,7 @@ static bool check_blocks(Reader *r, const Preset *p, const AdapterEntry *a,
                          const YNode *at) {
     bool any = false;
     for (int i = 0; i < a->n_on; i++) {
-        const RecipeNetwork *net = network(r, a->on[i].network, at->loc, r->what);
+        const RecipeNetwork *net = network(r, a->on[i].network, at->loc);
         const YNode *blocks = net ? yaml_get(net->doc->root, "blocks") : NULL;
         if (!blocks) continue;
         any = true;
@@ -315,7 +318,7 @@ static bool check_blocks(Reader *r, const Preset *p, const AdapterEntry *a,
 
 static const YNode *blocks_of(Reader *r, const AdapterEntry *a) {
     for (int i = 0; i < a->n_on; i++) {
-        const RecipeNetwork *net = network(r, a->on[i].network, a->loc, r->what);
+        const RecipeNetwork *net = network(r, a->on[i].network, a->loc);
         if (net && yaml_get(net->doc->root, "blocks"))
             return yaml_get(net->doc->root, "blocks");
     }
@@ -401,6 +404,9 @@ static bool eval_adapters(Reader *r) {
 static bool rule_key(Reader *r, const char *key, Loc loc) {
     const char **names = NULL;
     int n = 0, cap = 0;
+    if (in_list(key, adapter_also)) return true;
+    for (int i = 0; i < r->r->n_adapter; i++)
+        if (yaml_get(yaml_get(r->r->adapter[i].doc->root, "args"), key)) return true;
     for (int i = 0; adapter_also[i]; i++)
         PUSH(r->arena, names, n, cap, adapter_also[i]);
     for (int i = 0; i < r->r->n_adapter; i++) {
@@ -409,17 +415,14 @@ static bool rule_key(Reader *r, const char *key, Loc loc) {
             PUSH(r->arena, names, n, cap, args->key[k]->s);
     }
     PUSH(r->arena, names, n, cap, NULL);
-    return in_list(key, names) ||
-           err_at(r->e, loc, "no adapter of %s has an argument '%.60s'%s", r->what, key,
+    return err_at(r->e, loc, "no adapter of %s has an argument '%.60s'%s", r->what, key,
                   did_you_mean(r->arena, key, names));
 }
 
 static AdapterRule *add_rule(Reader *r, const char *match, Loc loc) {
-    Recipe *out = r->r;
-    out->rule = arena_grow(r->arena, out->rule, (size_t)out->n_rule,
-                           (size_t)out->n_rule + 1, sizeof *out->rule);
-    out->rule[out->n_rule] = (AdapterRule){match, args_new(r->arena), loc};
-    return &out->rule[out->n_rule++];
+    AdapterRule rule = {match, args_new(r->arena), loc};
+    PUSH(r->arena, r->r->rule, r->r->n_rule, r->cap_rule, rule);
+    return &r->r->rule[r->r->n_rule - 1];
 }
 
 static bool eval_rules(Reader *r) {

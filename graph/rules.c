@@ -5,7 +5,7 @@
 #include "graph/schema.h"
 #include <string.h>
 
-enum { MAX_FROM = 8, MAX_ARGS = 512, MAX_TEMPLATES = 1024, MAX_TEMPLATE_DEPTH = 32 };
+enum { MAX_FROM = 8, MAX_ENTRIES = 512, MAX_TEMPLATE_DEPTH = 32 };
 
 static bool is_in(const char *s, const char *const *list) {
     for (; list && *list; list++)
@@ -33,12 +33,13 @@ static void add_keys(Names *l, const YNode *map) {
 
 static void add_items(Names *l, const YNode *list) {
     for (int i = 0; list && list->kind == Y_LIST && i < list->n; i++)
-        add_name(l, list->item[i]->s);
+        if (list->item[i]->kind == Y_SCALAR) add_name(l, list->item[i]->s);
 }
 
 static bool has_item(const YNode *list, const char *s) {
-    for (int i = 0; list && i < list->n; i++)
-        if (!strcmp(list->item[i]->s, s)) return true;
+    for (int i = 0; list && list->kind == Y_LIST && i < list->n; i++)
+        if (list->item[i]->kind == Y_SCALAR && !strcmp(list->item[i]->s, s))
+            return true;
     return false;
 }
 
@@ -54,6 +55,10 @@ static bool value_name(const YNode *n, Err *e) {
     return err_at(e, n->loc, "'%s' is a function and cannot name a value", n->s);
 }
 
+bool check_inputs(Checker *c, const YNode *n, Err *e) {
+    return check_count(c, n, e) && check_value_names(c, n, e);
+}
+
 bool check_value_names(Checker *c, const YNode *n, Err *e) {
     (void)c;
     for (int i = 0; n->kind == Y_MAP && i < n->n; i++)
@@ -61,16 +66,12 @@ bool check_value_names(Checker *c, const YNode *n, Err *e) {
     return true;
 }
 
-bool check_args(Checker *c, const YNode *n, Err *e) {
+/* Keeps every search in a list of names short, also in hostile files. */
+bool check_count(Checker *c, const YNode *n, Err *e) {
     (void)c;
-    if (n->kind != Y_MAP || n->n <= MAX_ARGS) return true;
-    return err_at(e, n->loc, "at most %d arguments, got %d", MAX_ARGS, n->n);
-}
-
-bool check_templates(Checker *c, const YNode *n, Err *e) {
-    (void)c;
-    if (n->kind != Y_MAP || n->n <= MAX_TEMPLATES) return true;
-    return err_at(e, n->loc, "at most %d templates, got %d", MAX_TEMPLATES, n->n);
+    if (n->kind == Y_SCALAR || n->n <= MAX_ENTRIES) return true;
+    return err_at(e, n->loc, "at most %d entries are allowed here, got %d", MAX_ENTRIES,
+                  n->n);
 }
 
 bool check_output(Checker *c, const YNode *n, Err *e) {
@@ -197,9 +198,10 @@ static bool check_call(Checker *c, const YNode *n, Err *e) {
     if (d->kind != DOC_OBJECTIVE && d->kind != DOC_SAMPLER)
         return err_at(e, n->loc, "'call' is for objectives and samplers, not for a %s",
                       doc_kind_name(d->kind));
+    if (d->kind == DOC_SAMPLER ? is_in(n->s, model) : has_item(declared, n->s))
+        return true;
     if (declared && declared->kind == Y_LIST) add_items(&l, declared);
     const char *const *known = d->kind == DOC_SAMPLER ? model : l.s;
-    if (is_in(n->s, known)) return true;
     return err_at(e, n->loc, "no network '%.60s' here%s", n->s,
                   known ? did_you_mean(c->arena, n->s, known)
                         : ": 'networks' lists those to call");
@@ -259,7 +261,7 @@ static bool reserved(const YNode *n, const char *what, Err *e) {
 
 bool check_template(Checker *c, const YNode *n, Err *e) {
     const YNode *args = yaml_get(n, "args"), *inputs = yaml_get(n, "inputs");
-    (void)c;
+    if (inputs && !check_count(c, inputs, e)) return false;
     for (int i = 0; args && args->kind == Y_MAP && i < args->n; i++)
         if (!reserved(args->key[i], "argument", e)) return false;
     for (int i = 0; inputs && inputs->kind == Y_LIST && i < inputs->n; i++) {
@@ -378,7 +380,7 @@ static bool check_template_output(Checker *c, const YNode *t, Err *e) {
 
 static bool check_all_templates(Checker *c, Err *e) {
     const YNode *templates = yaml_get(c->doc->root, "templates");
-    char state[MAX_TEMPLATES] = {0};
+    char state[MAX_ENTRIES] = {0};
     for (int i = 0; templates && i < templates->n; i++) {
         const YNode *t = templates->item[i];
         if (!check_uses(c, yaml_get(t, "nodes"), e) ||
@@ -390,20 +392,42 @@ static bool check_all_templates(Checker *c, Err *e) {
 }
 
 /* ---- whole documents ---- */
-static bool saves(const YNode *nodes, const char *tensor, Names *all) {
+/* Does node `name` with this op own the tensor: NAME.weight, or NAME itself of a param? */
+static bool owns(const Op *op, const char *name, const char *tensor) {
+    size_t n = strlen(name);
+    if (strncmp(name, tensor, n)) return false;
+    for (const OpIn *in = op->in; in && in->name; in++)
+        if ((in->flags & IN_PARAM) &&
+            (in->name[0] ? tensor[n] == '.' && !strcmp(tensor + n + 1, in->name)
+                         : !tensor[n]))
+            return true;
+    return false;
+}
+
+static const Op *op_of(const YNode *node) {
+    const YNode *op = yaml_get(node, "op");
+    return op ? op_find(op->s) : NULL;
+}
+
+static bool saves(const YNode *nodes, const char *tensor) {
     for (int i = 0; i < nodes->n; i++) {
-        const YNode *op_name = yaml_get(nodes->item[i], "op");
-        const Op *op = op_name ? op_find(op_name->s) : NULL;
-        for (const OpIn *in = op ? op->in : NULL; in && in->name; in++) {
-            if (!(in->flags & IN_PARAM)) continue;
-            const char *node = nodes->key[i]->s;
-            const char *full =
-                in->name[0] ? arena_printf(all->arena, "%s.%s", node, in->name) : node;
-            if (!strcmp(full, tensor)) return true;
-            add_name(all, full);
-        }
+        const Op *op = op_of(nodes->item[i]);
+        if (op && owns(op, nodes->key[i]->s, tensor)) return true;
     }
     return false;
+}
+
+static bool no_tensor(Checker *c, const YNode *line, const YNode *nodes, Err *e) {
+    Names l = {.arena = c->arena};
+    for (int i = 0; i < nodes->n; i++) {
+        const Op *op = op_of(nodes->item[i]);
+        for (const OpIn *in = op ? op->in : NULL; in && in->name; in++)
+            if (in->flags & IN_PARAM)
+                add_name(&l, arena_printf(c->arena, "%s%s%s", nodes->key[i]->s,
+                                          in->name[0] ? "." : "", in->name));
+    }
+    return err_at(e, line->loc, "no node owns a tensor '%.60s'%s", line->s,
+                  l.s ? did_you_mean(c->arena, line->s, l.s) : "");
 }
 
 /* A bare name behind `save:` is a tensor of a node; all else is an expression. */
@@ -414,10 +438,8 @@ static bool check_save(Checker *c, Err *e) {
         for (int k = 0; k < save->item[i]->n; k++) {
             const YNode *line = save->item[i]->item[k];
             const Expr *x = expr_parse(c->arena, line, e);
-            Names all = {.arena = c->arena};
-            if (x->kind == EX_NAME && !saves(nodes, x->name, &all))
-                return err_at(e, line->loc, "no node owns a tensor '%.60s'%s", x->name,
-                              all.s ? did_you_mean(c->arena, x->name, all.s) : "");
+            if (x->kind == EX_NAME && !saves(nodes, x->name))
+                return no_tensor(c, line, nodes, e);
         }
     }
     return true;
@@ -426,9 +448,9 @@ static bool check_save(Checker *c, Err *e) {
 static bool check_absent(Checker *c, Err *e) {
     const YNode *save = yaml_get(c->doc->root, "save"),
                 *absent = yaml_get(c->doc->root, "absent");
+    Names l = {.arena = c->arena};
+    for (int k = 0; absent && k < save->n; k++) add_keys(&l, save->item[k]);
     for (int i = 0; absent && i < absent->n; i++) {
-        Names l = {.arena = c->arena};
-        for (int k = 0; k < save->n; k++) add_keys(&l, save->item[k]);
         const YNode *key = absent->key[i];
         if (!is_in(key->s, l.s))
             return err_at(e, key->loc, "no key '%.60s' is saved%s", key->s,

@@ -13,6 +13,8 @@ static const Slot path = {.what = "a name", .scalar = PATH};
 static const Slot expr = {.what = "an expression", .scalar = EXPR};
 static const Slot texts = {.what = "a list of texts", .item = &text};
 static const Slot names = {.what = "a list of names", .item = &name};
+static const Slot blocks = {
+    .what = "a list of names", .item = &name, .rule = check_count};
 static const Slot files = {
     .what = "a list of files", .item = &text, .rule = check_from};
 static const Slot dtype = {
@@ -21,19 +23,25 @@ static const Slot dtype = {
 static const Slot args = {.what = "a mapping of arguments",
                           .value = &slot_value,
                           .name = NAME,
-                          .rule = check_args};
-static const Slot exprs = {
-    .what = "a mapping of expressions", .value = &slot_value, .name = NAME};
+                          .rule = check_count};
+static const Slot exprs = {.what = "a mapping of expressions",
+                           .value = &slot_value,
+                           .name = NAME,
+                           .rule = check_count};
 static const Slot formulas = {.what = "a mapping of formulas",
                               .value = &slot_formula,
                               .name = NAME,
-                              .rule = check_value_names};
-static const Slot outputs = {
-    .what = "a mapping of formulas", .value = &slot_formula, .name = NAME};
+                              .rule = check_inputs};
+static const Slot outputs = {.what = "a mapping of formulas",
+                             .value = &slot_formula,
+                             .name = NAME,
+                             .rule = check_count};
 static const Slot texts_by_name = {
-    .what = "a mapping of texts", .value = &text, .name = NAME};
-static const Slot lists_by_name = {
-    .what = "a mapping of lists of patterns", .value = &texts, .name = NAME};
+    .what = "a mapping of texts", .value = &text, .name = NAME, .rule = check_count};
+static const Slot lists_by_name = {.what = "a mapping of lists of patterns",
+                                   .value = &texts,
+                                   .name = NAME,
+                                   .rule = check_count};
 
 const char *const node_dtypes[] = {"f32", "f16", "bf16", "i32", NULL};
 const Slot slot_formula = {.what = "a formula", .scalar = FORMULA};
@@ -98,7 +106,7 @@ static const Key template_keys[] = {
 };
 static const Slot template = { .what = "a template", .keys = template_keys, .rule = check_template };
 static const Slot templates = { .what = "a mapping of templates", .value = &template, .name = NAME,
-                                .rule = check_templates };
+                                .rule = check_count };
 
 static const Slot shape = { .what = "a list of dimensions", .item = &expr };
 static const Key input_keys[] = {
@@ -109,7 +117,7 @@ static const Key input_keys[] = {
 };
 static const Slot input = { .what = "an input", .keys = input_keys };
 static const Slot inputs = { .what = "a mapping of inputs", .value = &input, .name = NAME,
-                             .rule = check_value_names };
+                             .rule = check_inputs };
 
 /* ---- adapters ---- */
 static const Key output_keys[] = {
@@ -119,9 +127,9 @@ static const Key output_keys[] = {
     { 0 }
 };
 static const Slot output = { .what = "an output", .keys = output_keys, .rule = check_output };
-static const Slot saved = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT };
-static const Slot schemes = { .what = "a mapping of naming schemes", .value = &saved, .name = NAME };
-static const Slot absent = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT };
+static const Slot saved = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT, .rule = check_count };
+static const Slot schemes = { .what = "a mapping of naming schemes", .value = &saved, .name = NAME, .rule = check_count };
+static const Slot absent = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT, .rule = check_count };
 static const Slot wraps = { .what = "a list of ops", .item = &name, .rule = check_wraps };
 
 /* ---- presets ---- */
@@ -134,11 +142,11 @@ static const Key part_keys[] = {
 };
 static const Slot part = { .what = "an expression or a part", .scalar = EXPR, .keys = part_keys };
 static const Slot block_value = { .what = "a value, a list or parts", .scalar = EXPR, .item = &part };
-static const Slot block_values = { .what = "a mapping of arguments", .value = &block_value, .name = NAME };
+static const Slot block_values = { .what = "a mapping of arguments", .value = &block_value, .name = NAME, .rule = check_count };
 
 /* ---- recipes ---- */
 static const Slot option = { .what = "an option", .scalar = TEXT, .item = &text };
-static const Slot options = { .what = "a mapping of options", .value = &option, .name = NAME };
+static const Slot options = { .what = "a mapping of options", .value = &option, .name = NAME, .rule = check_count };
 static const Key network_use_keys[] = {
     { "use",     &text,  true,  "network document" },
     { "from",    &text,  false, "checkpoint: a file or a Diffusers folder" },
@@ -147,9 +155,9 @@ static const Key network_use_keys[] = {
     { 0 }
 };
 static const Slot network_use = { .what = "a network", .keys = network_use_keys };
-static const Slot network_uses = { .what = "a mapping of networks", .value = &network_use, .name = NAME };
+static const Slot network_uses = { .what = "a mapping of networks", .value = &network_use, .name = NAME, .rule = check_count };
 
-static const Slot on = { .what = "a mapping of networks to targets", .value = &texts, .name = NAME };
+static const Slot on = { .what = "a mapping of networks to targets", .value = &texts, .name = NAME, .rule = check_count };
 static const Key preset_use_keys[] = {
     { "use", &text, false, "preset document" },
     { 0 }
@@ -166,14 +174,14 @@ static const Key adapter_use_keys[] = {
 };
 static const Slot adapter_use = { .what = "an adapter", .keys = adapter_use_keys, .value = &slot_value,
                                   .name = NAME, .more = "argument" };
-static const Slot adapter_uses = { .what = "a list of adapters", .item = &adapter_use };
+static const Slot adapter_uses = { .what = "a list of adapters", .item = &adapter_use, .rule = check_count };
 static const Key rule_keys[] = {
     { "match", &text, true, "path pattern, as in unet.**.attn2.to_v" },
     { 0 }
 };
 static const Slot rule = { .what = "a rule", .keys = rule_keys, .value = &slot_value, .name = NAME,
                            .more = "argument" };
-static const Slot rules = { .what = "a list of rules", .item = &rule };
+static const Slot rules = { .what = "a list of rules", .item = &rule, .rule = check_count };
 static const Key use_keys[] = {
     { "use", &text, true, "the document" },
     { 0 }
@@ -245,7 +253,7 @@ static const Key network_keys[] = {
     { "variants",  &(const Slot){ .what = "a mapping of variants", .value = &exprs, .name = NAME },
                                    false, "named sets of arguments" },
     { "symbols",   &texts_by_name, false, "dimensions bound when a plan is made, with what they are" },
-    { "blocks",    &names,         false, "names of the blocks that presets give values to" },
+    { "blocks",    &blocks,        false, "names of the blocks that presets give values to" },
     { "targets",   &lists_by_name, false, "named lists of path patterns for adapters" },
     { "inputs",    &inputs,        true,  "what it is called with" },
     { "templates", &templates,     false, "groups of nodes, used by name" },
@@ -265,7 +273,7 @@ static const Key adapter_keys[] = {
     DOC, { 0 }
 };
 static const Key preset_keys[] = {
-    { "blocks", &names,        true, "names of the blocks, in order" },
+    { "blocks", &blocks,       true, "names of the blocks, in order" },
     { "values", &block_values, true, "argument -> one value, one per block, or parts" },
     DOC, { 0 }
 };
@@ -273,7 +281,7 @@ static const Key objective_keys[] = {
     { "args",      &args,          false, "arguments: a type means required, anything else is the default" },
     { "let",       &exprs,         false, "named expressions" },
     { "symbols",   &texts_by_name, false, "dimensions bound when a plan is made, with what they are" },
-    { "networks",  &names,         false, "networks that the recipe binds" },
+    { "networks",  &blocks,        false, "networks that the recipe binds" },
     { "inputs",    &inputs,        true,  "fields of a batch" },
     { "templates", &templates,     false, "groups of nodes, used by name" },
     { "nodes",     &nodes,         true,  "what it computes, in order" },

@@ -65,8 +65,8 @@ bool slot_check(Checker *c, const Slot *s, const YNode *n, Err *e);
 const char *yaml_kind(const YNode *n);
 
 /* ---- rules (rules.c) ---- */
-Rule check_node, check_value_names, check_template, check_templates, check_output,
-    check_args, check_from, check_wraps;
+Rule check_node, check_value_names, check_inputs, check_template, check_output,
+    check_count, check_from, check_wraps;
 /* What may stand behind a key of a node with this op; NULL: it has no such key. */
 const Slot *op_key(const Op *op, const char *key);
 /* What needs the whole document: save lines, variants, uses of templates. */

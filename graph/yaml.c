@@ -97,23 +97,38 @@ static bool skip_fold(Cursor *c) {
     return true;
 }
 
-Loc yaml_offset(const YNode *n, size_t offset, size_t len) {
-    if (n->block || !n->loc.src || n->kind != Y_SCALAR) return n->loc;
-    Cursor c = {n->loc.src, 0, n->at, n->loc.line, n->loc.col};
-    if (n->quoted) cursor_to(&c, 1);
-    bool folded = false;
-    for (size_t i = 0; i < offset; i++) {
-        char want = n->s[i];
-        if (folded && want == '\n') continue; /* further empty lines */
-        folded = (want == ' ' || want == '\n') && skip_fold(&c);
-        if (folded || continues(want)) continue;
-        if (c.at >= c.src->len || c.src->text[c.at] != want)
-            return n->loc; /* an escape */
-        cursor_to(&c, c.index + 1);
+YPlace yaml_place(const YNode *n) {
+    YPlace p = {.node = n, .loc = n->loc, .byte = n->at};
+    p.lost = n->block || !n->loc.src || n->kind != Y_SCALAR;
+    if (n->quoted && !p.lost) {
+        p.byte++;
+        p.loc.col++;
     }
-    Loc loc = cursor_loc(&c);
-    loc.len = length_on_line(c.src, c.at, len);
-    return loc;
+    return p;
+}
+
+Loc yaml_place_at(YPlace *p, size_t offset, size_t len) {
+    const YNode *n = p->node;
+    if (p->lost) return n->loc;
+    Cursor c = {n->loc.src, 0, p->byte, p->loc.line, p->loc.col};
+    for (; p->offset < offset && !p->lost; p->offset++) {
+        char want = n->s[p->offset];
+        if (p->folded && want == '\n') continue; /* further empty lines */
+        p->folded = (want == ' ' || want == '\n') && skip_fold(&c);
+        if (p->folded || continues(want)) continue;
+        p->lost = c.at >= c.src->len || c.src->text[c.at] != want; /* an escape */
+        if (!p->lost) cursor_to(&c, c.index + 1);
+    }
+    if (p->lost) return n->loc;
+    p->byte = c.at;
+    p->loc = cursor_loc(&c);
+    p->loc.len = length_on_line(c.src, c.at, len);
+    return p->loc;
+}
+
+Loc yaml_offset(const YNode *n, size_t offset, size_t len) {
+    YPlace p = yaml_place(n);
+    return yaml_place_at(&p, offset, len);
 }
 
 /* ---- events to tree ---- */
