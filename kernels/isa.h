@@ -46,6 +46,16 @@ typedef struct Isa {
     /* dx = dy a + x b + c */
     void (*norm_grad_row)(float *dx, const float *dy, const float *x, const float *a,
                           const float *b, const float *c, int64_t n);
+    /* Of one row that is normalised by itself, h = x rstd + shift: the sum of x, of
+     * (x - mean)^2; y = h w + b; the sums of dy w and dy w h; dx = dy w rstd + x b + c. */
+    float (*sum)(const float *x, int64_t n);
+    float (*square)(const float *x, float mean, int64_t n);
+    void (*layer_row)(float *y, const float *x, float rstd, float shift, const float *w,
+                      const float *b, int64_t n);
+    void (*layer_sums)(const float *dy, const float *x, float rstd, float shift,
+                       const float *w, int64_t n, float *sum, float *dot);
+    void (*layer_grad_row)(float *dx, const float *dy, const float *x, const float *w,
+                           float rstd, float b, float c, int64_t n);
 } Isa;
 
 extern const Isa isa_portable;

@@ -215,6 +215,49 @@ static void norm_grad_row(float *dx, const float *dy, const float *x, const floa
     for (int64_t j = 0; j < n; j++) dx[j] = dy[j] * a[j] + x[j] * b[j] + c[j];
 }
 
+static float sum(const float *x, int64_t n) {
+    V total = set(0);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) total += load(x + i);
+    if (i < n) total += load_part(x + i, n - i, 0);
+    return sum_v(total);
+}
+static float square(const float *x, float mean, int64_t n) {
+    V total = set(0), m = set(mean);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        V d = load(x + i) - m;
+        total = fma_v(d, d, total);
+    }
+    if (i < n) {
+        V d = load_part(x + i, n - i, mean) - m;
+        total = fma_v(d, d, total);
+    }
+    return sum_v(total);
+}
+static void layer_row(float *y, const float *x, float rstd, float shift, const float *w,
+                      const float *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] * rstd + shift) * w[i] + b[i];
+}
+static void layer_sums(const float *dy, const float *x, float rstd, float shift,
+                       const float *w, int64_t n, float *total, float *total_h) {
+    V a = set(0), h = set(0), r = set(rstd), s = set(shift);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        V d = load(dy + i) * load(w + i);
+        a += d, h = fma_v(d, fma_v(load(x + i), r, s), h);
+    }
+    if (i < n) {
+        V d = load_part(dy + i, n - i, 0) * load_part(w + i, n - i, 0);
+        a += d, h = fma_v(d, fma_v(load_part(x + i, n - i, 0), r, s), h);
+    }
+    *total = sum_v(a), *total_h = sum_v(h);
+}
+static void layer_grad_row(float *dx, const float *dy, const float *x, const float *w,
+                           float rstd, float b, float c, int64_t n) {
+    for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * w[i] * rstd + x[i] * b + c;
+}
+
 const Isa ISA = {
     .name = ISA_NAME,
     .mr = MR,
@@ -233,4 +276,9 @@ const Isa ISA = {
     .affine_row = affine_row,
     .norm_sums = norm_sums,
     .norm_grad_row = norm_grad_row,
+    .sum = sum,
+    .square = square,
+    .layer_row = layer_row,
+    .layer_sums = layer_sums,
+    .layer_grad_row = layer_grad_row,
 };

@@ -1,4 +1,5 @@
-/* group_norm, layer_norm and their gradients: the reference kernels. A layer norm is a
+/* group_norm, layer_norm and their gradients. "rows": kernels/norm_fast.c. "ref": a layer
+ * norm is a
  * group norm of one pixel per sample and one group: both are the function `normalise` on
  * `pixels` rows of `width` channels that lie `stride` apart. Sums in double, the variance
  * in a second pass over x. */
@@ -6,6 +7,7 @@
 
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
+#include "kernels/norm_fast.h"
 
 /* One set of values that share a mean. */
 typedef struct Part {
@@ -139,7 +141,25 @@ static void layer_norm_grad_ref(const Call *c) {
     if (c->n_out == 3) spread(c, type_last(c->in[0].type), layer_grad_channel);
 }
 
-const Kernel cpu_group_norm[] = {{.name = "ref", .run = group_norm_ref}, {0}};
-const Kernel cpu_group_norm_grad[] = {{.name = "ref", .run = group_norm_grad_ref}, {0}};
-const Kernel cpu_layer_norm[] = {{.name = "ref", .run = layer_norm_ref}, {0}};
-const Kernel cpu_layer_norm_grad[] = {{.name = "ref", .run = layer_norm_grad_ref}, {0}};
+/* clang-format off */
+const Kernel cpu_group_norm[] = {
+    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_fast_work, .run = group_norm_fast },
+    { .name = "ref", .run = group_norm_ref },
+    { 0 }
+};
+const Kernel cpu_group_norm_grad[] = {
+    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_grad_fast_work, .run = group_norm_grad_fast },
+    { .name = "ref", .run = group_norm_grad_ref },
+    { 0 }
+};
+const Kernel cpu_layer_norm[] = {
+    { .name = "rows", .fits = norm_fast_fits, .run = layer_norm_fast },
+    { .name = "ref", .run = layer_norm_ref },
+    { 0 }
+};
+const Kernel cpu_layer_norm_grad[] = {
+    { .name = "rows", .fits = norm_fast_fits, .work = layer_norm_grad_fast_work, .run = layer_norm_grad_fast },
+    { .name = "ref", .run = layer_norm_grad_ref },
+    { 0 }
+};
+/* clang-format on */

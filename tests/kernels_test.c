@@ -305,9 +305,50 @@ static void test_attentions(void) {
                            causal);
 }
 
+/* A norm and its gradient, with and without that of weight and bias. The mean of x is kept
+ * away from zero, where its relative error says nothing; so is dx, which is rounding alone
+ * for two values with one mean: no such shape here. */
+static void test_norm(const Op *op, const Op *grad, Type x, int groups, DType t) {
+    for (int params = 0; params < 2; params++) {
+        Case f = {0}, g = {0};
+        const NormAttrs attrs = {groups, 1e-5, params};
+        f.in_type[0] = x;
+        f.in[0].data = random_data(&x);
+        for (int64_t i = 0; i < type_count(&x); i++) ((float *)f.in[0].data)[i] += 0.5f;
+        f.in_type[1] = f.in_type[2] = shape(t, 1, (int)type_last(&x));
+        if (!start(&f, op, &attrs, 3)) return;
+        compare_sets(&f);
+        for (int i = 0; i < 4; i++) {
+            const Tensor *from = i < 2 ? &f.in[i] : &f.out[i - 1];
+            g.in_type[i] = *from->type;
+            g.in[i].data = memory(type_bytes(from->type));
+            memcpy(g.in[i].data, from->data, type_bytes(from->type));
+        }
+        g.in_type[4] = x;
+        if (start(&g, grad, &attrs, 5)) compare_sets(&g);
+        finish(&f);
+        finish(&g);
+    }
+}
+static void test_norms(void) {
+    for (size_t w = 0; w < COUNT(weights); w++) {
+        const DType t = weights[w];
+        const Op *group = &op_group_norm, *layer = &op_layer_norm;
+        test_norm(group, &op_group_norm_grad, shape(F32, 4, 1, 3, 5, 6), 3, t);
+        test_norm(group, &op_group_norm_grad, shape(F32, 4, 3, 13, 11, 40), 8, t);
+        test_norm(group, &op_group_norm_grad, shape(F32, 4, 2, 8, 8, 32), 32, t);
+        test_norm(group, &op_group_norm_grad, shape(F32, 2, 2, 10), 2, t);
+        test_norm(group, &op_group_norm_grad, shape(F32, 4, 1, 20, 20, 7), 1, t);
+        test_norm(layer, &op_layer_norm_grad, shape(F32, 3, 1, 1, 3), 0, t);
+        test_norm(layer, &op_layer_norm_grad, shape(F32, 3, 2, 37, 64), 0, t);
+        test_norm(layer, &op_layer_norm_grad, shape(F32, 2, 70, 45), 0, t);
+    }
+}
+
 int main(void) {
     test_linears();
     test_convs();
     test_attentions();
+    test_norms();
     return check_done("kernels");
 }
