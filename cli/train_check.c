@@ -96,7 +96,7 @@ static bool network_value(Arena *a, const NetworkArg *n, const char *text, Val *
     const char *at = text;
     bool list = n->kind == INTS || n->kind == FLOATS;
     bool integers = n->kind == INTS || n->kind == ONE_INT;
-    Val one, many = {.kind = VAL_LIST};
+    Val one = {0}, many = {.kind = VAL_LIST};
     int cap = 0;
     for (;;) {
         if (!number(n, at, &at, &one)) break;
@@ -113,7 +113,7 @@ static bool network_value(Arena *a, const NetworkArg *n, const char *text, Val *
 
 bool train_network_args(Arena *a, const WordList *words, Args *out, Err *e) {
     for (int i = 0; i < words->n; i++) {
-        const char *key, *value;
+        const char *key = NULL, *value = NULL;
         Val v;
         if (!key_value(a, "--network_args", words->word[i], &key, &value, e))
             return false;
@@ -149,7 +149,7 @@ static bool check_network(Arena *a, const TrainOptions *o, Err *e) {
         return err_usage(e, "--network_train_unet_only and "
                             "--network_train_text_encoder_only leave nothing to train");
     for (int i = 0; i < o->set.n; i++) {
-        const char *key, *value;
+        const char *key = NULL, *value = NULL;
         if (!key_value(a, "--set", o->set.word[i], &key, &value, e)) return false;
     }
     return true;
