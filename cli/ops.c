@@ -17,25 +17,37 @@ static const char *input_kind(unsigned flags) {
 
 static const char *attr_kind(char kind) {
     switch (kind) {
-    case 'i': return "integer";
-    case 'f': return "number";
-    case 'b': return "true or false";
-    case 'l': return "list of integers";
-    case 'w': return "word";
-    case 'd': return "element type";
-    default: return "text";
+    case 'i':
+        return "integer";
+    case 'f':
+        return "number";
+    case 'b':
+        return "true or false";
+    case 'l':
+        return "list of integers";
+    case 'w':
+        return "word";
+    case 'd':
+        return "element type";
+    default:
+        return "text";
     }
 }
 
 /* "= 32", the default as the text IR writes it; "" where there is none. */
 static void print_default(Str *s, const Attr *at) {
-    if (at->flags & ATTR_REQUIRED) str_add(s, "required");
-    else if (at->kind == 'b') str_printf(s, "default %s", at->def != 0 ? "true" : "false");
-    else if (at->kind == 'w') str_printf(s, "default %s", at->words[(int)at->def]);
-    else if (at->kind == 'd') str_printf(s, "default %s", dtype_name((DType)at->def));
+    if (at->flags & ATTR_REQUIRED)
+        str_add(s, "required");
+    else if (at->kind == 'b')
+        str_printf(s, "default %s", at->def != 0 ? "true" : "false");
+    else if (at->kind == 'w')
+        str_printf(s, "default %s", at->words[(int)at->def]);
+    else if (at->kind == 'd')
+        str_printf(s, "default %s", dtype_name((DType)at->def));
     else if (at->kind == 'l' && at->words && at->def <= -LIST_WORD)
         str_printf(s, "default %s", at->words[(int)(-LIST_WORD - at->def)]);
-    else if (at->kind == 'i' || at->kind == 'f' || (at->kind == 'l' && !isnan(at->def))) {
+    else if (at->kind == 'i' || at->kind == 'f' ||
+             (at->kind == 'l' && !isnan(at->def))) {
         str_add(s, "default ");
         str_double(s, at->def);
     }
@@ -68,7 +80,8 @@ static void print_op(Str *s, const Op *op) {
         str_printf(s, "  %-10s %s\n", *in->name ? in->name : "(itself)",
                    input_kind(in->flags));
     if (op->outs) str_add(s, "outputs\n");
-    for (int i = 0; op->outs && i < op->n_out; i++) str_printf(s, "  %s\n", op->outs[i]);
+    for (int i = 0; op->outs && i < op->n_out; i++)
+        str_printf(s, "  %s\n", op->outs[i]);
     if (op->attrs && op->attrs->name) str_add(s, "attributes\n");
     print_attrs(s, op);
     str_add(s, "kernels on the CPU:");
@@ -88,7 +101,8 @@ static void print_list(Str *s) {
     for (int graphs = 1; graphs >= 0; graphs--) {
         str_add(s, graphs ? "in graph files\n" : "in compiled graphs only\n");
         for (const Op *const *op = ops; *op; op++)
-            if (op_in_yaml(*op) == graphs) str_printf(s, "  %-20s %s\n", (*op)->name, (*op)->doc);
+            if (op_in_yaml(*op) == graphs)
+                str_printf(s, "  %-20s %s\n", (*op)->name, (*op)->doc);
     }
 }
 
@@ -172,9 +186,12 @@ static int run(const Common *c, const void *opts, const Args *given,
     if (op && c->json) {
         json_op(&s, op);
         str_add(&s, "\n");
-    } else if (op) print_op(&s, op);
-    else if (c->json) json_list(&s);
-    else print_list(&s);
+    } else if (op)
+        print_op(&s, op);
+    else if (c->json)
+        json_list(&s);
+    else
+        print_list(&s);
     fputs(s.s, stdout);
     str_free(&s);
     return EXIT_DONE;

@@ -36,54 +36,95 @@ static const struct {
     /* clang-format on */
 };
 
-int formula_arity(FOp op) { return functions[op].arity; }
+int formula_arity(FOp op) {
+    return functions[op].arity;
+}
 
 static double modulo(double a, double b) { /* the sign of b, as in Python */
     double r = fmod(a, b);
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
 
 double formula_apply(FOp op, double a, double b, double c) {
     switch (op) {
-    case F_NEG: return -a;
-    case F_NOT: return a == 0;
-    case F_ADD: return a + b;
-    case F_SUB: return a - b;
-    case F_MUL: return a * b;
-    case F_DIV: return a / b;
-    case F_FLOORDIV: return floor(a / b);
-    case F_MOD: return modulo(a, b);
-    case F_POW: return pow(a, b);
-    case F_EQ: return a == b;
-    case F_NE: return a != b;
-    case F_LT: return a < b;
-    case F_LE: return a <= b;
-    case F_GT: return a > b;
-    case F_GE: return a >= b;
-    case F_AND: return a != 0 && b != 0;
-    case F_OR: return a != 0 || b != 0;
-    case F_SQRT: return sqrt(a);
-    case F_EXP: return exp(a);
-    case F_LN: return log(a);
-    case F_EXPM1: return expm1(a);
-    case F_ABS: return fabs(a);
-    case F_SIGN: return (a > 0) - (a < 0);
-    case F_FLOOR: return floor(a);
-    case F_ROUND: return nearbyint(a); /* halves to even */
-    case F_SIN: return sin(a);
-    case F_COS: return cos(a);
-    case F_TANH: return tanh(a);
-    case F_SIGMOID: return sigmoid(a);
-    case F_SILU: return a * sigmoid(a);
-    case F_GELU: return 0.5 * a * (1 + erf(a * 0.70710678118654752));
-    case F_QUICK_GELU: return a * sigmoid(1.702 * a);
-    case F_ERF: return erf(a);
-    case F_MIN: return a <= b || a != a ? a : b; /* NaN wins */
-    case F_MAX: return a >= b || a != a ? a : b;
-    case F_WHERE: return a != 0 ? b : c;
-    default: return 0;
+    case F_NEG:
+        return -a;
+    case F_NOT:
+        return a == 0;
+    case F_ADD:
+        return a + b;
+    case F_SUB:
+        return a - b;
+    case F_MUL:
+        return a * b;
+    case F_DIV:
+        return a / b;
+    case F_FLOORDIV:
+        return floor(a / b);
+    case F_MOD:
+        return modulo(a, b);
+    case F_POW:
+        return pow(a, b);
+    case F_EQ:
+        return a == b;
+    case F_NE:
+        return a != b;
+    case F_LT:
+        return a < b;
+    case F_LE:
+        return a <= b;
+    case F_GT:
+        return a > b;
+    case F_GE:
+        return a >= b;
+    case F_AND:
+        return a != 0 && b != 0;
+    case F_OR:
+        return a != 0 || b != 0;
+    case F_SQRT:
+        return sqrt(a);
+    case F_EXP:
+        return exp(a);
+    case F_LN:
+        return log(a);
+    case F_EXPM1:
+        return expm1(a);
+    case F_ABS:
+        return fabs(a);
+    case F_SIGN:
+        return (a > 0) - (a < 0);
+    case F_FLOOR:
+        return floor(a);
+    case F_ROUND:
+        return nearbyint(a); /* halves to even */
+    case F_SIN:
+        return sin(a);
+    case F_COS:
+        return cos(a);
+    case F_TANH:
+        return tanh(a);
+    case F_SIGMOID:
+        return sigmoid(a);
+    case F_SILU:
+        return a * sigmoid(a);
+    case F_GELU:
+        return 0.5 * a * (1 + erf(a * 0.70710678118654752));
+    case F_QUICK_GELU:
+        return a * sigmoid(1.702 * a);
+    case F_ERF:
+        return erf(a);
+    case F_MIN:
+        return a <= b || a != a ? a : b; /* NaN wins */
+    case F_MAX:
+        return a >= b || a != a ? a : b;
+    case F_WHERE:
+        return a != 0 ? b : c;
+    default:
+        return 0;
     }
 }
 
@@ -119,7 +160,8 @@ static bool same(const FNode *a, const FNode *b) {
 
 static int find_slot(const Formula *f, const FNode *n) {
     int i = (int)(hash(n) & (uint32_t)(f->n_slot - 1));
-    while (f->slot[i] >= 0 && !same(&f->node[f->slot[i]], n)) i = (i + 1) & (f->n_slot - 1);
+    while (f->slot[i] >= 0 && !same(&f->node[f->slot[i]], n))
+        i = (i + 1) & (f->n_slot - 1);
     return i;
 }
 
@@ -134,7 +176,8 @@ static int share(Formula *f, FNode n) {
     if (2 * (f->n + 1) > f->n_slot) grow_slots(f);
     int slot = find_slot(f, &n);
     if (f->slot[slot] >= 0) return f->slot[slot];
-    if (n.op == F_ADD || n.op == F_MUL) { /* the same with operands swapped, bit for bit */
+    if (n.op == F_ADD ||
+        n.op == F_MUL) { /* the same with operands swapped, bit for bit */
         FNode m = n;
         m.a = n.b, m.b = n.a;
         int other = find_slot(f, &m);
@@ -145,21 +188,30 @@ static int share(Formula *f, FNode n) {
     return f->n - 1;
 }
 
-int formula_number(Formula *f, double x) { return share(f, (FNode){F_NUMBER, 0, 0, 0, x}); }
-int formula_var(Formula *f, int number) { return share(f, (FNode){F_VAR, number, 0, 0, 0}); }
+int formula_number(Formula *f, double x) {
+    return share(f, (FNode){F_NUMBER, 0, 0, 0, x});
+}
+int formula_var(Formula *f, int number) {
+    return share(f, (FNode){F_VAR, number, 0, 0, 0});
+}
 
 static bool is(const Formula *f, int i, double x) {
     return f->node[i].op == F_NUMBER && f->node[i].x == x;
 }
-static bool is_op(const Formula *f, int i, FOp op) { return f->node[i].op == op; }
-static int neg(Formula *f, int i) { return formula_add(f, F_NEG, i, 0, 0); }
+static bool is_op(const Formula *f, int i, FOp op) {
+    return f->node[i].op == op;
+}
+static int neg(Formula *f, int i) {
+    return formula_add(f, F_NEG, i, 0, 0);
+}
 
 /* x + y and x - y; -1: nothing to simplify */
 static int simplify_sum(Formula *f, FOp op, int a, int b) {
     bool minus = op == F_SUB;
     if (is(f, b, 0)) return a;
     if (is(f, a, 0)) return minus ? neg(f, b) : b;
-    if (is_op(f, b, F_NEG)) return formula_add(f, minus ? F_ADD : F_SUB, a, f->node[b].a, 0);
+    if (is_op(f, b, F_NEG))
+        return formula_add(f, minus ? F_ADD : F_SUB, a, f->node[b].a, 0);
     if (!minus && is_op(f, a, F_NEG)) return formula_add(f, F_SUB, b, f->node[a].a, 0);
     return -1;
 }
@@ -178,18 +230,24 @@ static int simplify_product(Formula *f, FOp op, int a, int b) {
 
 static int simplify(Formula *f, FOp op, int a, int b, int c) {
     switch (op) {
-    case F_NEG: return is_op(f, a, F_NEG) ? f->node[a].a : -1;
+    case F_NEG:
+        return is_op(f, a, F_NEG) ? f->node[a].a : -1;
     case F_ADD:
-    case F_SUB: return simplify_sum(f, op, a, b);
+    case F_SUB:
+        return simplify_sum(f, op, a, b);
     case F_MUL:
-    case F_DIV: return simplify_product(f, op, a, b);
-    case F_POW: return is(f, b, 1) ? a : is(f, b, 0) ? formula_number(f, 1) : -1;
+    case F_DIV:
+        return simplify_product(f, op, a, b);
+    case F_POW:
+        return is(f, b, 1) ? a : is(f, b, 0) ? formula_number(f, 1) : -1;
     case F_MIN:
-    case F_MAX: return a == b ? a : -1;
+    case F_MAX:
+        return a == b ? a : -1;
     case F_WHERE:
         if (is_op(f, a, F_NUMBER)) return f->node[a].x != 0 ? b : c;
         return b == c ? b : -1;
-    default: return -1;
+    default:
+        return -1;
     }
 }
 
@@ -200,7 +258,8 @@ int formula_add(Formula *f, FOp op, int a, int b, int c) {
     bool fold = is_op(f, a, F_NUMBER) && (arity < 2 || is_op(f, b, F_NUMBER)) &&
                 (arity < 3 || is_op(f, c, F_NUMBER));
     if (fold)
-        return formula_number(f, formula_apply(op, f->node[a].x, f->node[b].x, f->node[c].x));
+        return formula_number(
+            f, formula_apply(op, f->node[a].x, f->node[b].x, f->node[c].x));
     int simple = simplify(f, op, a, b, c);
     return simple >= 0 ? simple : share(f, (FNode){op, a, b, c, 0});
 }
@@ -225,7 +284,8 @@ void fnames_set(Arena *a, FNames *names, const char *name, int node) {
 
 void fnames_inputs(Formula *f, FNames *names, int n) {
     for (int i = 0; i < n; i++)
-        fnames_set(f->arena, names, arena_printf(f->arena, "x%d", i), formula_var(f, i));
+        fnames_set(f->arena, names, arena_printf(f->arena, "x%d", i),
+                   formula_var(f, i));
 }
 
 /* ---- text to nodes ---- */
@@ -244,7 +304,8 @@ static int unknown_function(Formula *f, const Expr *x, Err *e) {
     const char *known[F_OPS + 2];
     int n = 0;
     for (int op = 0; op < F_OPS; op++)
-        if (functions[op].arity && !functions[op].infix) known[n++] = functions[op].name;
+        if (functions[op].arity && !functions[op].infix)
+            known[n++] = functions[op].name;
     known[n++] = "clamp";
     known[n] = NULL;
     err_at(e, x->loc, "no function '%s' in a formula%s", x->name,
@@ -256,7 +317,8 @@ static int call_of(Formula *f, const Expr *x, const FNames *names, Err *e) {
     bool clamp = x->kind == EX_CALL && !strcmp(x->name, "clamp");
     FOp op = F_NUMBER;
     for (int i = F_NEG; i < F_OPS && !clamp; i++)
-        if (functions[i].infix == (x->kind != EX_CALL) && !strcmp(functions[i].name, x->name) &&
+        if (functions[i].infix == (x->kind != EX_CALL) &&
+            !strcmp(functions[i].name, x->name) &&
             (x->kind == EX_CALL || functions[i].arity == x->n))
             op = (FOp)i;
     if (!clamp && op == F_NUMBER) return unknown_function(f, x, e);
@@ -274,14 +336,16 @@ static int call_of(Formula *f, const Expr *x, const FNames *names, Err *e) {
 /* Recursion is bounded by the grammar's depth of 64. */
 static int node_of(Formula *f, const Expr *x, const FNames *names, Err *e) {
     switch (x->kind) {
-    case EX_NUMBER: return formula_number(f, x->number);
+    case EX_NUMBER:
+        return formula_number(f, x->number);
     case EX_NAME: {
         int node = fnames_get(names, x->name);
         return node >= 0 ? node : unknown(names, f, x, e);
     }
     case EX_UNARY:
     case EX_BINARY:
-    case EX_CALL: return call_of(f, x, names, e);
+    case EX_CALL:
+        return call_of(f, x, names, e);
     default:
         err_at(e, x->loc, "argument '$%s' in a compiled formula", x->name);
         return -1;
@@ -317,8 +381,10 @@ bool formula_parse(Formula *f, const char *text, FNames *names, int *value, Err 
         if (!x) return false;
         int node = node_of(f, x, names, e);
         if (node < 0) return false;
-        if (equals) fnames_set(f->arena, names, trimmed(f->arena, s, equals), node);
-        else *value = node;
+        if (equals)
+            fnames_set(f->arena, names, trimmed(f->arena, s, equals), node);
+        else
+            *value = node;
         s = end ? end + 1 : NULL;
     }
     return true;
@@ -375,7 +441,9 @@ static Expr *tree_of(Writer *w, int i) {
         minus->arg[0] = x;
         return minus;
     }
-    ExprKind kind = !functions[n->op].infix ? EX_CALL : arity == 1 ? EX_UNARY : EX_BINARY;
+    ExprKind kind = !functions[n->op].infix ? EX_CALL
+                    : arity == 1            ? EX_UNARY
+                                            : EX_BINARY;
     Expr *x = expr_new(w->a, kind, functions[n->op].name, arity);
     for (int k = 0; k < arity; k++) {
         x->arg[k] = w->expr[operand[k]];
@@ -406,7 +474,8 @@ void formula_print(Str *s, const Formula *f, int root, const int *number) {
         if (!used[i]) continue;
         w.expr[i] = tree_of(&w, i);
         bool leaf = !functions[f->node[i].op].arity;
-        if (leaf || i == root || (w.uses[i] < 2 && w.size[i] < STATEMENT_NODES)) continue;
+        if (leaf || i == root || (w.uses[i] < 2 && w.size[i] < STATEMENT_NODES))
+            continue;
         const char *name = arena_printf(a, "t%d", statements++);
         str_printf(s, "%s = ", name);
         expr_print(s, w.expr[i]);

@@ -11,13 +11,27 @@ typedef struct Reverse {
     int *adjoint; /* per node; -1: zero */
 } Reverse;
 
-static int num(Formula *f, double x) { return formula_number(f, x); }
-static int un(Formula *f, FOp op, int a) { return formula_add(f, op, a, 0, 0); }
-static int bi(Formula *f, FOp op, int a, int b) { return formula_add(f, op, a, b, 0); }
-static int add(Formula *f, int a, int b) { return bi(f, F_ADD, a, b); }
-static int sub(Formula *f, int a, int b) { return bi(f, F_SUB, a, b); }
-static int mul(Formula *f, int a, int b) { return bi(f, F_MUL, a, b); }
-static int quo(Formula *f, int a, int b) { return bi(f, F_DIV, a, b); }
+static int num(Formula *f, double x) {
+    return formula_number(f, x);
+}
+static int un(Formula *f, FOp op, int a) {
+    return formula_add(f, op, a, 0, 0);
+}
+static int bi(Formula *f, FOp op, int a, int b) {
+    return formula_add(f, op, a, b, 0);
+}
+static int add(Formula *f, int a, int b) {
+    return bi(f, F_ADD, a, b);
+}
+static int sub(Formula *f, int a, int b) {
+    return bi(f, F_SUB, a, b);
+}
+static int mul(Formula *f, int a, int b) {
+    return bi(f, F_MUL, a, b);
+}
+static int quo(Formula *f, int a, int b) {
+    return bi(f, F_DIV, a, b);
+}
 
 static void give(Reverse *r, int node, int amount) {
     int *at = &r->adjoint[node];
@@ -28,16 +42,26 @@ static void give(Reverse *r, int node, int amount) {
 static int slope(Formula *f, FOp op, int x, int y) {
     int one = num(f, 1);
     switch (op) {
-    case F_NEG: return num(f, -1);
-    case F_SQRT: return quo(f, num(f, 0.5), y);
-    case F_EXP: return y;
-    case F_LN: return quo(f, one, x);
-    case F_EXPM1: return un(f, F_EXP, x);
-    case F_ABS: return un(f, F_SIGN, x);
-    case F_SIN: return un(f, F_COS, x);
-    case F_COS: return un(f, F_NEG, un(f, F_SIN, x));
-    case F_TANH: return sub(f, one, mul(f, y, y));
-    case F_SIGMOID: return mul(f, y, sub(f, one, y));
+    case F_NEG:
+        return num(f, -1);
+    case F_SQRT:
+        return quo(f, num(f, 0.5), y);
+    case F_EXP:
+        return y;
+    case F_LN:
+        return quo(f, one, x);
+    case F_EXPM1:
+        return un(f, F_EXP, x);
+    case F_ABS:
+        return un(f, F_SIGN, x);
+    case F_SIN:
+        return un(f, F_COS, x);
+    case F_COS:
+        return un(f, F_NEG, un(f, F_SIN, x));
+    case F_TANH:
+        return sub(f, one, mul(f, y, y));
+    case F_SIGMOID:
+        return mul(f, y, sub(f, one, y));
     case F_SILU: { /* s (1 + x (1 - s)) */
         int s = un(f, F_SIGMOID, x);
         return mul(f, s, add(f, one, mul(f, x, sub(f, one, s))));
@@ -47,8 +71,9 @@ static int slope(Formula *f, FOp op, int x, int y) {
         return mul(f, s, add(f, one, mul(f, kx, sub(f, one, s))));
     }
     case F_GELU: { /* Phi(x) + x phi(x) */
-        int cdf = mul(f, num(f, 0.5),
-                      add(f, one, un(f, F_ERF, mul(f, x, num(f, 0.70710678118654752)))));
+        int cdf =
+            mul(f, num(f, 0.5),
+                add(f, one, un(f, F_ERF, mul(f, x, num(f, 0.70710678118654752)))));
         int density = mul(f, num(f, 0.39894228040143268),
                           un(f, F_EXP, mul(f, num(f, -0.5), mul(f, x, x))));
         return add(f, cdf, mul(f, x, density));
@@ -56,7 +81,8 @@ static int slope(Formula *f, FOp op, int x, int y) {
     case F_ERF: /* 2 / sqrt(pi) exp(-x^2) */
         return mul(f, num(f, 1.1283791670955126),
                    un(f, F_EXP, un(f, F_NEG, mul(f, x, x))));
-    default: return num(f, 0); /* not floor round sign */
+    default:
+        return num(f, 0); /* not floor round sign */
     }
 }
 
@@ -77,15 +103,24 @@ static void step(Reverse *r, int i) {
     int dy = r->adjoint[i], zero = num(f, 0);
     switch (n->op) {
     case F_NUMBER:
-    case F_VAR: return;
-    case F_ADD: give(r, n->a, dy), give(r, n->b, dy); return;
-    case F_SUB: give(r, n->a, dy), give(r, n->b, un(f, F_NEG, dy)); return;
-    case F_MUL: give(r, n->a, mul(f, dy, n->b)), give(r, n->b, mul(f, dy, n->a)); return;
+    case F_VAR:
+        return;
+    case F_ADD:
+        give(r, n->a, dy), give(r, n->b, dy);
+        return;
+    case F_SUB:
+        give(r, n->a, dy), give(r, n->b, un(f, F_NEG, dy));
+        return;
+    case F_MUL:
+        give(r, n->a, mul(f, dy, n->b)), give(r, n->b, mul(f, dy, n->a));
+        return;
     case F_DIV:
         give(r, n->a, quo(f, dy, n->b));
         give(r, n->b, un(f, F_NEG, quo(f, mul(f, dy, i), n->b)));
         return;
-    case F_POW: power(r, n, i, dy); return;
+    case F_POW:
+        power(r, n, i, dy);
+        return;
     case F_MIN:
     case F_MAX: {
         int first = bi(f, n->op == F_MIN ? F_LE : F_GE, n->a, n->b);
@@ -106,8 +141,10 @@ static void step(Reverse *r, int i) {
     case F_GT:
     case F_GE:
     case F_AND:
-    case F_OR: return;
-    default: give(r, n->a, mul(f, dy, slope(f, n->op, n->a, i)));
+    case F_OR:
+        return;
+    default:
+        give(r, n->a, mul(f, dy, slope(f, n->op, n->a, i)));
     }
 }
 

@@ -12,5 +12,7 @@
 /* Elements of one piece of parallel work in kernels that only stream: fixed, so that
  * results do not depend on the number of threads. */
 enum { BLOCK = 1 << 14 };
-static inline int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
+static inline int64_t blocks_of(int64_t n) {
+    return (n + BLOCK - 1) / BLOCK;
+}
 #endif

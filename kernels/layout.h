@@ -9,7 +9,7 @@ typedef struct Layout {
     int rank; /* at least 1 */
     int64_t dim[MAX_RANK];
     int64_t (*stride)[MAX_RANK]; /* per operand, in elements */
-    bool *dense;                 /* per operand: element i of the output is its element i */
+    bool *dense; /* per operand: element i of the output is its element i */
 } Layout;
 
 /* in[i] must broadcast to out. */

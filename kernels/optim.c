@@ -22,7 +22,8 @@ Slices slices_of(const UpdateAttrs *at, const Type *p) {
 static bool bind_states(Arena *a, const Sig *s, UpdateForm *u, FNames *names, Err *e) {
     const UpdateAttrs *at = s->attrs;
     char *list = arena_strdup(a, at->states ? at->states : ""), *rest = NULL;
-    for (char *name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+    for (char *name = strtok_r(list, " ", &rest); name;
+         name = strtok_r(NULL, " ", &rest)) {
         int i = u->n_state++;
         if (UP_STATE + i >= s->n_in)
             return err_at(e, loc_none(), "states '%s' for %d values", at->states,
@@ -36,12 +37,14 @@ static bool bind_states(Arena *a, const Sig *s, UpdateForm *u, FNames *names, Er
     return true;
 }
 
-static bool find_roots(Arena *a, const UpdateAttrs *at, UpdateForm *u, const FNames *names) {
+static bool find_roots(Arena *a, const UpdateAttrs *at, UpdateForm *u,
+                       const FNames *names) {
     char *list = arena_strdup(a, at->states ? at->states : ""), *rest = NULL;
     u->root = NEW(a, int, u->n_state + 1);
     u->root[0] = fnames_get(names, "p");
     int i = 1;
-    for (char *name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+    for (char *name = strtok_r(list, " ", &rest); name;
+         name = strtok_r(NULL, " ", &rest))
         u->root[i++] = fnames_get(names, name);
     return true;
 }
@@ -53,8 +56,8 @@ bool update_read(Arena *a, const Sig *s, UpdateForm *u, Err *e) {
     *u = (UpdateForm){.f = formula_new(a)};
     u->wide = NEW(a, bool, VAR_STATE + s->n_in);
     u->wide[VAR_P] = u->wide[VAR_G] = true;
-    int g = formula_add(u->f, F_MUL, formula_var(u->f, VAR_G), formula_var(u->f, VAR_SCALE),
-                        0);
+    int g = formula_add(u->f, F_MUL, formula_var(u->f, VAR_G),
+                        formula_var(u->f, VAR_SCALE), 0);
     fnames_set(a, &names, "p", formula_var(u->f, VAR_P));
     fnames_set(a, &names, "g", g);
     fnames_set(a, &names, "lr", formula_var(u->f, VAR_LR));
@@ -75,7 +78,8 @@ static bool prepare(Arena *a, const Sig *s, const void **prep, Err *e) {
     UpdateForm u;
     if (!update_read(a, s, &u, e)) return false;
     Prep *p = NEW(a, Prep, 1);
-    if (!program_compile(a, u.f, u.root, 1 + u.n_state, u.wide, u.n_var, &p->program, e))
+    if (!program_compile(a, u.f, u.root, 1 + u.n_state, u.wide, u.n_var, &p->program,
+                         e))
         return false;
     p->slices = slices_of(s->attrs, &s->in[UP_P]);
     p->wide = u.wide;
@@ -113,8 +117,12 @@ static bool active(const Call *c, int64_t slice) {
     return !flags || flags[slice];
 }
 
-static int input_of(int var) { return var < VAR_STATE ? var : UP_STATE + var - VAR_STATE; }
-static int output_input(int out) { return out ? UP_STATE + out - 1 : UP_P; }
+static int input_of(int var) {
+    return var < VAR_STATE ? var : UP_STATE + var - VAR_STATE;
+}
+static int output_input(int out) {
+    return out ? UP_STATE + out - 1 : UP_P;
+}
 
 /* Slots of all active slices; then the new numbers, because they overwrite the old. */
 static void per_slice(const Run *r) {
@@ -126,8 +134,10 @@ static void per_slice(const Run *r) {
         var[VAR_LR] = var[VAR_SCALE] = 0;
         for (int v = VAR_LR; v < r->prep->n_var; v++) {
             const Tensor *t = &c->in[input_of(v)];
-            if (v < VAR_STATE) tile_f64.load(&var[v], t->data, t->type->dtype, 1);
-            else if (!r->prep->wide[v]) var[v] = ((const double *)t->data)[s];
+            if (v < VAR_STATE)
+                tile_f64.load(&var[v], t->data, t->type->dtype, 1);
+            else if (!r->prep->wide[v])
+                var[v] = ((const double *)t->data)[s];
         }
         program_once(p, var, slots);
         for (int i = 0; i < r->prep->n_state; i++)
@@ -137,8 +147,8 @@ static void per_slice(const Run *r) {
 }
 
 /* Calls load or store for the runs of elements e ... e+n-1 of a slice. */
-static void move(const Run *r, char *memory, char *reg, int64_t slice, int64_t e, int64_t n,
-                 bool out) {
+static void move(const Run *r, char *memory, char *reg, int64_t slice, int64_t e,
+                 int64_t n, bool out) {
     const Slices *s = &r->prep->slices;
     size_t width = r->tile->size;
     while (n) {
@@ -181,7 +191,8 @@ static void block(void *arg, int64_t index, void *scratch) {
     int64_t end = (b + 1) * BLOCK, count = r->prep->slices.count;
     if (end > count) end = count;
     for (int64_t e = b * BLOCK; e < end; e += TILE)
-        tile_update(r, tiles, reg, slots, numbers, slice, e, end - e < TILE ? end - e : TILE);
+        tile_update(r, tiles, reg, slots, numbers, slice, e,
+                    end - e < TILE ? end - e : TILE);
 }
 
 static void run_with(const Call *c, const TileOps *tile) {
@@ -204,13 +215,21 @@ static void run(const Call *c) {
 }
 
 #if defined(__x86_64__)
-static bool fits_avx2(const Sig *s) { return s->in[UP_P].dtype == F32 && have_avx2(); }
-static void run_avx2(const Call *c) { run_with(c, &tile_f32_avx2); }
+static bool fits_avx2(const Sig *s) {
+    return s->in[UP_P].dtype == F32 && have_avx2();
+}
+static void run_avx2(const Call *c) {
+    run_with(c, &tile_f32_avx2);
+}
 #endif
 
 const Kernel cpu_update[] = {
 #if defined(__x86_64__)
-    {.name = "avx2", .fits = fits_avx2, .work = work, .prepare = prepare, .run = run_avx2},
+    {.name = "avx2",
+     .fits = fits_avx2,
+     .work = work,
+     .prepare = prepare,
+     .run = run_avx2},
 #endif
     {.name = "ref", .work = work, .prepare = prepare, .run = run},
     {0}};

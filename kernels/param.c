@@ -25,8 +25,10 @@ static void active_grad_run(const Call *c) {
     for (int64_t i = 0; i < outer * slices; i++) {
         char *dx = (char *)c->out[0].data + (size_t)i * run;
         const char *dy = (const char *)c->in[0].data + (size_t)i * run;
-        if (i % slices != k) memset(dx, 0, run);
-        else if (dx != dy) memcpy(dx, dy, run);
+        if (i % slices != k)
+            memset(dx, 0, run);
+        else if (dx != dy)
+            memcpy(dx, dy, run);
     }
 }
 

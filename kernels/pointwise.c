@@ -26,7 +26,8 @@ static bool prepare(Arena *a, const Sig *s, const void **prep, Err *e) {
     p->n_var = s->n_in;
     if (!program_compile(a, f, &root, 1, wide, s->n_in, &p->program, e)) return false;
     Type *loaded = NEW(a, Type, s->n_in + 1);
-    for (int i = 0; i < p->program->n_load; i++) loaded[i] = s->in[p->program->load[i].var];
+    for (int i = 0; i < p->program->n_load; i++)
+        loaded[i] = s->in[p->program->load[i].var];
     p->layout = layout_new(a, &s->out[0], loaded, p->program->n_load);
     *prep = p;
     return true;
@@ -40,7 +41,8 @@ typedef struct Spread {
     char *dst;
 } Spread;
 
-static void spread_piece(void *ctx, int64_t to, int64_t from, int64_t stride, int64_t n) {
+static void spread_piece(void *ctx, int64_t to, int64_t from, int64_t stride,
+                         int64_t n) {
     const Spread *s = ctx;
     size_t width = dtype_size(s->from);
     const char *src = s->src + (size_t)from * width;
@@ -55,7 +57,7 @@ static void spread_piece(void *ctx, int64_t to, int64_t from, int64_t stride, in
     } else {
         for (int64_t i = 0; i < n; i++)
             s->tile->load(dst + (size_t)i * s->tile->size,
-                         src + (size_t)(i * stride) * width, s->from, 1);
+                          src + (size_t)(i * stride) * width, s->from, 1);
     }
 }
 
@@ -85,8 +87,8 @@ static void load_inputs(const Run *r, void **reg, int64_t start, int64_t n) {
 }
 
 /* The root's value of one tile to the output. */
-static void store_tile(const Run *r, void *const *reg, const double *slot, int64_t start,
-                       int64_t n) {
+static void store_tile(const Run *r, void *const *reg, const double *slot,
+                       int64_t start, int64_t n) {
     const Tensor *out = &r->c->out[0];
     uint16_t root = r->prep->program->out[0];
     char *dst = (char *)out->data + (size_t)start * dtype_size(out->type->dtype);
@@ -142,7 +144,9 @@ static void run(const Call *c) {
 static bool fits_avx2(const Sig *s) {
     return ((const PointwiseAttrs *)s->attrs)->dtype != F64 && have_avx2();
 }
-static void run_avx2(const Call *c) { run_with(c, &tile_f32_avx2); }
+static void run_avx2(const Call *c) {
+    run_with(c, &tile_f32_avx2);
+}
 #endif
 
 const Kernel cpu_pointwise[] = {

@@ -27,7 +27,8 @@ static int cheap_power(Formula *f, int a, double b) {
     if (b == 2) return formula_add(f, F_MUL, a, a, 0);
     if (b == 3) return formula_add(f, F_MUL, formula_add(f, F_MUL, a, a, 0), a, 0);
     if (b == 0.5) return formula_add(f, F_SQRT, a, 0, 0);
-    if (b == -0.5) return formula_add(f, F_DIV, one, formula_add(f, F_SQRT, a, 0, 0), 0);
+    if (b == -0.5)
+        return formula_add(f, F_DIV, one, formula_add(f, F_SQRT, a, 0, 0), 0);
     if (b == -1) return formula_add(f, F_DIV, one, a, 0);
     if (b == -2) return formula_add(f, F_DIV, one, formula_add(f, F_MUL, a, a, 0), 0);
     return -1;
@@ -44,9 +45,12 @@ static Formula *cheapen(Arena *a, const Formula *f, int *map) {
         if (n->op == F_POW && f->node[n->b].op == F_NUMBER)
             map[i] = cheap_power(g, in[0], f->node[n->b].x);
         if (map[i] >= 0) continue;
-        if (n->op == F_VAR) map[i] = formula_var(g, n->a);
-        else if (n->op == F_NUMBER) map[i] = formula_number(g, n->x);
-        else map[i] = formula_add(g, n->op, in[0], in[1], in[2]);
+        if (n->op == F_VAR)
+            map[i] = formula_var(g, n->a);
+        else if (n->op == F_NUMBER)
+            map[i] = formula_number(g, n->x);
+        else
+            map[i] = formula_add(g, n->op, in[0], in[1], in[2]);
     }
     return g;
 }
@@ -108,16 +112,19 @@ static bool place_instr(Compiler *c, int i, Err *e) {
         if (c->where[in[k]] >= p->n_load) c->free_reg[c->n_free++] = c->where[in[k]];
     }
     bool root = c->last[i] == INT32_MAX;
-    if (!root && c->n_free) c->where[i] = c->free_reg[--c->n_free];
-    else c->where[i] = (uint16_t)p->n_reg++;
+    if (!root && c->n_free)
+        c->where[i] = c->free_reg[--c->n_free];
+    else
+        c->where[i] = (uint16_t)p->n_reg++;
     if (p->n_reg > MOST_REGISTERS)
-        return err_fail(e, "a formula needs more than %d values at a time", MOST_REGISTERS);
+        return err_fail(e, "a formula needs more than %d values at a time",
+                        MOST_REGISTERS);
     p->instr[p->n_instr++] = instr_of(c, i);
     return true;
 }
 
-bool program_compile(Arena *a, Formula *f, const int *root, int n_root, const bool *wide,
-                     int n_var, Program **out, Err *e) {
+bool program_compile(Arena *a, Formula *f, const int *root, int n_root,
+                     const bool *wide, int n_var, Program **out, Err *e) {
     (void)n_var;
     int *map = NEW(a, int, f->n + 1), *roots = NEW(a, int, n_root + 1);
     Formula *g = cheapen(a, f, map);
@@ -126,8 +133,15 @@ bool program_compile(Arena *a, Formula *f, const int *root, int n_root, const bo
     if (n > MOST_NODES)
         return err_fail(e, "a formula with %zu steps, at most %d", n, MOST_NODES);
     Program *p = NEW(a, Program, 1);
-    Compiler c = {a, g, p, NEW(a, bool, n), NEW(a, bool, n), NEW(a, uint16_t, n),
-                  NEW(a, int, n), NEW(a, uint16_t, n), 0};
+    Compiler c = {a,
+                  g,
+                  p,
+                  NEW(a, bool, n),
+                  NEW(a, bool, n),
+                  NEW(a, uint16_t, n),
+                  NEW(a, int, n),
+                  NEW(a, uint16_t, n),
+                  0};
     p->instr = NEW(a, Instr, n), p->once = NEW(a, Instr, n);
     p->load = NEW(a, SlotVar, n), p->scalar = NEW(a, SlotVar, n);
     p->number = NEW(a, double, n);
@@ -137,8 +151,10 @@ bool program_compile(Arena *a, Formula *f, const int *root, int n_root, const bo
     place_leaves(&c);
     for (int i = 0; i < g->n; i++) {
         if (!c.used[i] || !formula_arity(g->node[i].op)) continue;
-        if (!c.tile[i]) p->once[p->n_once++] = instr_of(&c, i);
-        else if (!place_instr(&c, i, e)) return false;
+        if (!c.tile[i])
+            p->once[p->n_once++] = instr_of(&c, i);
+        else if (!place_instr(&c, i, e))
+            return false;
     }
     for (int i = 0; i < n_root; i++) p->out[i] = c.where[roots[i]];
     *out = p;
@@ -150,13 +166,15 @@ void program_once(const Program *p, const double *var, double *slot) {
     for (int i = 0; i < p->n_scalar; i++) slot[p->scalar[i].at] = var[p->scalar[i].var];
     for (int i = 0; i < p->n_once; i++) {
         const Instr *n = &p->once[i];
-        double a = slot[n->a & ~SCALAR], b = slot[n->b & ~SCALAR], c = slot[n->c & ~SCALAR];
+        double a = slot[n->a & ~SCALAR], b = slot[n->b & ~SCALAR],
+               c = slot[n->c & ~SCALAR];
         slot[n->dst & ~SCALAR] = formula_apply((FOp)n->op, a, b, c);
     }
 }
 
 void slots_to(const TileOps *t, void *dst, const double *slot, int n) {
-    if (t->dtype == F64) memcpy(dst, slot, (size_t)n * sizeof *slot);
+    if (t->dtype == F64)
+        memcpy(dst, slot, (size_t)n * sizeof *slot);
     else
         for (int i = 0; i < n; i++) ((float *)dst)[i] = (float)slot[i];
 }

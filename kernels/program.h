@@ -27,27 +27,27 @@ typedef struct SlotVar { /* variable `var` in slot or register `at` */
 typedef struct Program {
     Instr *instr;
     int n_instr;
-    SlotVar *load;        /* tile-wide variables; load[i].at == i */
+    SlotVar *load; /* tile-wide variables; load[i].at == i */
     int n_load, n_reg;
-    Instr *once;          /* the scalar part, over slots */
+    Instr *once; /* the scalar part, over slots */
     int n_once, n_slot;
-    double *number;       /* per slot: constants, 0 for the rest */
-    SlotVar *scalar;      /* single-valued variables */
+    double *number;  /* per slot: constants, 0 for the rest */
+    SlotVar *scalar; /* single-valued variables */
     int n_scalar;
-    uint16_t *out;        /* one operand per root */
+    uint16_t *out; /* one operand per root */
     int n_out;
 } Program;
 
 /* wide[v]: variable v has one value per element, else a single one. Fails if the formula
  * needs more than MOST_REGISTERS at a time. */
-bool program_compile(Arena *a, Formula *f, const int *root, int n_root, const bool *wide,
-                     int n_var, Program **out, Err *e);
+bool program_compile(Arena *a, Formula *f, const int *root, int n_root,
+                     const bool *wide, int n_var, Program **out, Err *e);
 /* The scalar part: var[v] for every single-valued variable; slot: n_slot entries. */
 void program_once(const Program *p, const double *var, double *slot);
 
 /* The tile-wide part in one element type. */
 typedef struct TileOps {
-    size_t size;     /* bytes of an element */
+    size_t size; /* bytes of an element */
     DType dtype;
     void (*run)(const Program *p, void *const *reg, const void *slot, int n);
     void (*load)(void *dst, const void *src, DType from, int64_t n);

@@ -5,9 +5,9 @@
  *   elements r cos(2 pi v) and r sin(2 pi v).
  * uniform: 24 bits of the word. draw: from + floor(word (below - from) / 2^32).
  * dropout: keeps where the uniform number is at least p. */
-#include "kernels/rng.h"
 #include "kernels/kernels.h"
 #include "kernels/program.h"
+#include "kernels/rng.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,16 +91,24 @@ static void draw_block(void *arg, int64_t index, void *scratch) {
     words(&s, start, n, w);
     int32_t *y = (int32_t *)c->out[0].data + start;
     uint64_t range = (uint64_t)(at->below - at->from);
-    for (int64_t i = 0; i < n; i++) y[i] = (int32_t)(at->from + (int64_t)(w[i] * range >> 32));
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (int32_t)(at->from + (int64_t)(w[i] * range >> 32));
 }
 
 static void spread(const Call *c, void (*block)(void *, int64_t, void *)) {
-    c->dev->par(c->dev, blocks_of(type_count(c->out[0].type)), block, (void *)(uintptr_t)c);
+    c->dev->par(c->dev, blocks_of(type_count(c->out[0].type)), block,
+                (void *)(uintptr_t)c);
 }
 
-static void normal_run(const Call *c) { spread(c, normal_block); }
-static void uniform_run(const Call *c) { spread(c, uniform_block); }
-static void draw_run(const Call *c) { spread(c, draw_block); }
+static void normal_run(const Call *c) {
+    spread(c, normal_block);
+}
+static void uniform_run(const Call *c) {
+    spread(c, uniform_block);
+}
+static void draw_run(const Call *c) {
+    spread(c, draw_block);
+}
 
 const Kernel cpu_normal[] = {{.name = "ref", .run = normal_run}, {0}};
 const Kernel cpu_uniform[] = {{.name = "ref", .run = uniform_run}, {0}};
@@ -132,7 +140,8 @@ static void factors(const Call *c, int64_t start, int64_t n, uint32_t *w, double
         for (int64_t i = 1; i < n; i++) w[i] = w[0];
     }
     double keep = at->rescale ? 1 / (1 - at->p) : 1;
-    for (int64_t i = 0; i < n; i++) f[i] = (double)rng_uniform(w[i]) >= at->p ? keep : 0;
+    for (int64_t i = 0; i < n; i++)
+        f[i] = (double)rng_uniform(w[i]) >= at->p ? keep : 0;
 }
 
 static void dropout_block(void *arg, int64_t index, void *scratch) {
@@ -152,6 +161,8 @@ static void dropout_block(void *arg, int64_t index, void *scratch) {
     }
 }
 
-static void dropout_run(const Call *c) { spread(c, dropout_block); }
+static void dropout_run(const Call *c) {
+    spread(c, dropout_block);
+}
 
 const Kernel cpu_dropout[] = {{.name = "ref", .run = dropout_run}, {0}};

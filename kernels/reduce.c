@@ -104,8 +104,8 @@ static void load(const Tensor *x, int64_t at, int64_t n, double *tile) {
 }
 
 /* One output after the other, its elements side by side. */
-static void sums_across(const Work *w, int64_t from, int64_t to, int64_t first, int64_t end,
-                        double *sum, double *tile) {
+static void sums_across(const Work *w, int64_t from, int64_t to, int64_t first,
+                        int64_t end, double *sum, double *tile) {
     for (int64_t o = first; o < end; o++) {
         int64_t run;
         int64_t base = place(&w->r->out, o, &run);
@@ -122,8 +122,8 @@ static void sums_across(const Work *w, int64_t from, int64_t to, int64_t first, 
 }
 
 /* One reduced element after the other, added to all outputs. */
-static void sums_along(const Work *w, int64_t from, int64_t to, int64_t first, int64_t end,
-                       double *sum, double *tile) {
+static void sums_along(const Work *w, int64_t from, int64_t to, int64_t first,
+                       int64_t end, double *sum, double *tile) {
     memset(sum, 0, (size_t)(end - first) * sizeof *sum);
     for (int64_t i = from; i < to; i++) {
         int64_t run;
@@ -152,8 +152,10 @@ static void partial_block(void *arg, int64_t index, void *scratch) {
     int64_t to = from + r->per < r->in.count ? from + r->per : r->in.count;
     int64_t end = first + r->width < r->out.count ? first + r->width : r->out.count;
     double *sum = w->partial + chunk * r->out.count + first;
-    if (r->across) sums_across(w, from, to, first, end, sum, scratch);
-    else sums_along(w, from, to, first, end, sum, scratch);
+    if (r->across)
+        sums_across(w, from, to, first, end, sum, scratch);
+    else
+        sums_along(w, from, to, first, end, sum, scratch);
 }
 
 static void partial_sums(const Work *w) {
@@ -163,7 +165,8 @@ static void partial_sums(const Work *w) {
 
 static double total(const Work *w, int64_t o) {
     double sum = 0;
-    for (int64_t k = 0; k < w->r->chunks; k++) sum += w->partial[k * w->r->out.count + o];
+    for (int64_t k = 0; k < w->r->chunks; k++)
+        sum += w->partial[k * w->r->out.count + o];
     return sum * w->r->scale;
 }
 
@@ -240,18 +243,25 @@ static size_t reduce_bytes(const Sig *s, unsigned set) {
     arena_free(a);
     return n * sizeof(double);
 }
-static size_t over_work(const Sig *s) { return reduce_bytes(s, over_set(s)); }
-static size_t reduce_to_work(const Sig *s) { return reduce_bytes(s, reduce_to_set(s)); }
+static size_t over_work(const Sig *s) {
+    return reduce_bytes(s, over_set(s));
+}
+static size_t reduce_to_work(const Sig *s) {
+    return reduce_bytes(s, reduce_to_set(s));
+}
 
 const Kernel cpu_sum[] = {
     {.name = "ref", .work = over_work, .prepare = sum_prepare, .run = reduce_run}, {0}};
 const Kernel cpu_mean[] = {
-    {.name = "ref", .work = over_work, .prepare = mean_prepare, .run = reduce_run}, {0}};
+    {.name = "ref", .work = over_work, .prepare = mean_prepare, .run = reduce_run},
+    {0}};
 const Kernel cpu_std[] = {
     {.name = "ref", .work = over_work, .prepare = sum_prepare, .run = std_run}, {0}};
-const Kernel cpu_reduce_to[] = {
-    {.name = "ref", .work = reduce_to_work, .prepare = reduce_to_prepare, .run = reduce_run},
-    {0}};
+const Kernel cpu_reduce_to[] = {{.name = "ref",
+                                 .work = reduce_to_work,
+                                 .prepare = reduce_to_prepare,
+                                 .run = reduce_run},
+                                {0}};
 
 /* ---- along the first axis: x[n, rest] ---- */
 
@@ -426,4 +436,5 @@ static size_t many_work(const Sig *s) {
 
 const Kernel cpu_global_norm[] = {
     {.name = "ref", .work = many_work, .run = global_norm_run}, {0}};
-const Kernel cpu_finite[] = {{.name = "ref", .work = many_work, .run = finite_run}, {0}};
+const Kernel cpu_finite[] = {{.name = "ref", .work = many_work, .run = finite_run},
+                             {0}};

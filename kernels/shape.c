@@ -20,9 +20,12 @@ static void cast_block(void *arg, int64_t i, void *scratch) {
     if (n > BLOCK) n = BLOCK;
     const char *src = (const char *)x->data + (size_t)start * dtype_size(from);
     char *dst = (char *)y->data + (size_t)start * dtype_size(to);
-    if (from == F32) tile_f32.store(dst, to, src, n);
-    else if (to == F32) tile_f32.load(dst, src, from, n);
-    else convert(dst, to, src, from, n);
+    if (from == F32)
+        tile_f32.store(dst, to, src, n);
+    else if (to == F32)
+        tile_f32.load(dst, src, from, n);
+    else
+        convert(dst, to, src, from, n);
 }
 
 static void cast_run(const Call *c) {
@@ -37,10 +40,13 @@ static void cast_block_avx2(void *arg, int64_t i, void *scratch) {
     int64_t start = i * BLOCK, n = type_count(x->type) - start;
     if (n > BLOCK) n = BLOCK;
     (void)scratch;
-    const char *src = (const char *)x->data + (size_t)start * dtype_size(x->type->dtype);
+    const char *src =
+        (const char *)x->data + (size_t)start * dtype_size(x->type->dtype);
     char *dst = (char *)y->data + (size_t)start * dtype_size(y->type->dtype);
-    if (y->type->dtype == F32) tile_f32_avx2.load(dst, src, x->type->dtype, n);
-    else tile_f32_avx2.store(dst, y->type->dtype, src, n);
+    if (y->type->dtype == F32)
+        tile_f32_avx2.load(dst, src, x->type->dtype, n);
+    else
+        tile_f32_avx2.store(dst, y->type->dtype, src, n);
 }
 
 static void cast_run_avx2(const Call *c) {
@@ -128,7 +134,8 @@ static void slice_rows(const Call *c, int64_t from, int64_t to) {
     size_t bytes = (size_t)at->count * x.inner_bytes, row = (size_t)x.d * x.inner_bytes;
     const char *src = (const char *)c->in[0].data + (size_t)at->from * x.inner_bytes;
     for (int64_t r = from; r < to; r++)
-        memcpy((char *)c->out[0].data + (size_t)r * bytes, src + (size_t)r * row, bytes);
+        memcpy((char *)c->out[0].data + (size_t)r * bytes, src + (size_t)r * row,
+               bytes);
 }
 
 static void slice_run(const Call *c) {
@@ -193,15 +200,16 @@ static void unjoin_rows(const Call *c, int64_t from, int64_t to) {
     size_t width = (size_t)dx->dim[2] * dtype_size(dx->dtype);
     int64_t t = dx->dim[1];
     for (int64_t r = from; r < to; r++) {
-        const char *src = (const char *)c->in[0].data + (size_t)(r * dy->dim[1]) * width;
+        const char *src =
+            (const char *)c->in[0].data + (size_t)(r * dy->dim[1]) * width;
         char *dst = (char *)c->out[0].data + (size_t)(r * n * t) * width;
         memset(dst, 0, (size_t)(n * t) * width);
         memcpy(dst, src, width);
         for (int64_t k = 0; k < n; k++)
             memcpy(dst + (size_t)(k * t + 1) * width,
                    src + (size_t)(1 + k * (t - 2)) * width, (size_t)(t - 2) * width);
-        memcpy(dst + (size_t)(n * t - 1) * width, src + (size_t)(dy->dim[1] - 1) * width,
-               width);
+        memcpy(dst + (size_t)(n * t - 1) * width,
+               src + (size_t)(dy->dim[1] - 1) * width, width);
     }
 }
 
@@ -249,8 +257,9 @@ typedef struct Copy {
     size_t width;
 } Copy;
 
-#define COPY_RUN(T)                                                                        \
-    for (int64_t i = 0; i < n; i++) ((T *)(void *)dst)[i] = ((const T *)src)[i * stride];  \
+#define COPY_RUN(T)                                                                    \
+    for (int64_t i = 0; i < n; i++)                                                    \
+        ((T *)(void *)dst)[i] = ((const T *)src)[i * stride];                          \
     break
 
 static void copy_piece(void *ctx, int64_t to, int64_t from, int64_t stride, int64_t n) {
@@ -262,10 +271,14 @@ static void copy_piece(void *ctx, int64_t to, int64_t from, int64_t stride, int6
         return;
     }
     switch (k->width) {
-    case 8: COPY_RUN(uint64_t);
-    case 4: COPY_RUN(uint32_t);
-    case 2: COPY_RUN(uint16_t);
-    default: COPY_RUN(uint8_t);
+    case 8:
+        COPY_RUN(uint64_t);
+    case 4:
+        COPY_RUN(uint32_t);
+    case 2:
+        COPY_RUN(uint16_t);
+    default:
+        COPY_RUN(uint8_t);
     }
 }
 

@@ -16,12 +16,14 @@ typedef union Bits {
  * at Chebyshev points (relative error 1e-8), 2^k in two factors so that results below the
  * smallest normal number and infinity come out right. Largest error 1 ulp. */
 static inline float exp_v(float x) {
-    const float round = 12582912; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
+    const float round =
+        12582912; /* 1.5 * 2^23: adding it leaves an integer in the low bits */
     float c = x < -104 ? -104 : x;
     c = c > 89 ? 89 : c;
     Bits t = {__builtin_fmaf(c, 1.44269504f, round)}, zero = {round};
     float k = t.f - round;
-    float r = __builtin_fmaf(k, -0.693145752f, c); /* ln 2 in two parts, the first exact */
+    float r =
+        __builtin_fmaf(k, -0.693145752f, c); /* ln 2 in two parts, the first exact */
     r = __builtin_fmaf(k, -1.42860677e-6f, r);
     float p = 0.00139337332f;
     p = __builtin_fmaf(p, r, 0.00836323538f);
@@ -30,7 +32,8 @@ static inline float exp_v(float x) {
     p = __builtin_fmaf(p, r, 0.500000001f);
     p = __builtin_fmaf(p * r, r, r) + 1;
     int32_t n = (int32_t)(t.u - zero.u), half = n >> 1;
-    Bits a = {.u = (uint32_t)(half + 127) << 23}, b = {.u = (uint32_t)(n - half + 127) << 23};
+    Bits a = {.u = (uint32_t)(half + 127) << 23},
+         b = {.u = (uint32_t)(n - half + 127) << 23};
     return p * a.f * b.f;
 }
 
@@ -60,8 +63,10 @@ static inline float erf_v(float x) {
     return t < 1 ? small : large;
 }
 
-#define FORWARD(name)                                                        \
-    static inline float name##_v(float x) { return name##f(x); }
+#define FORWARD(name)                                                                  \
+    static inline float name##_v(float x) {                                            \
+        return name##f(x);                                                             \
+    }
 FORWARD(log)
 FORWARD(expm1)
 FORWARD(sin)
@@ -71,13 +76,17 @@ FORWARD(sqrt)
 FORWARD(fabs)
 FORWARD(floor)
 FORWARD(nearbyint)
-static inline float fmod_v(float x, float y) { return fmodf(x, y); }
-static inline float pow_v(float x, float y) { return powf(x, y); }
+static inline float fmod_v(float x, float y) {
+    return fmodf(x, y);
+}
+static inline float pow_v(float x, float y) {
+    return powf(x, y);
+}
 
-#define T float
-#define TILE_OPS tile_f32_avx2
+#define T          float
+#define TILE_OPS   tile_f32_avx2
 #define TILE_DTYPE F32
-#define FN(name) name##_v
+#define FN(name)   name##_v
 static void load_half(float *d, const uint16_t *s, int64_t n) {
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -94,7 +103,7 @@ static void store_half(uint16_t *d, const float *s, int64_t n) {
     }
     for (; i < n; i++) d[i] = float_to_half(s[i]);
 }
-#define LOAD_HALF(d, s, n) load_half(d, s, n)
+#define LOAD_HALF(d, s, n)  load_half(d, s, n)
 #define STORE_HALF(d, s, n) store_half(d, s, n)
 #include "kernels/tile.h"
 #endif

@@ -8,8 +8,8 @@
 #include "graph/op.h"
 #include "kernels/attrs.h"
 
-#define OP(file, name)                                                                     \
-    extern const Op op_##name;                                                             \
+#define OP(file, name)                                                                 \
+    extern const Op op_##name;                                                         \
     extern const Kernel cpu_##name[];
 #include "ops/ops.def"
 #undef OP
@@ -30,7 +30,8 @@ TypeText type_name(const Type *t);
 /* ---- values while a graph is built ---- */
 const Type *type_at(const Graph *g, Id id);
 /* pointwise over any values, computed in and yielding `dtype` */
-Id add_formula(Graph *g, DType dtype, const char *formula, int n_in, const Id *in, Err *e);
+Id add_formula(Graph *g, DType dtype, const char *formula, int n_in, const Id *in,
+               Err *e);
 /* sum of x to the shape of `like` (x is a broadcast of it), in like's dtype */
 Id add_reduce_to(Graph *g, Id x, const Type *like, Err *e);
 Id add_cast(Graph *g, Id x, DType to, Err *e);

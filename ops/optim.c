@@ -8,7 +8,8 @@ static bool depends_on_elements(Arena *a, const UpdateForm *u, int root) {
     bool *used = NEW(a, bool, u->f->n);
     formula_reach(u->f, root, used);
     for (int i = 0; i < u->f->n; i++)
-        if (used[i] && u->f->node[i].op == F_VAR && u->wide[u->f->node[i].a]) return true;
+        if (used[i] && u->f->node[i].op == F_VAR && u->wide[u->f->node[i].a])
+            return true;
     return false;
 }
 
@@ -24,9 +25,11 @@ static bool states_fit(Arena *a, const Sig *s, Err *e) {
             return shape_error(e, "state %d is %s, want %s or %s", i, type_name(t).s,
                                type_name(&s->in[UP_P]).s, type_name(&numbers).s);
         if (depends_on_elements(a, &u, u.root[1 + i]))
-            return shape_error(e, "state %d is one number per slice (%s) but depends on p, g "
-                                  "or a state of every element",
-                               i, type_name(t).s);
+            return shape_error(
+                e,
+                "state %d is one number per slice (%s) but depends on p, g "
+                "or a state of every element",
+                i, type_name(t).s);
     }
     return true;
 }
@@ -35,7 +38,8 @@ static bool slices_fit(const Sig *s, Err *e) {
     const UpdateAttrs *at = s->attrs;
     const Type *p = &s->in[UP_P], *flags = &s->in[UP_ACTIVE];
     if (at->axis < -1 || at->axis >= p->rank)
-        return shape_error(e, "got axis %lld of %s", (long long)at->axis, type_name(p).s);
+        return shape_error(e, "got axis %lld of %s", (long long)at->axis,
+                           type_name(p).s);
     if (at->axis >= 0 && (at->size < 1 || p->dim[at->axis] % at->size))
         return shape_error(e, "'size' must divide the axis: %lld does not divide %lld",
                            (long long)at->size, (long long)p->dim[at->axis]);
@@ -51,8 +55,8 @@ static bool update_shape(Sig *s, Err *e) {
     const Type *p = &s->in[UP_P];
     enum { MOST_STATES = 32 };
     if (s->n_in < UP_STATE || s->n_in > UP_STATE + MOST_STATES)
-        return shape_error(e, "got %d inputs, want %d and the states (at most %d)", s->n_in,
-                           UP_STATE, MOST_STATES);
+        return shape_error(e, "got %d inputs, want %d and the states (at most %d)",
+                           s->n_in, UP_STATE, MOST_STATES);
     if (p->dtype != F32 && p->dtype != F64)
         return shape_error(e, "'p' is %s, want f32 or f64", type_name(p).s);
     if (!type_equal(p, &s->in[UP_G]))
@@ -84,45 +88,54 @@ static uint64_t update_flops(const Sig *s) {
 }
 
 /* Output 1 + i over state i, for as many as a program may have. */
-#define S(i) {1 + i, UP_STATE + i}
+#define S(i)                                                                           \
+    { 1 + i, UP_STATE + i }
 #define S8(i) S(i), S(i + 1), S(i + 2), S(i + 3), S(i + 4), S(i + 5), S(i + 6), S(i + 7)
-static const struct OpAlias update_alias[] = {{0, UP_P}, S8(0), S8(8), S8(16), S8(24),
-                                              {-1, -1}};
+static const struct OpAlias update_alias[] = {{0, UP_P}, S8(0),  S8(8),
+                                              S8(16),    S8(24), {-1, -1}};
 #undef S8
 #undef S
 
 const Op op_update = {
     .name = "update",
-    .doc = "an optimizer's step: f, statements over p, g * scale (as g), lr and the states, "
-           "gives their new values, written over the old. What depends on no element is "
-           "computed once per slice in f64. ok 0, or active 0 of a slice: untouched",
-    .example = "  train @p : f32[4,3] {init=normal(1)}\n"
-               "  input @g : f32[4,3]\n"
-               "  scalar @lr : f32[]\n"
-               "  const @one : f32[] = [1]\n"
-               "  const @on : i32[2] = [1, 0]\n"
-               "  state @m : f32[4,3] {init=zeros}\n"
-               "  state @t : f64[2] {init=zeros}\n"
-               "  %0, %1, %2 = update @p, @g, @lr, @one, @one, @on, @m, @t {f=\"t = t + 1; "
-               "m = 0.9 * m + 0.1 * g; p = p - lr / (1 - 0.9 ^ t) * m\", states=\"m t\", "
-               "axis=0, size=2} : f32[4,3], f32[4,3], f64[2]\n"
-               "  output p = %0\n"
-               "  output m = %1\n"
-               "  output t = %2\n",
-    .in = (const OpIn[]){{"p", 0}, {"g", 0}, {"lr", 0}, {"scale", 0}, {"ok", 0},
-                         {"active", IN_OPTIONAL | IN_INDEX}, {"state", IN_VARIADIC}, {0}},
+    .doc =
+        "an optimizer's step: f, statements over p, g * scale (as g), lr and the "
+        "states, "
+        "gives their new values, written over the old. What depends on no element is "
+        "computed once per slice in f64. ok 0, or active 0 of a slice: untouched",
+    .example =
+        "  train @p : f32[4,3] {init=normal(1)}\n"
+        "  input @g : f32[4,3]\n"
+        "  scalar @lr : f32[]\n"
+        "  const @one : f32[] = [1]\n"
+        "  const @on : i32[2] = [1, 0]\n"
+        "  state @m : f32[4,3] {init=zeros}\n"
+        "  state @t : f64[2] {init=zeros}\n"
+        "  %0, %1, %2 = update @p, @g, @lr, @one, @one, @on, @m, @t {f=\"t = t + 1; "
+        "m = 0.9 * m + 0.1 * g; p = p - lr / (1 - 0.9 ^ t) * m\", states=\"m t\", "
+        "axis=0, size=2} : f32[4,3], f32[4,3], f64[2]\n"
+        "  output p = %0\n"
+        "  output m = %1\n"
+        "  output t = %2\n",
+    .in = (const OpIn[]){{"p", 0},
+                         {"g", 0},
+                         {"lr", 0},
+                         {"scale", 0},
+                         {"ok", 0},
+                         {"active", IN_OPTIONAL | IN_INDEX},
+                         {"state", IN_VARIADIC},
+                         {0}},
     .n_out = -1,
     .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD | OP_WIDE,
-    .attrs =
-        (const Attr[]){
-            {"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL, "the program"},
-            {"states", 's', offsetof(UpdateAttrs, states), ATTR_IR, 0, NULL,
-             "names of the states, separated by spaces"},
-            {"axis", 'i', offsetof(UpdateAttrs, axis), ATTR_IR, -1, NULL,
-             "axis that is cut into slices, -1: one slice"},
-            {"size", 'i', offsetof(UpdateAttrs, size), ATTR_IR, 0, NULL,
-             "width of a slice"},
-            {0}},
+    .attrs = (const Attr[]){{"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL,
+                             "the program"},
+                            {"states", 's', offsetof(UpdateAttrs, states), ATTR_IR, 0,
+                             NULL, "names of the states, separated by spaces"},
+                            {"axis", 'i', offsetof(UpdateAttrs, axis), ATTR_IR, -1,
+                             NULL, "axis that is cut into slices, -1: one slice"},
+                            {"size", 'i', offsetof(UpdateAttrs, size), ATTR_IR, 0, NULL,
+                             "width of a slice"},
+                            {0}},
     .attrs_size = sizeof(UpdateAttrs),
     .shape = update_shape,
     .flops = update_flops,
@@ -134,7 +147,8 @@ const Op op_update = {
 
 static bool assign_shape(Sig *s, Err *e) {
     if (!type_equal(&s->in[0], &s->in[1]))
-        return shape_error(e, "%s over %s", type_name(&s->in[1]).s, type_name(&s->in[0]).s);
+        return shape_error(e, "%s over %s", type_name(&s->in[1]).s,
+                           type_name(&s->in[0]).s);
     return shape_same(s, e);
 }
 

@@ -53,11 +53,13 @@ static bool like_resolve(Lang *l, Err *e) {
 
 const Op op_like = {
     .name = "like",
-    .doc = "in an adapter, the wrapped op (kernel, stride, padding) with a weight of its own "
+    .doc = "in an adapter, the wrapped op (kernel, stride, padding) with a weight of "
+           "its own "
            "and another `out`; the graph holds that op",
     .example = "lora_down: {op: like, x: x, out: $rank, bias: false}",
-    .in = (const OpIn[]){{"x", 0}, {"weight", IN_PARAM}, {"bias", IN_PARAM | IN_OPTIONAL},
-                         {0}},
+    .in =
+        (const OpIn[]){
+            {"x", 0}, {"weight", IN_PARAM}, {"bias", IN_PARAM | IN_OPTIONAL}, {0}},
     .n_out = 1,
     .flags = OP_YAML_ONLY,
     .attrs = (const Attr[]){{"out", 'i', offsetof(LikeAttrs, out), ATTR_YAML, 0, NULL,
@@ -129,7 +131,8 @@ static bool active_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
 
 const Op op_active = {
     .name = "active",
-    .doc = "x, of which only slice `index` (of width `size` along `axis`) gets a gradient",
+    .doc =
+        "x, of which only slice `index` (of width `size` along `axis`) gets a gradient",
     .example = "  input @x : f32[4,3]\n"
                "  scalar @k : i32[]\n"
                "  %0 = active @x, @k {axis=0, size=2} : f32[4,3]\n"

@@ -29,8 +29,9 @@ static bool shape(Sig *s, Err *e) {
     for (int i = 0; i < s->n_in; i++) {
         Type before = out;
         if (!type_broadcast(&before, &s->in[i], &out))
-            return shape_error(e, "shapes %s and %s do not meet: dimensions from the last "
-                                  "on must be equal or 1",
+            return shape_error(e,
+                               "shapes %s and %s do not meet: dimensions from the last "
+                               "on must be equal or 1",
                                type_name(&before).s, type_name(&s->in[i]).s);
     }
     out.dtype = at->dtype;
@@ -47,7 +48,8 @@ static uint64_t flops(const Sig *s) {
     Err e = {0};
     int root;
     uint64_t steps = 0;
-    Formula *f = read_formula(a, ((const PointwiseAttrs *)s->attrs)->f, s->n_in, &root, &e);
+    Formula *f =
+        read_formula(a, ((const PointwiseAttrs *)s->attrs)->f, s->n_in, &root, &e);
     if (f) {
         bool *used = NEW(a, bool, f->n);
         formula_reach(f, root, used);
@@ -84,8 +86,8 @@ static Id emit(Graph *g, const Formula *f, int root, const Node *n, Id dy, DType
 
 /* dx of one input: the derivative, summed over what was broadcast. The formula gives
  * dy's shape because dy is among its inputs. */
-static Id input_grad(Graph *g, const Formula *f, int root, const Node *n, int input, Id dy,
-                     Err *e) {
+static Id input_grad(Graph *g, const Formula *f, int root, const Node *n, int input,
+                     Id dy, Err *e) {
     const Type *t = type_at(g, n->in[input]);
     bool just_dy = f->node[root].op == F_VAR && f->node[root].a == n->n_in;
     bool reduces = type_count(t) != type_count(type_at(g, dy));
@@ -94,7 +96,8 @@ static Id input_grad(Graph *g, const Formula *f, int root, const Node *n, int in
     return add_reduce_to(g, dx, t, e);
 }
 
-static bool grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx, Err *e) {
+static bool grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
+                 Err *e) {
     const PointwiseAttrs *at = n->attrs;
     Arena *a = arena_new();
     int root, derivative[MOST_INPUTS];
@@ -112,7 +115,8 @@ static bool grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx
     return ok;
 }
 
-Id add_formula(Graph *g, DType dtype, const char *formula, int n_in, const Id *in, Err *e) {
+Id add_formula(Graph *g, DType dtype, const char *formula, int n_in, const Id *in,
+               Err *e) {
     for (int i = 0; i < n_in; i++)
         if (in[i] == NO_ID) return NO_ID;
     PointwiseAttrs at = {arena_strdup(g->arena, formula), dtype};
@@ -121,9 +125,10 @@ Id add_formula(Graph *g, DType dtype, const char *formula, int n_in, const Id *i
 
 const Op op_pointwise = {
     .name = "pointwise",
-    .doc = "y = f(x0, x1, ...) for every element of the broadcast inputs. f: statements "
-           "'t0 = ...; ...; expression'. Comparisons, logic, floor, round, sign, // and % "
-           "have no gradient; min and max send it to the chosen side",
+    .doc =
+        "y = f(x0, x1, ...) for every element of the broadcast inputs. f: statements "
+        "'t0 = ...; ...; expression'. Comparisons, logic, floor, round, sign, // and % "
+        "have no gradient; min and max send it to the chosen side",
     .example = "  input @a : f32[2,1,3]\n"
                "  input @b : f32[2,1]\n"
                "  input @c : f32[]\n"
@@ -133,13 +138,11 @@ const Op op_pointwise = {
     .in = (const OpIn[]){{"x", IN_VARIADIC}, {0}},
     .n_out = 1,
     .flags = OP_IR,
-    .attrs =
-        (const Attr[]){
-            {"f", 's', offsetof(PointwiseAttrs, f), ATTR_IR, 0, NULL,
-             "formula over x0, x1 ..."},
-            {"dtype", 'd', offsetof(PointwiseAttrs, dtype), ATTR_IR, F32, NULL,
-             "type of the result; halves compute in f32"},
-            {0}},
+    .attrs = (const Attr[]){{"f", 's', offsetof(PointwiseAttrs, f), ATTR_IR, 0, NULL,
+                             "formula over x0, x1 ..."},
+                            {"dtype", 'd', offsetof(PointwiseAttrs, dtype), ATTR_IR,
+                             F32, NULL, "type of the result; halves compute in f32"},
+                            {0}},
     .attrs_size = sizeof(PointwiseAttrs),
     .shape = shape,
     .grad = grad,

@@ -26,13 +26,16 @@ static bool random_shape(Sig *s, DType dtype, Err *e) {
     for (int i = 0; i < l->n; i++) {
         t.dim[i] = l->v[i];
         if (l->v[i] < 1 || !mul_u64(count, (uint64_t)l->v[i], &count) || count >> 40)
-            return shape_error(e, "dimension %d of 'shape' is %lld", i, (long long)l->v[i]);
+            return shape_error(e, "dimension %d of 'shape' is %lld", i,
+                               (long long)l->v[i]);
     }
     s->out[0] = t;
     return true;
 }
 
-static bool float_shape(Sig *s, Err *e) { return random_shape(s, F32, e); }
+static bool float_shape(Sig *s, Err *e) {
+    return random_shape(s, F32, e);
+}
 
 static bool draw_shape(Sig *s, Err *e) {
     const RandomAttrs *at = s->attrs;
@@ -54,9 +57,15 @@ static bool resolve(Lang *l, const char *purpose, int like, Err *e) {
     return true;
 }
 
-static bool normal_resolve(Lang *l, Err *e) { return resolve(l, "normal", 1, e); }
-static bool uniform_resolve(Lang *l, Err *e) { return resolve(l, "uniform", 1, e); }
-static bool draw_resolve(Lang *l, Err *e) { return resolve(l, "draw", -1, e); }
+static bool normal_resolve(Lang *l, Err *e) {
+    return resolve(l, "normal", 1, e);
+}
+static bool uniform_resolve(Lang *l, Err *e) {
+    return resolve(l, "uniform", 1, e);
+}
+static bool draw_resolve(Lang *l, Err *e) {
+    return resolve(l, "draw", -1, e);
+}
 
 /* clang-format off */
 #define SHAPE_STREAM                                                                       \
@@ -75,7 +84,9 @@ const Op op_normal = {
     .example = "  scalar @rng : i32[8]\n"
                "  %0 = normal @rng {shape=[2,3], batch=true, stream=17} : f32[2,3]\n"
                "  output y = %0\n",
-    .in = (const OpIn[]){{"rng", IN_IR | IN_INDEX}, {"like", IN_SHAPE | IN_OPTIONAL}, {0}},
+    .in = (const OpIn[]){{"rng", IN_IR | IN_INDEX},
+                         {"like", IN_SHAPE | IN_OPTIONAL},
+                         {0}},
     .n_out = 1,
     .flags = OP_RANDOM | OP_NO_GRAD | OP_WIDE,
     .attrs = (const Attr[]){SHAPE_STREAM},
@@ -91,7 +102,9 @@ const Op op_uniform = {
     .example = "  scalar @rng : i32[8]\n"
                "  %0 = uniform @rng {shape=[2,3], batch=true, stream=17} : f32[2,3]\n"
                "  output y = %0\n",
-    .in = (const OpIn[]){{"rng", IN_IR | IN_INDEX}, {"like", IN_SHAPE | IN_OPTIONAL}, {0}},
+    .in = (const OpIn[]){{"rng", IN_IR | IN_INDEX},
+                         {"like", IN_SHAPE | IN_OPTIONAL},
+                         {0}},
     .n_out = 1,
     .flags = OP_RANDOM | OP_NO_GRAD | OP_WIDE,
     .attrs = (const Attr[]){SHAPE_STREAM},
@@ -113,8 +126,8 @@ const Op op_draw = {
     .flags = OP_RANDOM | OP_NO_GRAD,
     .attrs = (const Attr[]){{"from", 'i', offsetof(RandomAttrs, from), 0, 0, NULL,
                              "the smallest"},
-                            {"below", 'i', offsetof(RandomAttrs, below), ATTR_REQUIRED, 1,
-                             NULL, "one more than the largest"},
+                            {"below", 'i', offsetof(RandomAttrs, below), ATTR_REQUIRED,
+                             1, NULL, "one more than the largest"},
                             SHAPE_STREAM},
     .attrs_size = sizeof(RandomAttrs),
     .resolve = draw_resolve,
@@ -147,8 +160,8 @@ static bool dropout_shape(Sig *s, Err *e) {
     return key_fits(s, 1, e) && shape_same(s, e);
 }
 
-static bool dropout_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                         Err *e) {
+static bool dropout_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                         Id *dx, Err *e) {
     (void)need;
     dx[0] = graph_op(g, &op_dropout, n->attrs, 2, (Id[]){dy[0], n->in[1]}, e);
     return dx[0] != NO_ID;
@@ -158,24 +171,26 @@ static const char *const each_words[] = {"element", "channel", "module", NULL};
 
 const Op op_dropout = {
     .name = "dropout",
-    .doc = "0 with probability p, else x (rescale: x / (1 - p)); one draw per element, per "
+    .doc = "0 with probability p, else x (rescale: x / (1 - p)); one draw per element, "
+           "per "
            "sample and channel, or one in all. In generation, and for p 0: x itself",
-    .example = "  input @x : f32[2,3,4]\n"
-               "  scalar @rng : i32[8]\n"
-               "  %0 = dropout @x, @rng {p=0.5, each=channel, rescale=true, batch=true, "
-               "stream=17} : f32[2,3,4]\n"
-               "  output y = %0\n",
+    .example =
+        "  input @x : f32[2,3,4]\n"
+        "  scalar @rng : i32[8]\n"
+        "  %0 = dropout @x, @rng {p=0.5, each=channel, rescale=true, batch=true, "
+        "stream=17} : f32[2,3,4]\n"
+        "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {"rng", IN_IR | IN_INDEX}, {0}},
     .n_out = 1,
     .flags = OP_RANDOM,
-    .attrs = (const Attr[]){{"p", 'f', offsetof(DropoutAttrs, p), ATTR_REQUIRED, 0, NULL,
-                             "probability of 0"},
+    .attrs = (const Attr[]){{"p", 'f', offsetof(DropoutAttrs, p), ATTR_REQUIRED, 0,
+                             NULL, "probability of 0"},
                             {"each", 'w', offsetof(DropoutAttrs, each), 0, EACH_ELEMENT,
                              each_words, "what one draw decides about"},
-                            {"rescale", 'b', offsetof(DropoutAttrs, rescale), 0, 1, NULL,
-                             "divide by 1 - p"},
-                            {"batch", 'b', offsetof(DropoutAttrs, batch), ATTR_IR, 0, NULL,
-                             "the first dimension counts samples"},
+                            {"rescale", 'b', offsetof(DropoutAttrs, rescale), 0, 1,
+                             NULL, "divide by 1 - p"},
+                            {"batch", 'b', offsetof(DropoutAttrs, batch), ATTR_IR, 0,
+                             NULL, "the first dimension counts samples"},
                             {"stream", 'i', offsetof(DropoutAttrs, stream), ATTR_IR, 0,
                              NULL, "hash of the node's path and purpose"},
                             {0}},

@@ -23,7 +23,8 @@ static bool over_resolve(Lang *l, Err *e) {
             Err why = {0};
             if (!shape_axis(over->v[i], rank, &axis, &why))
                 return err_at(e, l->loc, "'over': got axis %lld, the value is %s",
-                              (long long)over->v[i], type_name(type_at(l->g, l->in[0])).s);
+                              (long long)over->v[i],
+                              type_name(type_at(l->g, l->in[0])).s);
             set |= 1u << axis;
         }
     }
@@ -45,8 +46,10 @@ static bool reduce_shape(Sig *s, Err *e) {
     }
     Type t = {.dtype = x->dtype};
     for (int i = 0; i < x->rank; i++) {
-        if (!(set & 1u << i)) t.dim[t.rank++] = x->dim[i];
-        else if (at->keep) t.dim[t.rank++] = 1;
+        if (!(set & 1u << i))
+            t.dim[t.rank++] = x->dim[i];
+        else if (at->keep)
+            t.dim[t.rank++] = 1;
     }
     if (!dtype_is_float(x->dtype))
         return shape_error(e, "got %s, want floating numbers", type_name(x).s);
@@ -67,18 +70,19 @@ static double reduced_count(const Type *x, const ReduceAttrs *at) {
     return n;
 }
 
-static uint64_t reduce_flops(const Sig *s) { return (uint64_t)type_count(&s->in[0]); }
+static uint64_t reduce_flops(const Sig *s) {
+    return (uint64_t)type_count(&s->in[0]);
+}
 
-#define OVER                                                                               \
-    .in = (const OpIn[]){{"x", 0}, {0}}, .n_out = 1,                                       \
-    .attrs =                                                                               \
-        (const Attr[]){{"over", 'l', offsetof(ReduceAttrs, over), 0,                       \
-                        -LIST_WORD - OVER_ALL, over_words,                                 \
-                        "axes, or sample: all but the first, or all"},                     \
-                       {"keep", 'b', offsetof(ReduceAttrs, keep), 0, 0, NULL,              \
-                        "keep the axes as dimensions of 1"},                               \
-                       {0}},                                                               \
-    .attrs_size = sizeof(ReduceAttrs), .resolve = over_resolve, .shape = reduce_shape,     \
+#define OVER                                                                           \
+    .in = (const OpIn[]){{"x", 0}, {0}}, .n_out = 1,                                   \
+    .attrs = (const Attr[]){{"over", 'l', offsetof(ReduceAttrs, over), 0,              \
+                             -LIST_WORD - OVER_ALL, over_words,                        \
+                             "axes, or sample: all but the first, or all"},            \
+                            {"keep", 'b', offsetof(ReduceAttrs, keep), 0, 0, NULL,     \
+                             "keep the axes as dimensions of 1"},                      \
+                            {0}},                                                      \
+    .attrs_size = sizeof(ReduceAttrs), .resolve = over_resolve, .shape = reduce_shape, \
     .flops = reduce_flops, .flags = OP_WIDE
 
 /* ---- sum, mean ---- */
@@ -184,8 +188,8 @@ static bool reduce_to_shape(Sig *s, Err *e) {
     return true;
 }
 
-static bool reduce_to_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                           Err *e) {
+static bool reduce_to_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                           Id *dx, Err *e) {
     (void)need;
     dx[0] = spread(g, dy[0], type_at(g, n->in[0]), e);
     return dx[0] != NO_ID;
@@ -228,8 +232,8 @@ static bool cumprod_shape(Sig *s, Err *e) {
     return shape_same(s, e);
 }
 
-static bool cumprod_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                         Err *e) {
+static bool cumprod_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                         Id *dx, Err *e) {
     (void)need;
     dx[0] = graph_op(g, &op_cumprod_grad, NULL, 2, (Id[]){n->in[0], dy[0]}, e);
     return dx[0] != NO_ID;
@@ -258,8 +262,9 @@ static bool same_pair(Sig *s, Err *e) {
 
 const Op op_cumprod_grad = {
     .name = "cumprod_grad",
-    .doc = "dx(k) = sum over i >= k of dy(i) times the product of x(0) ... x(i) without "
-           "x(k). Gradients of gradients are not formed: no gradient",
+    .doc =
+        "dx(k) = sum over i >= k of dy(i) times the product of x(0) ... x(i) without "
+        "x(k). Gradients of gradients are not formed: no gradient",
     .example = "  input @x : f32[5,2]\n"
                "  input @dy : f32[5,2]\n"
                "  %0 = cumprod_grad @x, @dy : f32[5,2]\n"
@@ -284,7 +289,8 @@ static bool interp_shape(Sig *s, Err *e) {
 
 static bool interp_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                         Err *e) {
-    Node *k = graph_add(g, &op_interp_grad, NULL, 3, (Id[]){n->in[0], n->in[1], dy[0]}, e);
+    Node *k =
+        graph_add(g, &op_interp_grad, NULL, 3, (Id[]){n->in[0], n->in[1], dy[0]}, e);
     if (!k) return false;
     for (int i = 0; i < 2; i++)
         if (need[i]) dx[i] = k->out[i];
@@ -337,7 +343,8 @@ const Op op_interp_grad = {
 static bool number_shape(Sig *s, Err *e) {
     for (int i = 0; i < s->n_in; i++)
         if (!dtype_is_float(s->in[i].dtype))
-            return shape_error(e, "got %s, want floating numbers", type_name(&s->in[i]).s);
+            return shape_error(e, "got %s, want floating numbers",
+                               type_name(&s->in[i]).s);
     s->out[0] = type_scalar(F32);
     return true;
 }

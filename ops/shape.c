@@ -27,7 +27,8 @@ static bool list_to_type(const IntList *l, Type *t, Err *e) {
         bool small = l->v[i] >= 1 && mul_u64(count, (uint64_t)l->v[i], &count) &&
                      count < (uint64_t)1 << 47;
         if (!small)
-            return shape_error(e, "dimension %d of 'shape' is %lld", i, (long long)l->v[i]);
+            return shape_error(e, "dimension %d of 'shape' is %lld", i,
+                               (long long)l->v[i]);
     }
     return true;
 }
@@ -157,7 +158,8 @@ static bool concat_shape(Sig *s, Err *e) {
     int axis;
     if (!s->n_in) return shape_error(e, "got no values to join");
     Type t = s->in[0];
-    if (!shape_axis(((const AxisAttrs *)s->attrs)->axis, t.rank, &axis, e)) return false;
+    if (!shape_axis(((const AxisAttrs *)s->attrs)->axis, t.rank, &axis, e))
+        return false;
     for (int i = 1; i < s->n_in; i++) {
         Type other = s->in[i];
         if (other.rank == t.rank) other.dim[axis] = t.dim[axis];
@@ -238,12 +240,13 @@ const Op op_slice = {
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
     .flags = OP_IR,
-    .attrs =
-        (const Attr[]){
-            {"axis", 'i', offsetof(SliceAttrs, axis), ATTR_IR, -1, NULL, "-1: the last"},
-            {"from", 'i', offsetof(SliceAttrs, from), ATTR_IR, 0, NULL, "the first element"},
-            {"count", 'i', offsetof(SliceAttrs, count), ATTR_IR, 1, NULL, "how many"},
-            {0}},
+    .attrs = (const Attr[]){{"axis", 'i', offsetof(SliceAttrs, axis), ATTR_IR, -1, NULL,
+                             "-1: the last"},
+                            {"from", 'i', offsetof(SliceAttrs, from), ATTR_IR, 0, NULL,
+                             "the first element"},
+                            {"count", 'i', offsetof(SliceAttrs, count), ATTR_IR, 1,
+                             NULL, "how many"},
+                            {0}},
     .attrs_size = sizeof(SliceAttrs),
     .shape = slice_shape,
     .grad = slice_grad,
@@ -287,7 +290,8 @@ const Op op_pad = {
     .attrs =
         (const Attr[]){
             {"axis", 'i', offsetof(PadAttrs, axis), ATTR_IR, -1, NULL, "-1: the last"},
-            {"before", 'i', offsetof(PadAttrs, before), ATTR_IR, 0, NULL, "zeros in front"},
+            {"before", 'i', offsetof(PadAttrs, before), ATTR_IR, 0, NULL,
+             "zeros in front"},
             {"after", 'i', offsetof(PadAttrs, after), ATTR_IR, 0, NULL, "zeros behind"},
             {0}},
     .attrs_size = sizeof(PadAttrs),
@@ -301,7 +305,8 @@ static bool part_resolve(Lang *l, Err *e) {
     const Type *t = type_at(l->g, l->in[0]);
     int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
     if (at->of < 1 || last % at->of)
-        return err_at(e, l->loc, "'of' must divide the channels: %lld does not divide %lld",
+        return err_at(e, l->loc,
+                      "'of' must divide the channels: %lld does not divide %lld",
                       (long long)at->of, (long long)last);
     if (at->index < 0 || at->index >= at->of)
         return err_at(e, l->loc, "'index' is %lld of %lld parts", (long long)at->index,
@@ -309,7 +314,8 @@ static bool part_resolve(Lang *l, Err *e) {
     bool batch = l->g->value[l->in[0]]->batch;
     int64_t count = last / at->of;
     l->pass_on = l->in[0];
-    if (at->of > 1) l->pass_on = add_slice(l->g, l->in[0], -1, at->index * count, count, e);
+    if (at->of > 1)
+        l->pass_on = add_slice(l->g, l->in[0], -1, at->index * count, count, e);
     if (l->pass_on == NO_ID) return false;
     l->g->value[l->pass_on]->batch = batch && t->rank > 1;
     return true;
@@ -317,17 +323,17 @@ static bool part_resolve(Lang *l, Err *e) {
 
 const Op op_part = {
     .name = "part",
-    .doc = "part `index` of `of` equal parts of the last dimension; a slice in the graph",
+    .doc =
+        "part `index` of `of` equal parts of the last dimension; a slice in the graph",
     .example = "value: {op: part, x: both, index: 0, of: 2}",
     .in = (const OpIn[]){{"x", 0}, {0}},
     .n_out = 1,
     .flags = OP_YAML_ONLY,
-    .attrs =
-        (const Attr[]){{"index", 'i', offsetof(PartAttrs, index),
-                        ATTR_REQUIRED | ATTR_YAML, 0, NULL, "which part, from 0"},
-                       {"of", 'i', offsetof(PartAttrs, of), ATTR_REQUIRED | ATTR_YAML, 1,
-                        NULL, "number of parts"},
-                       {0}},
+    .attrs = (const Attr[]){{"index", 'i', offsetof(PartAttrs, index),
+                             ATTR_REQUIRED | ATTR_YAML, 0, NULL, "which part, from 0"},
+                            {"of", 'i', offsetof(PartAttrs, of),
+                             ATTR_REQUIRED | ATTR_YAML, 1, NULL, "number of parts"},
+                            {0}},
     .attrs_size = sizeof(PartAttrs),
     .resolve = part_resolve,
     .shape = shape_same,
@@ -354,8 +360,8 @@ static bool permute_shape(Sig *s, Err *e) {
     return true;
 }
 
-static bool permute_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                         Err *e) {
+static bool permute_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                         Id *dx, Err *e) {
     (void)need;
     const IntList *order = &((const OrderAttrs *)n->attrs)->order;
     OrderAttrs back = {{.n = order->n}};
@@ -423,8 +429,9 @@ static bool join_shape(Sig *s, Err *e) {
     int64_t n = ((const ChunkAttrs *)s->attrs)->chunks;
     Type t = s->in[0];
     if (t.rank != 3 || n < 1 || t.dim[0] % n || t.dim[1] < 3)
-        return shape_error(e, "got %s in %lld chunks, want [batch * chunks, tokens, width]",
-                           type_name(&t).s, (long long)n);
+        return shape_error(
+            e, "got %s in %lld chunks, want [batch * chunks, tokens, width]",
+            type_name(&t).s, (long long)n);
     t.dim[0] /= n;
     t.dim[1] = n * (t.dim[1] - 2) + 2;
     s->out[0] = t;
@@ -438,16 +445,17 @@ static bool join_grad(Graph *g, const Node *n, const Id *dy, const bool *need, I
     return dx[0] != NO_ID;
 }
 
-#define CHUNKS                                                                             \
-    .attrs = (const Attr[]){{"chunks", 'i', offsetof(ChunkAttrs, chunks), ATTR_IR, 1,      \
-                             NULL, "chunks per sample"},                                   \
-                            {0}},                                                          \
+#define CHUNKS                                                                         \
+    .attrs = (const Attr[]){{"chunks", 'i', offsetof(ChunkAttrs, chunks), ATTR_IR, 1,  \
+                             NULL, "chunks per sample"},                               \
+                            {0}},                                                      \
     .attrs_size = sizeof(ChunkAttrs)
 
 const Op op_join_chunks = {
     .name = "join_chunks",
-    .doc = "[B*N, T, C] to [B, N*(T-2)+2, C]: the chunks of a sample behind each other, "
-           "with the first chunk's begin and the last one's end token only",
+    .doc =
+        "[B*N, T, C] to [B, N*(T-2)+2, C]: the chunks of a sample behind each other, "
+        "with the first chunk's begin and the last one's end token only",
     .example = "  input @x : f32[4,5,3]\n"
                "  %0 = join_chunks @x {chunks=2} : f32[2,8,3]\n"
                "  output y = %0\n",
@@ -472,8 +480,8 @@ static bool join_grad_shape(Sig *s, Err *e) {
     return true;
 }
 
-static bool join_grad_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                           Err *e) {
+static bool join_grad_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                           Id *dx, Err *e) {
     (void)need;
     dx[0] = graph_op(g, &op_join_chunks, n->attrs, 1, dy, e);
     return dx[0] != NO_ID;
@@ -481,7 +489,8 @@ static bool join_grad_grad(Graph *g, const Node *n, const Id *dy, const bool *ne
 
 const Op op_join_chunks_grad = {
     .name = "join_chunks_grad",
-    .doc = "[B, N*(T-2)+2, C] to [B*N, T, C]: the gradient of join_chunks, 0 at the tokens "
+    .doc = "[B, N*(T-2)+2, C] to [B*N, T, C]: the gradient of join_chunks, 0 at the "
+           "tokens "
            "that it left out",
     .example = "  input @x : f32[2,8,3]\n"
                "  %0 = join_chunks_grad @x {chunks=2} : f32[4,5,3]\n"
@@ -506,8 +515,8 @@ static bool broadcast_shape(Sig *s, Err *e) {
     return true;
 }
 
-static bool broadcast_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
-                           Err *e) {
+static bool broadcast_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
+                           Id *dx, Err *e) {
     (void)need;
     dx[0] = add_reduce_to(g, dy[0], type_at(g, n->in[0]), e);
     return dx[0] != NO_ID;

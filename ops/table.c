@@ -19,7 +19,9 @@ static const char *const names[] = {
     NULL};
 #undef OP
 
-const char *const *op_names(void) { return names; }
+const char *const *op_names(void) {
+    return names;
+}
 
 const Op *op_find(const char *name) {
     for (const Op *const *op = ops; *op; op++)
@@ -44,38 +46,62 @@ const Attr *attr_find(const Op *op, const char *name) {
 static void set_number(const Attr *at, void *attrs, double x) {
     void *p = (char *)attrs + at->offset;
     switch (at->kind) {
-    case 'i': *(int64_t *)p = (int64_t)x; break;
-    case 'f': *(double *)p = x; break;
-    case 'b': *(bool *)p = x != 0; break;
-    case 'w': *(int32_t *)p = (int32_t)x; break;
-    case 'd': *(DType *)p = (DType)x; break;
+    case 'i':
+        *(int64_t *)p = (int64_t)x;
+        break;
+    case 'f':
+        *(double *)p = x;
+        break;
+    case 'b':
+        *(bool *)p = x != 0;
+        break;
+    case 'w':
+        *(int32_t *)p = (int32_t)x;
+        break;
+    case 'd':
+        *(DType *)p = (DType)x;
+        break;
     case 'l':
         *(IntList *)p = (IntList){0};
         if (!isnan(x)) *(IntList *)p = (IntList){1, {(int64_t)x}};
         break;
-    default: *(const char **)p = NULL;
+    default:
+        *(const char **)p = NULL;
     }
 }
 
 void *attrs_new(Arena *a, const Op *op) {
     void *attrs = arena_alloc(a, 1, op->attrs_size ? op->attrs_size : 1);
-    for (const Attr *at = op->attrs; at && at->name; at++) set_number(at, attrs, at->def);
+    for (const Attr *at = op->attrs; at && at->name; at++)
+        set_number(at, attrs, at->def);
     return attrs;
 }
 
 static void print_item(Str *s, const Attr *at, int64_t x) {
-    if (at->words && x <= -LIST_WORD) str_add(s, at->words[-LIST_WORD - x]);
-    else str_printf(s, "%lld", (long long)x);
+    if (at->words && x <= -LIST_WORD)
+        str_add(s, at->words[-LIST_WORD - x]);
+    else
+        str_printf(s, "%lld", (long long)x);
 }
 
 static void print_value(Str *s, const Attr *at, const void *attrs) {
     const void *p = (const char *)attrs + at->offset;
     switch (at->kind) {
-    case 'i': str_printf(s, "%lld", (long long)*(const int64_t *)p); break;
-    case 'f': str_double(s, *(const double *)p); break;
-    case 'b': str_add(s, *(const bool *)p ? "true" : "false"); break;
-    case 'w': str_add(s, at->words[*(const int32_t *)p]); break;
-    case 'd': str_add(s, dtype_name(*(const DType *)p)); break;
+    case 'i':
+        str_printf(s, "%lld", (long long)*(const int64_t *)p);
+        break;
+    case 'f':
+        str_double(s, *(const double *)p);
+        break;
+    case 'b':
+        str_add(s, *(const bool *)p ? "true" : "false");
+        break;
+    case 'w':
+        str_add(s, at->words[*(const int32_t *)p]);
+        break;
+    case 'd':
+        str_add(s, dtype_name(*(const DType *)p));
+        break;
     case 'l': {
         const IntList *l = p;
         str_add(s, "[");
@@ -131,28 +157,32 @@ static bool parse_int(const char *text, int64_t *out) {
     return true;
 }
 
-static bool parse_word(Arena *a, const Attr *at, const char *text, int32_t *out, Err *e) {
+static bool parse_word(Arena *a, const Attr *at, const char *text, int32_t *out,
+                       Err *e) {
     for (int32_t i = 0; at->words[i]; i++)
         if (!strcmp(at->words[i], text)) return *out = i, true;
     Str all = {0};
-    for (int i = 0; at->words[i]; i++) str_printf(&all, "%s%s", i ? ", " : "", at->words[i]);
+    for (int i = 0; at->words[i]; i++)
+        str_printf(&all, "%s%s", i ? ", " : "", at->words[i]);
     err_at(e, loc_none(), "'%s': got '%s', want one of %s%s", at->name, text, all.s,
            did_you_mean(a, text, at->words));
     str_free(&all);
     return false;
 }
 
-static bool parse_item(Arena *a, const Attr *at, const char *text, int64_t *out, Err *e) {
+static bool parse_item(Arena *a, const Attr *at, const char *text, int64_t *out,
+                       Err *e) {
     if (parse_int(text, out)) return true;
     if (!at->words) return want(at, text, "an integer", e);
-    int32_t word;
+    int32_t word = 0;
     if (!parse_word(a, at, text, &word, e)) return false;
     *out = -LIST_WORD - word;
     return true;
 }
 
 /* "[1, 0]", or one item without brackets */
-static bool parse_list(Arena *a, const Attr *at, const char *text, IntList *out, Err *e) {
+static bool parse_list(Arena *a, const Attr *at, const char *text, IntList *out,
+                       Err *e) {
     IntList l = {0};
     size_t n = strlen(text);
     bool brackets = n && text[0] == '[';
@@ -189,13 +219,16 @@ static const char *unquote(Arena *a, const char *text) {
             continue;
         }
         p++;
-        if (*p == 'n') *to++ = '\n';
-        else if (*p == 't') *to++ = '\t';
+        if (*p == 'n')
+            *to++ = '\n';
+        else if (*p == 't')
+            *to++ = '\t';
         else if (*p == 'u' && hex_digit(p[1]) == 0 && hex_digit(p[2]) == 0 &&
                  hex_digit(p[3]) >= 0 && hex_digit(p[4]) >= 0) {
             *to++ = (char)(hex_digit(p[3]) << 4 | hex_digit(p[4]));
             p += 4;
-        } else *to++ = *p;
+        } else
+            *to++ = *p;
     }
     *to = 0;
     return out;
@@ -220,13 +253,21 @@ static bool parse_bool(const Attr *at, const char *text, bool *out, Err *e) {
 bool attr_parse(Arena *a, const Attr *at, void *attrs, const char *text, Err *e) {
     void *p = (char *)attrs + at->offset;
     switch (at->kind) {
-    case 'i': return parse_int(text, p) || want(at, text, "an integer", e);
-    case 'f': return parse_float(at, text, p, e);
-    case 'b': return parse_bool(at, text, p, e);
-    case 'w': return parse_word(a, at, text, p, e);
-    case 'd': return dtype_parse(text, p) || want(at, text, "a type (f32, f16 ...)", e);
-    case 'l': return parse_list(a, at, text, p, e);
-    default: *(const char **)p = unquote(a, text); return true;
+    case 'i':
+        return parse_int(text, p) || want(at, text, "an integer", e);
+    case 'f':
+        return parse_float(at, text, p, e);
+    case 'b':
+        return parse_bool(at, text, p, e);
+    case 'w':
+        return parse_word(a, at, text, p, e);
+    case 'd':
+        return dtype_parse(text, p) || want(at, text, "a type (f32, f16 ...)", e);
+    case 'l':
+        return parse_list(a, at, text, p, e);
+    default:
+        *(const char **)p = unquote(a, text);
+        return true;
     }
 }
 
@@ -343,7 +384,9 @@ TypeText type_name(const Type *t) {
     return text;
 }
 
-const Type *type_at(const Graph *g, Id id) { return &g->value[id]->type; }
+const Type *type_at(const Graph *g, Id id) {
+    return &g->value[id]->type;
+}
 
 IntList dims_of(const Type *t) {
     IntList l = {.n = t->rank};

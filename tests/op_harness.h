@@ -34,8 +34,8 @@ static inline double number_at(const Tensor *t, int64_t i) {
     return x;
 }
 static inline void number_set(const Tensor *t, int64_t i, double x) {
-    convert((char *)t->data + (size_t)i * dtype_size(t->type->dtype), t->type->dtype, &x, F64,
-            1);
+    convert((char *)t->data + (size_t)i * dtype_size(t->type->dtype), t->type->dtype,
+            &x, F64, 1);
 }
 
 /* ---- devices of k workers ---- */
@@ -143,7 +143,8 @@ static inline bool graph_run(Arena *a, const Graph *g, Tensor *value, Err *e) {
         const Value *v = g->value[i];
         if (v->role != ROLE_CONST) continue;
         value[i] = (Tensor){arena_alloc(a, type_bytes(&v->type) + 16, 1), &v->type};
-        for (int64_t k = 0; k < type_count(&v->type); k++) number_set(&value[i], k, v->data[k]);
+        for (int64_t k = 0; k < type_count(&v->type); k++)
+            number_set(&value[i], k, v->data[k]);
     }
     for (uint32_t i = 0; i < g->n_node; i++)
         if (!node_run(a, g, g->node[i], value, &one.dev, e)) return false;
@@ -151,7 +152,8 @@ static inline bool graph_run(Arena *a, const Graph *g, Tensor *value, Err *e) {
 }
 
 /* Bounds from the comment behind `name`'s declaration in an example. */
-static inline void bounds_of(const char *text, const char *name, double *low, double *high) {
+static inline void bounds_of(const char *text, const char *name, double *low,
+                             double *high) {
     char declared[256];
     snprintf(declared, sizeof declared, "%s : ", name);
     for (const char *p = text; (p = strstr(p, declared)); p++) {
@@ -163,7 +165,8 @@ static inline void bounds_of(const char *text, const char *name, double *low, do
 }
 
 /* Random data for every value that no node makes. `text`: the example, for bounds. */
-static inline void random_inputs(Arena *a, const Graph *g, const char *text, Tensor *value) {
+static inline void random_inputs(Arena *a, const Graph *g, const char *text,
+                                 Tensor *value) {
     for (uint32_t i = 0; i < g->n_value; i++) {
         const Value *v = g->value[i];
         if (v->role == ROLE_ACT || v->role == ROLE_CONST) continue;

@@ -54,7 +54,9 @@ static bool run(Use *u) {
     return ok;
 }
 
-static void done(Use *u) { arena_free(u->a); }
+static void done(Use *u) {
+    arena_free(u->a);
+}
 
 /* ---- reductions ---- */
 
@@ -87,7 +89,8 @@ static void test_sums(DType t, Type x, double tolerance) {
             give(&u, x, -1, 1.5);
             if (run(&u)) {
                 int64_t n = type_count(&u.out_type[0]);
-                double *sum = NEW(u.a, double, n), *count = NEW(u.a, double, n), worst = 0;
+                double *sum = NEW(u.a, double, n), *count = NEW(u.a, double, n),
+                       worst = 0;
                 plain_sum(&u.in[0], set, sum, count);
                 for (int64_t i = 0; i < n; i++) {
                     double want = mean ? sum[i] / count[i] : sum[i];
@@ -96,14 +99,16 @@ static void test_sums(DType t, Type x, double tolerance) {
                 }
                 CHECK(worst <= tolerance, "%s of %s over %x: off by %g", u.op->name,
                       type_name(&x).s, set, worst);
-                CHECK(u.out_type[0].rank == (mean ? x.rank : x.rank - at.over.n), "rank");
+                CHECK(u.out_type[0].rank == (mean ? x.rank : x.rank - at.over.n),
+                      "rank");
             }
             done(&u);
         }
 }
 
 static void test_reduce_to(void) {
-    static const int64_t to[][4] = {{3, 1, 1, 40}, {1, 60, 70, 1}, {1, 1, 1, 1}, {3, 60, 1, 40}};
+    static const int64_t to[][4] = {
+        {3, 1, 1, 40}, {1, 60, 70, 1}, {1, 1, 1, 1}, {3, 60, 1, 40}};
     for (size_t k = 0; k < COUNT(to); k++)
         for (int rank = 1; rank <= 4; rank++) {
             ShapeAttrs at = {{.n = rank}};
@@ -116,13 +121,16 @@ static void test_reduce_to(void) {
             give(&u, shape(F32, 4, 3, 60, 70, 40), -1, 1.5);
             if (run(&u)) {
                 int64_t n = type_count(&u.out_type[0]);
-                double *sum = NEW(u.a, double, n), *count = NEW(u.a, double, n), worst = 0;
+                double *sum = NEW(u.a, double, n), *count = NEW(u.a, double, n),
+                       worst = 0;
                 plain_sum(&u.in[0], set, sum, count);
                 for (int64_t i = 0; i < n; i++) {
-                    double d = fabs(number_at(&u.out[0], i) - sum[i]) / (1 + fabs(sum[i]));
+                    double d =
+                        fabs(number_at(&u.out[0], i) - sum[i]) / (1 + fabs(sum[i]));
                     if (!(d <= worst)) worst = d;
                 }
-                CHECK(worst <= 1e-7, "to %s: off by %g", type_name(&u.out_type[0]).s, worst);
+                CHECK(worst <= 1e-7, "to %s: off by %g", type_name(&u.out_type[0]).s,
+                      worst);
             }
             done(&u);
         }
@@ -140,7 +148,8 @@ static void test_std(void) {
             for (int64_t i = 0; i < 50 * 7 * 300; i++)
                 if (i / 300 % 7 == c) sum += number_at(&u.in[0], i);
             for (int64_t i = 0; i < 50 * 7 * 300; i++)
-                if (i / 300 % 7 == c) squares += pow(number_at(&u.in[0], i) - sum / n, 2);
+                if (i / 300 % 7 == c)
+                    squares += pow(number_at(&u.in[0], i) - sum / n, 2);
             double want = sqrt(squares / (n - 1)), got = number_at(&u.out[0], c);
             CHECK(fabs(got - want) < 1e-7, "std %g, want %g", got, want);
         }
@@ -171,7 +180,8 @@ static void test_scans(void) {
     memcpy(u.in[0].data, (double[]){10, 20, 40}, 24);
     memcpy(u.in[1].data, (double[]){0, 0.5, 1.25, 2, 1}, 40);
     if (run(&u))
-        CHECK(!memcmp(u.out[0].data, (double[]){10, 15, 25, 40, 20}, 40), "table reads");
+        CHECK(!memcmp(u.out[0].data, (double[]){10, 15, 25, 40, 20}, 40),
+              "table reads");
     done(&u);
 }
 
@@ -251,7 +261,8 @@ static void test_moves(DType t) {
 
 /* Two samples of two chunks of 5 tokens: begin, the inner ones, end. */
 static void test_chunks(void) {
-    static const double want[] = {0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 18, 19};
+    static const double want[] = {0,  1,  2,  3,  6,  7,  8,  9,
+                                  10, 11, 12, 13, 16, 17, 18, 19};
     Use u;
     use(&u, "join_chunks", &(ChunkAttrs){2});
     give(&u, shape(F64, 3, 4, 5, 1, 0), 0, 1);
@@ -290,7 +301,8 @@ static void test_cast(void) {
                 bool same = true;
                 for (int64_t n = 1; n < 40001; n++)
                     same &= number_at(&u.out[0], n) == number_at(want, n);
-                CHECK(same, "%s: %s to %s", k->name, dtype_name(types[i]), dtype_name(types[j]));
+                CHECK(same, "%s: %s to %s", k->name, dtype_name(types[i]),
+                      dtype_name(types[j]));
             }
             done(&u);
         }
@@ -310,16 +322,18 @@ static void key(Use *u, int32_t seed, int32_t sample, int32_t micro) {
 static void test_philox(void) {
     uint32_t c[4] = {0};
     philox(c, 0, 0);
-    CHECK(c[0] == 0x6627e8d5 && c[1] == 0xe169c58d && c[2] == 0xbc57ac4c && c[3] == 0x9b00dbd8,
+    CHECK(c[0] == 0x6627e8d5 && c[1] == 0xe169c58d && c[2] == 0xbc57ac4c &&
+              c[3] == 0x9b00dbd8,
           "zeros: %08x %08x %08x %08x", c[0], c[1], c[2], c[3]);
     memset(c, 0xff, sizeof c);
     philox(c, 0xffffffff, 0xffffffff);
-    CHECK(c[0] == 0x408f276d && c[1] == 0x41c83b0e && c[2] == 0xa20bc7c6 && c[3] == 0x6d5451fd,
+    CHECK(c[0] == 0x408f276d && c[1] == 0x41c83b0e && c[2] == 0xa20bc7c6 &&
+              c[3] == 0x6d5451fd,
           "ones: %08x %08x %08x %08x", c[0], c[1], c[2], c[3]);
 }
 
-static void draw(Use *u, const char *name, RandomAttrs *at, int64_t batch, int32_t sample,
-                 int32_t micro) {
+static void draw(Use *u, const char *name, RandomAttrs *at, int64_t batch,
+                 int32_t sample, int32_t micro) {
     at->shape.v[0] = batch;
     use(u, name, at);
     key(u, 42, sample, micro);
@@ -328,7 +342,10 @@ static void draw(Use *u, const char *name, RandomAttrs *at, int64_t batch, int32
 
 /* Samples 2 and 3 of a batch of 4 are the samples of a batch that starts at 2. */
 static void test_batches(const char *name) {
-    RandomAttrs at = {.from = 3, .below = 1000, .shape = {3, {4, 71, 103}}, .batch = true,
+    RandomAttrs at = {.from = 3,
+                      .below = 1000,
+                      .shape = {3, {4, 71, 103}},
+                      .batch = true,
                       .stream = 99};
     Use whole, part, other, micro;
     draw(&whole, name, &at, 4, 10, 0);
@@ -337,10 +354,12 @@ static void test_batches(const char *name) {
     CHECK(!memcmp((char *)whole.out[0].data + half, part.out[0].data, half),
           "%s: a sample depends on its batch", name);
     draw(&micro, name, &at, 2, 12, 1);
-    CHECK(memcmp(micro.out[0].data, part.out[0].data, half), "%s: same for micro-batches", name);
+    CHECK(memcmp(micro.out[0].data, part.out[0].data, half),
+          "%s: same for micro-batches", name);
     at.stream = 100;
     draw(&other, name, &at, 2, 12, 0);
-    CHECK(memcmp(other.out[0].data, part.out[0].data, half), "%s: same for streams", name);
+    CHECK(memcmp(other.out[0].data, part.out[0].data, half), "%s: same for streams",
+          name);
     done(&whole), done(&part), done(&other), done(&micro);
 }
 
@@ -388,14 +407,18 @@ static void test_draw_range(void) {
         CHECK(inside, "drew %d", x);
         if (inside) count[x + 2]++;
     }
-    for (int k = 0; k < 7; k++) CHECK(abs(count[k] - 10000) < 500, "%d times %d", count[k], k - 2);
+    for (int k = 0; k < 7; k++)
+        CHECK(abs(count[k] - 10000) < 500, "%d times %d", count[k], k - 2);
     done(&u);
 }
 
 static void test_dropout(void) {
     for (int each = EACH_ELEMENT; each <= EACH_MODULE; each++)
         for (int rescale = 0; rescale < 2; rescale++) {
-            DropoutAttrs at = {.p = 0.25, .each = each, .rescale = rescale, .batch = true,
+            DropoutAttrs at = {.p = 0.25,
+                               .each = each,
+                               .rescale = rescale,
+                               .batch = true,
                                .stream = 31};
             Use u;
             use(&u, "dropout", &at);
@@ -408,8 +431,10 @@ static void test_dropout(void) {
             for (int64_t i = 0; i < 8 * 90 * 120; i++) {
                 right &= y[i] == 0 || fabs(y[i] / x[i] - factor) < 1e-6;
                 kept += y[i] != 0;
-                int64_t first = each == EACH_CHANNEL ? i / (90 * 120) * (90 * 120) + i % 120
-                                : each == EACH_MODULE ? 0 : i;
+                int64_t first = each == EACH_CHANNEL
+                                    ? i / (90 * 120) * (90 * 120) + i % 120
+                                : each == EACH_MODULE ? 0
+                                                      : i;
                 alike &= (y[i] != 0) == (y[first] != 0);
             }
             kept /= 8 * 90 * 120;
@@ -451,8 +476,8 @@ static void test_active_grad(void) {
                 for (int i = 0; i < 36; i++) {
                     bool inside = (axis ? i % 6 : i / 6) / 2 == k && k >= 0;
                     double want = inside ? number_at(&u.in[0], i) : 0;
-                    CHECK(number_at(&u.out[0], i) == want, "axis %d, slice %d, element %d",
-                          axis, k, i);
+                    CHECK(number_at(&u.out[0], i) == want,
+                          "axis %d, slice %d, element %d", axis, k, i);
                 }
             done(&u);
         }
@@ -515,11 +540,12 @@ static void test_update(int axis, int64_t rows, int64_t cols, int64_t size) {
         double d = fabs(number_at(&u.in[0], i) - want[i].p);
         if (!(d <= worst)) worst = d;
     }
-    CHECK(worst < 1e-6, "update, axis %d, slices of %lld: off by %g", axis, (long long)size,
-          worst);
+    CHECK(worst < 1e-6, "update, axis %d, slices of %lld: off by %g", axis,
+          (long long)size, worst);
     for (int64_t s = 0; s < slices; s++) {
         double t = ((double *)u.in[8].data)[s], steps = 0;
-        for (int round = 0; round < 5; round++) steps += round % slices == s && round != 3;
+        for (int round = 0; round < 5; round++)
+            steps += round % slices == s && round != 3;
         CHECK(t == steps, "slice %lld counts %g, want %g", (long long)s, t, steps);
     }
     done(&u);
@@ -541,7 +567,8 @@ static void test_untouched(void) {
             for (int i = 0; i < 30; i++) {
                 bool learns = ok && i / 10 == 1;
                 float now = ((float *)u.out[0].data)[i];
-                CHECK((now != before[i]) == learns && isfinite(now), "ok %d, element %d", ok, i);
+                CHECK((now != before[i]) == learns && isfinite(now),
+                      "ok %d, element %d", ok, i);
             }
         done(&u);
     }
@@ -582,7 +609,8 @@ static void test_update_errors(void) {
         Err e = {0};
         update_use(&u, &at, 6, 5, 2);
         bool ok = u.op->shape(&u.s, &e);
-        CHECK(!ok && strstr(e.text, cases[i].want), "got '%s', want '%s'", e.text, cases[i].want);
+        CHECK(!ok && strstr(e.text, cases[i].want), "got '%s', want '%s'", e.text,
+              cases[i].want);
         done(&u);
     }
 }

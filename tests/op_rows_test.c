@@ -14,7 +14,8 @@ enum { DIRECTIONS = 3 };
 static const double step = 1e-5, gradient_tolerance = 1e-6, f32_tolerance = 4e-6;
 
 /* The example as a whole graph, with one element type in place of the other. */
-static Graph *example(Arena *a, const Op *op, const char *from, const char *to, Err *e) {
+static Graph *example(Arena *a, const Op *op, const char *from, const char *to,
+                      Err *e) {
     Str text = {0};
     str_add(&text, "graph example {\n");
     for (const char *p = op->example; *p;) {
@@ -60,8 +61,8 @@ typedef struct Slope {
     Arena *a;
     Graph *g;
     const Node *n;
-    Tensor *value;  /* by id */
-    Id dy[64];      /* weights of the outputs in the loss, NO_ID: not in it */
+    Tensor *value;          /* by id */
+    Id dy[64];              /* weights of the outputs in the loss, NO_ID: not in it */
     uint32_t nodes, values; /* of the example alone, with dy */
 } Slope;
 
@@ -74,7 +75,8 @@ static double loss(const Slope *s) {
     Graph forward = *s->g;
     forward.n_node = s->nodes;
     double sum = 0;
-    if (!graph_run(a, &forward, value, &e)) CHECK(false, "%s: %s", s->n->op->name, e.text);
+    if (!graph_run(a, &forward, value, &e))
+        CHECK(false, "%s: %s", s->n->op->name, e.text);
     for (int o = 0; o < s->n->n_out; o++) {
         if (s->dy[o] == NO_ID) continue;
         const Tensor *y = &value[s->n->out[o]], *dy = &s->value[s->dy[o]];
@@ -99,13 +101,15 @@ static void test_direction(Slope *s, int input, const Tensor *dx) {
     }
     double side[2];
     for (int k = 0; k < 2; k++) {
-        for (int64_t i = 0; i < n; i++) number_set(x, i, start[i] + (k ? step : -step) * d[i]);
+        for (int64_t i = 0; i < n; i++)
+            number_set(x, i, start[i] + (k ? step : -step) * d[i]);
         side[k] = loss(s);
     }
     for (int64_t i = 0; i < n; i++) number_set(x, i, start[i]);
     double slope = (side[1] - side[0]) / (2 * step);
     CHECK(fabs(got - slope) <= gradient_tolerance * (size > 1e-3 ? size : 1e-3),
-          "%s: input %d: gradient %.12g, slope %.12g", s->n->op->name, input, got, slope);
+          "%s: input %d: gradient %.12g, slope %.12g", s->n->op->name, input, got,
+          slope);
 }
 
 /* Gradient of one input alone, with gradient nodes only for it. */
@@ -170,7 +174,8 @@ static void compare_outputs(const Op *op, const char *what, const Tensor *got,
                             const Tensor *want, int n, double tolerance) {
     for (int o = 0; o < n; o++) {
         double error = relative_error(&got[o], &want[o]);
-        CHECK(error <= tolerance, "%s: %s: output %d differs by %g", op->name, what, o, error);
+        CHECK(error <= tolerance, "%s: %s: output %d differs by %g", op->name, what, o,
+              error);
     }
 }
 
@@ -250,7 +255,8 @@ static void test_forward(Arena *a, const Op *op) {
         out[o] = value[n->out[o]];
         for (int64_t i = 0; i < type_count(out[o].type); i++)
             if (!isfinite(number_at(&out[o], i))) {
-                CHECK(false, "%s: output %d has a number that is not finite", op->name, o);
+                CHECK(false, "%s: output %d has a number that is not finite", op->name,
+                      o);
                 break;
             }
     }
@@ -264,8 +270,8 @@ static void test_row(const Op *op) {
     harness_state = 1;
     CHECK(op->doc && *op->doc, "%s: no doc", op->name);
     CHECK(op->example && *op->example, "%s: no example", op->name);
-    CHECK(op->grad || op->flags & (OP_NO_GRAD | OP_YAML_ONLY), "%s: no gradient and no reason",
-          op->name);
+    CHECK(op->grad || op->flags & (OP_NO_GRAD | OP_YAML_ONLY),
+          "%s: no gradient and no reason", op->name);
     if (op->example && !(op->flags & OP_YAML_ONLY)) {
         test_round_trip(a, op);
         test_forward(a, op);

@@ -17,7 +17,8 @@ typedef struct Run {
     Type out_type;
 } Run;
 
-static Tensor *input(Run *r, DType t, int rank, const int64_t *dim, double low, double high) {
+static Tensor *input(Run *r, DType t, int rank, const int64_t *dim, double low,
+                     double high) {
     int i = r->s.n_in++;
     r->in_type[i] = type_of(t, rank, dim);
     int64_t n = type_count(&r->in_type[i]);
@@ -67,9 +68,12 @@ static double evaluate(const Formula *f, int root, const double *var) {
     double *v = malloc(((size_t)root + 1) * sizeof *v);
     for (int i = 0; i <= root; i++) {
         const FNode *n = &f->node[i];
-        if (n->op == F_NUMBER) v[i] = n->x;
-        else if (n->op == F_VAR) v[i] = var[n->a];
-        else v[i] = formula_apply(n->op, v[n->a], v[n->b], v[n->c]);
+        if (n->op == F_NUMBER)
+            v[i] = n->x;
+        else if (n->op == F_VAR)
+            v[i] = var[n->a];
+        else
+            v[i] = formula_apply(n->op, v[n->a], v[n->b], v[n->c]);
     }
     double y = v[root];
     free(v);
@@ -140,18 +144,21 @@ static void test_values(void) {
         {"t0 = x0 + 1; t0 = t0 * t0; t0 - x1", 2, 4, 5},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
-        for (int pass = 0; pass < 3; pass++) { /* tiles; a scalar; a tile and a scalar */
+        for (int pass = 0; pass < 3;
+             pass++) { /* tiles; a scalar; a tile and a scalar */
             Run r;
             const int64_t n = 3, one = 1;
             start(&r, cases[i].f, F64);
             Tensor *x0 = input(&r, F64, 1, pass == 1 ? &one : &n, 0, 1);
             Tensor *x1 = input(&r, F64, 1, pass ? &one : &n, 0, 1);
-            for (int64_t k = 0; k < type_count(x0->type); k++) number_set(x0, k, cases[i].x0);
-            for (int64_t k = 0; k < type_count(x1->type); k++) number_set(x1, k, cases[i].x1);
+            for (int64_t k = 0; k < type_count(x0->type); k++)
+                number_set(x0, k, cases[i].x0);
+            for (int64_t k = 0; k < type_count(x1->type); k++)
+                number_set(x1, k, cases[i].x1);
             if (finish(&r, kernel_reference(&op_pointwise), 1)) {
                 double y = number_at(&r.out, 0), want = cases[i].want;
-                CHECK(fabs(y - want) <= 1e-15 * (1 + fabs(want)), "'%s': got %.17g, want %.17g",
-                      cases[i].f, y, want);
+                CHECK(fabs(y - want) <= 1e-15 * (1 + fabs(want)),
+                      "'%s': got %.17g, want %.17g", cases[i].f, y, want);
             }
             arena_free(r.a);
         }
@@ -182,7 +189,8 @@ typedef struct Shape {
     int64_t dim[4];
 } Shape;
 
-static void test_broadcast(DType t, const Shape *shape, int n, DType out, double tolerance) {
+static void test_broadcast(DType t, const Shape *shape, int n, DType out,
+                           double tolerance) {
     static const char f[] = "x0 * 2 + x1 * x2 - sigmoid(x0 + x3)";
     for (const Kernel *k = cpu_pointwise; k->name; k++) {
         Run r;
@@ -204,13 +212,13 @@ static void test_broadcast(DType t, const Shape *shape, int n, DType out, double
             double d = fabs(number_at(&r.out, i) - want) / (1 + fabs(want));
             if (!(d <= worst)) worst = d;
         }
-        CHECK(worst <= tolerance, "%s: %s inputs to %s: off by %g", k->name, dtype_name(t),
-              type_name(&r.out_type).s, worst);
+        CHECK(worst <= tolerance, "%s: %s inputs to %s: off by %g", k->name,
+              dtype_name(t), type_name(&r.out_type).s, worst);
         Tensor first = r.out;
         for (int threads = 2; threads <= 3; threads++)
             if (finish(&r, k, threads))
-                CHECK(same_bits(&r.out, &first), "%s: other bits with %d workers", k->name,
-                      threads);
+                CHECK(same_bits(&r.out, &first), "%s: other bits with %d workers",
+                      k->name, threads);
         arena_free(r.a);
     }
 }
@@ -272,11 +280,29 @@ static void test_in_place(void) {
 
 static void test_slopes(void) {
     static const char *const formulas[] = {
-        "sqrt(x0 + 3)", "exp(x0)", "ln(x0 + 3)", "expm1(x0)", "abs(x0)", "sin(x0)", "cos(x0)",
-        "tanh(x0)", "sigmoid(x0)", "silu(x0)", "gelu(x0)", "quick_gelu(x0)", "erf(x0)",
-        "min(x0, x1)", "max(x0, x1)", "clamp(x0, -1, 1)", "where(x0 > x1, x0 * x1, x1 ^ 3)",
-        "x0 + x1 - x0 * x1 / (3 + x1)", "(x0 + 3) ^ (x1 + 1)", "x0 ^ 2 + x1 ^ 4 - x0 ^ -2",
-        "-x0 * 3", "floor(x0) + round(x1) + sign(x0) + x0 // 2", "(x0 < x1) * x0",
+        "sqrt(x0 + 3)",
+        "exp(x0)",
+        "ln(x0 + 3)",
+        "expm1(x0)",
+        "abs(x0)",
+        "sin(x0)",
+        "cos(x0)",
+        "tanh(x0)",
+        "sigmoid(x0)",
+        "silu(x0)",
+        "gelu(x0)",
+        "quick_gelu(x0)",
+        "erf(x0)",
+        "min(x0, x1)",
+        "max(x0, x1)",
+        "clamp(x0, -1, 1)",
+        "where(x0 > x1, x0 * x1, x1 ^ 3)",
+        "x0 + x1 - x0 * x1 / (3 + x1)",
+        "(x0 + 3) ^ (x1 + 1)",
+        "x0 ^ 2 + x1 ^ 4 - x0 ^ -2",
+        "-x0 * 3",
+        "floor(x0) + round(x1) + sign(x0) + x0 // 2",
+        "(x0 < x1) * x0",
         "t0 = x0 * x1; t1 = sin(t0) + t0; t1 * t0 + t1",
         "2 * (x0 + 3) * (sqrt(x1 ^ 2 + (x0 + 3) ^ 2) - (x0 + 3))",
     };
@@ -296,10 +322,11 @@ static void test_slopes(void) {
                     y[k] = evaluate(f, root, x);
                 }
                 x[v] = keep;
-                double slope = x[2] * (y[1] - y[0]) / (2 * h), got = evaluate(f, grad[v], x);
+                double slope = x[2] * (y[1] - y[0]) / (2 * h),
+                       got = evaluate(f, grad[v], x);
                 CHECK(fabs(got - slope) <= 1e-7 * (1 + fabs(slope)),
-                      "d '%s' / d x%d at %g, %g: got %.10g, slope %.10g", formulas[i], v, x[0],
-                      x[1], got, slope);
+                      "d '%s' / d x%d at %g, %g: got %.10g, slope %.10g", formulas[i],
+                      v, x[0], x[1], got, slope);
             }
         }
         arena_free(a);
@@ -364,8 +391,8 @@ static void test_texts(void) {
 static void test_long(void) {
     Arena *a = arena_new();
     Str text = {0}, printed = {0};
-    for (int i = 0; i < 90; i++) str_printf(&text, "t%d = sin(x%d * 0.123456789 + t%d); ", i + 1,
-                                            i % 3, i);
+    for (int i = 0; i < 90; i++)
+        str_printf(&text, "t%d = sin(x%d * 0.123456789 + t%d); ", i + 1, i % 3, i);
     str_add(&text, "t90 * exp(t45)");
     Str all = {0};
     str_printf(&all, "t0 = x0; %s", text.s);
@@ -413,12 +440,16 @@ static void test_errors(void) {
     for (size_t i = 0; i < COUNT(cases); i++) {
         PointwiseAttrs at = {cases[i].f, F32};
         Type in[2] = {type_of(F32, 1, &cases[i].a), type_of(F32, 1, &cases[i].b)}, out;
-        Sig s = {.op = &op_pointwise, .attrs = &at, .in = in, .n_in = 2, .out = &out,
+        Sig s = {.op = &op_pointwise,
+                 .attrs = &at,
+                 .in = in,
+                 .n_in = 2,
+                 .out = &out,
                  .n_out = 1};
         Err e = {0};
         bool ok = op_pointwise.shape(&s, &e);
-        CHECK(!ok && strstr(e.text, cases[i].want), "'%s': got '%s', want '%s'", cases[i].f,
-              e.text, cases[i].want);
+        CHECK(!ok && strstr(e.text, cases[i].want), "'%s': got '%s', want '%s'",
+              cases[i].f, e.text, cases[i].want);
     }
 }
 
