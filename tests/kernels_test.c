@@ -174,8 +174,10 @@ static void same_bits(const Case *c, const char *name, const Tensor *a, const Te
 /* f32 sums of some hundred terms: a few 1e-7 relative. */
 static void compare(const Case *c, const char *set) {
     const double most = 2e-6;
+    int compared = 0;
     for (const Kernel *k = c->op->cpu; k != reference(c->op); k++) {
         if (k->fits && !k->fits(&c->sig)) continue;
+        compared++;
         Tensor a[MOST_OUT], b[MOST_OUT], p[MOST_OUT];
         new_outputs(c, a), new_outputs(c, b), new_outputs(c, p);
         call(c, k, &one, false, a);
@@ -193,6 +195,7 @@ static void compare(const Case *c, const char *set) {
         str_free(&x);
         free_outputs(c, a), free_outputs(c, b), free_outputs(c, p);
     }
+    CHECK(compared, "%s has no fast kernel", c->op->name);
 }
 static void compare_sets(const Case *c) {
     static const char *const sets[] = {"portable", "avx2", "avx512"};
@@ -345,10 +348,29 @@ static void test_norms(void) {
     }
 }
 
+static void test_matmul(Type a, Type b, bool ta, bool tb) {
+    Case c = {0};
+    const MatmulAttrs attrs = {ta, tb};
+    c.in_type[0] = a, c.in_type[1] = b;
+    if (start(&c, &op_matmul, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void test_matmuls(void) {
+    for (int m = 1; m < 60; m += 19) {
+        for (int k = 1; k < 40; k += 12) {
+            test_matmul(shape(F32, 2, m, k), shape(F32, 2, k, 21), false, false);
+            test_matmul(shape(F32, 3, 2, k, m), shape(F32, 3, 2, k, 35), true, false);
+            test_matmul(shape(F32, 3, 3, m, k), shape(F32, 2, 33, k), false, true);
+            test_matmul(shape(F32, 2, k, m), shape(F32, 4, 2, 2, 16, k), true, true);
+        }
+    }
+}
+
 int main(void) {
     test_linears();
     test_convs();
     test_attentions();
     test_norms();
+    test_matmuls();
     return check_done("kernels");
 }
