@@ -138,8 +138,10 @@ static bool check_adapter(Check *c, Err *e) {
     if (!stand_in(c, "unet", &net, e)) return false;
     Graph *g = network_graph(c, &net, true, e);
     if (!g) return false;
-    AdapterTarget on = {.network = net.name, .pattern = everything, .loc = c->doc->root->loc};
-    AdapterEntry entry = {.doc = c->doc, .on = &on, .n_on = 1, .loc = c->doc->root->loc};
+    AdapterTarget on = {
+        .network = net.name, .pattern = everything, .loc = c->doc->root->loc};
+    AdapterEntry entry = {
+        .doc = c->doc, .on = &on, .n_on = 1, .loc = c->doc->root->loc};
     entry.args = args_copy(c->a, c->set);
     Recipe r = {.adapter = &entry, .n_adapter = 1};
     return check_modules(c, g, &r, &net, 1, e);
@@ -215,10 +217,12 @@ static bool check_recipe(Check *c, Err *e) {
     }
     Graph *g = graph_new(c->a, c->doc->name);
     Build b = {.g = g, .net = net, .n_net = r.n_network, .training = true};
-    if (!build_objective(&b, r.objective, r.objective_args, probe_dims(c->a, r.objective), e))
+    if (!build_objective(&b, r.objective, r.objective_args,
+                         probe_dims(c->a, r.objective), e))
         return false;
     UpdateProgram u;
-    if (r.optimizer && !build_update(c->a, r.optimizer, r.optimizer_args, &u, e)) return false;
+    if (r.optimizer && !build_update(c->a, r.optimizer, r.optimizer_args, &u, e))
+        return false;
     return check_modules(c, g, &r, net, r.n_network, e);
 }
 
@@ -230,10 +234,10 @@ static bool check_library(Check *c, Err *e) {
 /* ---- the command ---- */
 
 static bool (*const checks[DOC_KINDS])(Check *c, Err *e) = {
-    [DOC_NETWORK] = check_network,     [DOC_ADAPTER] = check_adapter,
-    [DOC_PRESET] = check_preset,       [DOC_OBJECTIVE] = check_objective,
-    [DOC_SAMPLER] = check_sampler,     [DOC_OPTIMIZER] = check_optimizer,
-    [DOC_RECIPE] = check_recipe,       [DOC_LIBRARY] = check_library,
+    [DOC_NETWORK] = check_network, [DOC_ADAPTER] = check_adapter,
+    [DOC_PRESET] = check_preset,   [DOC_OBJECTIVE] = check_objective,
+    [DOC_SAMPLER] = check_sampler, [DOC_OPTIMIZER] = check_optimizer,
+    [DOC_RECIPE] = check_recipe,   [DOC_LIBRARY] = check_library,
 };
 
 static bool check_file(const char *file, const CheckOptions *o, Err *e) {

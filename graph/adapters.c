@@ -27,7 +27,8 @@ bool adapter_wraps(const Doc *d, const Node *n) {
 /* Path inside the network, or NULL if the node is not of it. */
 const char *path_in(const Node *n, const char *network) {
     size_t k = strlen(network);
-    if (!n->at.path || strncmp(n->at.path, network, k) || n->at.path[k] != '.') return NULL;
+    if (!n->at.path || strncmp(n->at.path, network, k) || n->at.path[k] != '.')
+        return NULL;
     return n->at.path + k + 1;
 }
 
@@ -42,7 +43,7 @@ typedef struct Match {
     Scope *taken; /* "NETWORK.path" -> the last module on it */
     bool *rule_hit;
     Modules *out;
-    int first;    /* of this entry's modules */
+    int first; /* of this entry's modules */
 } Match;
 
 /* Values by name, each with where it came from. */
@@ -61,14 +62,16 @@ static void give(Arena *a, Origins *o, const char *name, Val v, const char *from
 }
 
 static void give_all(Arena *a, Origins *o, const Args *args, const char *from) {
-    for (int i = 0; args && i < args->n; i++) give(a, o, args->name[i], args->val[i], from);
+    for (int i = 0; args && i < args->n; i++)
+        give(a, o, args->name[i], args->val[i], from);
 }
 
 /* Facts of the wrapped node: $in $out $kernel $stride $fan_in $taps $point $block. */
 static void give_facts(Arena *a, Origins *o, const Graph *g, const Node *n) {
     const Type *w = &g->value[n->in[input_index(n->op, "weight")]]->type;
     const Type *x = &g->value[n->in[0]]->type;
-    const Attr *kernel = attr_find(n->op, "kernel"), *stride = attr_find(n->op, "stride");
+    const Attr *kernel = attr_find(n->op, "kernel"),
+               *stride = attr_find(n->op, "stride");
     int64_t k = kernel && w->rank == 4 ? w->dim[2] : 1, step = 1;
     if (stride && stride->kind == 'i')
         step = *(const int64_t *)((const char *)n->attrs + stride->offset);
@@ -124,7 +127,9 @@ static void give_rule(Match *m, Origins *o, const AdapterRule *rule, const char 
     }
 }
 
-static bool rule_given(const AdapterRule *rule) { return !rule->loc.src; }
+static bool rule_given(const AdapterRule *rule) {
+    return !rule->loc.src;
+}
 
 /* The entry's arguments, its preset's at the block, then matching rules, later ones over
  * earlier. `lr`: the entry's is a rate, that of preset and rules a factor on it. */
@@ -181,7 +186,8 @@ static bool module_args(Match *m, const Node *n, Module *mod, bool *wrapped, Err
     double x;
     if (!slot_eval(a, when, &env, &v, e)) return false;
     if (!val_number(&v, &x))
-        return err_at(e, when->loc, "'when' of adapter '%s' must be true or false", d->name);
+        return err_at(e, when->loc, "'when' of adapter '%s' must be true or false",
+                      d->name);
     *wrapped = x != 0;
     return true;
 }
@@ -219,25 +225,31 @@ static const Module *before_on(Match *m, const Node *n) {
 
 static bool add_module(Match *m, const Node *n, const char *path, Err *e) {
     const ScopeSlot *taken = scope_find(m->taken, n->at.path);
-    if (taken && (int)taken->id >= m->first) return true; /* by another pattern, or call */
-    Module mod = {.network = m->net->name, .path = path, .adapter = m->entry->doc,
-                  .block = n->at.block, .loc = m->entry->loc};
+    if (taken && (int)taken->id >= m->first)
+        return true; /* by another pattern, or call */
+    Module mod = {.network = m->net->name,
+                  .path = path,
+                  .adapter = m->entry->doc,
+                  .block = n->at.block,
+                  .loc = m->entry->loc};
     bool wrapped;
     if (!module_args(m, n, &mod, &wrapped, e)) return false;
     if (!wrapped) return true;
     const Module *old = before_on(m, n);
     if (old && !m->entry->stack)
-        return err_at(e, m->entry->loc, "'%s' is wrapped already, by adapter '%s' at %s:%u; "
-                                        "say 'stack: true' to have both", n->at.path,
-                      old->adapter->name, old->loc.src ? old->loc.src->path : "?",
-                      old->loc.line);
+        return err_at(e, m->entry->loc,
+                      "'%s' is wrapped already, by adapter '%s' at %s:%u; "
+                      "say 'stack: true' to have both",
+                      n->at.path, old->adapter->name,
+                      old->loc.src ? old->loc.src->path : "?", old->loc.line);
     const char *prefix = scheme_prefix(m->a, m->net->doc, m->net->name, "kohya");
     mod.name = mod.root = with_underscores(m->a, prefix, path);
     mod.peft = scheme_prefix(m->a, m->net->doc, m->net->name, "peft");
     if (old) {
         const char *plus = strrchr(old->root, '+');
         int count = plus ? plus[1] - '0' : 1;
-        if (count == 9) return err_at(e, m->entry->loc, "more than 9 adapters on one node");
+        if (count == 9)
+            return err_at(e, m->entry->loc, "more than 9 adapters on one node");
         mod.root = arena_printf(m->a, "%s+%d", mod.name, count + 1);
     }
     mod.weight = m->g->value[n->in[input_index(n->op, "weight")]]->type;
@@ -253,13 +265,15 @@ static bool check_preset(const Match *m, Err *e) {
     const YNode *blocks = yaml_get(m->net->doc->root, "blocks");
     int n = blocks ? blocks->n : 0;
     if (n != p->n_block)
-        return err_at(e, m->entry->loc, "preset '%s' has %d blocks, network '%s' has %d",
-                      p->doc->name, p->n_block, m->net->name, n);
+        return err_at(e, m->entry->loc,
+                      "preset '%s' has %d blocks, network '%s' has %d", p->doc->name,
+                      p->n_block, m->net->name, n);
     for (int i = 0; i < n; i++)
         if (strcmp(blocks->item[i]->s, p->block[i]))
             return err_at(e, m->entry->loc,
-                          "block %d of preset '%s' is '%s', of network '%s' it is '%s'", i + 1,
-                          p->doc->name, p->block[i], m->net->name, blocks->item[i]->s);
+                          "block %d of preset '%s' is '%s', of network '%s' it is '%s'",
+                          i + 1, p->doc->name, p->block[i], m->net->name,
+                          blocks->item[i]->s);
     return true;
 }
 
@@ -278,9 +292,10 @@ static bool match_target(Match *m, const AdapterTarget *t, Err *e) {
     }
     for (int k = 0; k < n_pattern; k++)
         if (!hit[k])
-            return err_at(e, t->loc, "'%s' matches no node of network '%s' that adapter '%s' "
-                                     "can wrap", t->pattern[k], t->network,
-                          m->entry->doc->name);
+            return err_at(e, t->loc,
+                          "'%s' matches no node of network '%s' that adapter '%s' "
+                          "can wrap",
+                          t->pattern[k], t->network, m->entry->doc->name);
     return true;
 }
 

@@ -25,13 +25,15 @@ typedef struct Site {
 /* ---- outputs ---- */
 
 /* The formula `one` for a multiplier of 1, else `many` with `m` as that number. */
-static Id mixed(Ctx *c, const char *one, const char *many, double m, int n, const Id *in,
-                Err *e) {
+static Id mixed(Ctx *c, const char *one, const char *many, double m, int n,
+                const Id *in, Err *e) {
     if (m == 1) return pointwise(c, one, n, in, e);
     Str s = {0};
     for (const char *p = many; *p; p++) {
-        if (*p == 'm') str_double(&s, m);
-        else str_addn(&s, p, 1);
+        if (*p == 'm')
+            str_double(&s, m);
+        else
+            str_addn(&s, p, 1);
     }
     const char *f = arena_strndup(c->a, s.s, s.n);
     str_free(&s);
@@ -103,12 +105,15 @@ static bool output_of(Ctx *c, Level *l, Site *s, Err *e) {
     c->g->at.path = full_path(c, "output");
     c->g->at.loc = slot->loc;
     if (!formula_eval(c, l, slot, &v, e)) return false;
-    if (!strcmp(kind, "add")) v = output_add(c, s, v, m, slot, e);
-    else if (!strcmp(kind, "replace")) v = output_replace(c, s, v, m, slot, e);
-    else if (!strcmp(kind, "weight")) v = output_weight(c, s, v, m, slot, l, e);
+    if (!strcmp(kind, "add"))
+        v = output_add(c, s, v, m, slot, e);
+    else if (!strcmp(kind, "replace"))
+        v = output_replace(c, s, v, m, slot, e);
+    else if (!strcmp(kind, "weight"))
+        v = output_weight(c, s, v, m, slot, l, e);
     else
-        return err_at(e, out->key[0]->loc, "'output' is one of add, replace, weight; got '%s'",
-                      kind);
+        return err_at(e, out->key[0]->loc,
+                      "'output' is one of add, replace, weight; got '%s'", kind);
     s->w.y = v;
     return v != NO_ID;
 }
@@ -120,7 +125,8 @@ static bool run_module(Inject *j, Module *m, Site *s, Err *e) {
     c.module = m;
     c.wrapped = &s->w;
     c.given = j->m->given;
-    Level l = {.doc = m->adapter, .scope = scope_new(c.a), .args = m->args, .prefix = ""};
+    Level l = {
+        .doc = m->adapter, .scope = scope_new(c.a), .args = m->args, .prefix = ""};
     scope_set(l.scope, "x", s->w.x);
     scope_set(l.scope, "y", s->w.y);
     scope_set(l.scope, "w", NO_ID);
@@ -130,14 +136,20 @@ static bool run_module(Inject *j, Module *m, Site *s, Err *e) {
     bool ok = run_nodes(&c, &l, yaml_get(m->adapter->root, "nodes"), e) &&
               stacks_empty(&c, m->adapter->root->loc, e) && output_of(&c, &l, s, e);
     j->g->at = keep;
-    if (!ok) err_note(e, "note: adapter '%s' on '%s.%s'", m->adapter->name, m->network, m->path);
+    if (!ok)
+        err_note(e, "note: adapter '%s' on '%s.%s'", m->adapter->name, m->network,
+                 m->path);
     return ok;
 }
 
 /* `node`: a copy in the new graph; *y: its output behind the modules. */
 static bool run_site(Inject *j, const Node *node, int first, Id *y, Err *e) {
     Site s = {.base = node->out[0]};
-    s.w = (Wrapped){.node = node, .x = node->in[0], .y = node->out[0], .w = NO_ID, .b = NO_ID,
+    s.w = (Wrapped){.node = node,
+                    .x = node->in[0],
+                    .y = node->out[0],
+                    .w = NO_ID,
+                    .b = NO_ID,
                     .in_weight = input_index(node->op, "weight"),
                     .in_bias = input_index(node->op, "bias")};
     for (int i = first; i >= 0; i = j->next[i])
@@ -193,7 +205,8 @@ static bool could_exist(const Doc *d, const char *name) {
     for (int i = 0; nodes && i < nodes->n; i++) {
         const char *key = nodes->key[i]->s;
         if (!strcmp(key, name)) return true;
-        if (dot && strlen(key) == (size_t)(dot - name) && !strncmp(key, name, strlen(key)))
+        if (dot && strlen(key) == (size_t)(dot - name) &&
+            !strncmp(key, name, strlen(key)))
             return true;
     }
     return false;
@@ -204,7 +217,8 @@ static bool ends_with(const char *s, const char *end) {
     return n >= k && !strcmp(s + n - k, end);
 }
 
-static bool saved_number(Arena *a, const Module *m, const YNode *slot, SavedTensor *t, Err *e) {
+static bool saved_number(Arena *a, const Module *m, const YNode *slot, SavedTensor *t,
+                         Err *e) {
     Env env = {.args = m->args};
     Val v;
     if (!slot_eval(a, slot, &env, &v, e)) return false;
@@ -216,14 +230,15 @@ static bool saved_number(Arena *a, const Module *m, const YNode *slot, SavedTens
 
 /* Tensor i of the module under this key. The stored form: matrices of linear layers are
  * 4-D where the wrapped weight is. */
-static bool saved_tensor(Arena *a, const Module *m, const Graph *g, int i, SavedTensor *t,
-                         const char *suffix, Err *e) {
+static bool saved_tensor(Arena *a, const Module *m, const Graph *g, int i,
+                         SavedTensor *t, const char *suffix, Err *e) {
     const char *path = m->tensor[i].name, *name = m->tensor_name[i];
     size_t root = strlen(m->root);
     bool own = !strncmp(name, m->root, root) && name[root] == '.';
     if (!own) t->key = arena_printf(a, "%s%s", suffix, name + strlen(path));
     t->value = graph_find(g, name);
-    if (t->value == NO_ID) return err_fail(e, "the graph has lost the tensor '%s'", name);
+    if (t->value == NO_ID)
+        return err_fail(e, "the graph has lost the tensor '%s'", name);
     t->type = g->value[t->value]->type;
     if (m->weight4 && t->type.rank == 2 && ends_with(path, ".weight")) {
         t->type.rank = 4;
@@ -240,8 +255,9 @@ bool module_saved(Arena *a, const Module *m, const Graph *g, const char *scheme,
     *out = NULL;
     *n = 0;
     if (!map)
-        return err_at(e, m->adapter->root->loc, "adapter '%s' has no names under 'save: %s'",
-                      m->adapter->name, scheme);
+        return err_at(e, m->adapter->root->loc,
+                      "adapter '%s' has no names under 'save: %s'", m->adapter->name,
+                      scheme);
     const char *base = m->name;
     if (strcmp(scheme, "kohya")) base = arena_printf(a, "%s%s", m->peft, m->path);
     for (int i = 0; i < map->n; i++) {
@@ -252,7 +268,8 @@ bool module_saved(Arena *a, const Module *m, const Graph *g, const char *scheme,
         } else {
             int at = slot->kind == Y_SCALAR ? tensor_find(m, slot->s) : -1;
             if (at < 0 && (slot->kind != Y_SCALAR || !could_exist(m->adapter, slot->s)))
-                return err_at(e, slot->loc, "'save' names no tensor of adapter '%s': '%s'",
+                return err_at(e, slot->loc,
+                              "'save' names no tensor of adapter '%s': '%s'",
                               m->adapter->name, slot->kind == Y_SCALAR ? slot->s : "");
             if (at < 0) continue;
             if (!saved_tensor(a, m, g, at, &t, map->key[i]->s, e)) return false;

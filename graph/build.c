@@ -60,8 +60,18 @@ const char *const *scope_names(Arena *a, const Scope *s) {
 
 static const char *const node_keys[] = {"when",   "else",  "block", "dtype",
                                         "repeat", "chain", NULL};
-enum { NODE_OP, NODE_USE, NODE_CALL, NODE_IS, NODE_PUSH, NODE_POP, NODE_PEEK, NODE_KINDS };
-static const char *const node_kinds[] = {"op", "use", "call", "is", "push", "pop", "peek"};
+enum {
+    NODE_OP,
+    NODE_USE,
+    NODE_CALL,
+    NODE_IS,
+    NODE_PUSH,
+    NODE_POP,
+    NODE_PEEK,
+    NODE_KINDS
+};
+static const char *const node_kinds[] = {"op",   "use", "call", "is",
+                                         "push", "pop", "peek"};
 
 bool is_node_key(const char *key) {
     for (const char *const *k = node_keys; *k; k++)
@@ -94,7 +104,8 @@ static bool channels(void *ctx, const char *name, Loc loc, int64_t *out, Err *e)
     Id id;
     if (!value_find(c, room[1], name, loc, &id, e)) return false;
     const Type *t = &c->g->value[id]->type;
-    if (t->rank == 0) return err_at(e, loc, "'%s' is a number and has no channels", name);
+    if (t->rank == 0)
+        return err_at(e, loc, "'%s' is a number and has no channels", name);
     *out = t->dim[t->rank - 1];
     return true;
 }
@@ -136,8 +147,8 @@ static bool eval_int(Ctx *c, Level *l, const YNode *n, const char *what, int64_t
         return false;
     }
     if (x < (double)low || x > (double)high)
-        return err_at(e, n->loc, "'%s' is %.17g, want %lld to %lld", what, x, (long long)low,
-                      (long long)high);
+        return err_at(e, n->loc, "'%s' is %.17g, want %lld to %lld", what, x,
+                      (long long)low, (long long)high);
     *out = (int64_t)x;
     return true;
 }
@@ -193,7 +204,8 @@ bool stacks_empty(Ctx *c, Loc loc, Err *e) {
     for (int i = 0; i < c->n_stack; i++)
         if (c->stack[i].n)
             return err_at(e, loc, "stack '%s' still holds %d value%s at the end",
-                          c->stack[i].name, c->stack[i].n, c->stack[i].n == 1 ? "" : "s");
+                          c->stack[i].name, c->stack[i].n,
+                          c->stack[i].n == 1 ? "" : "s");
     return true;
 }
 
@@ -211,13 +223,14 @@ static bool unknown_argument(Ctx *c, const YNode *key, const char *template,
     const char **names = NEW(c->a, const char *, n_in + n_args + 1);
     for (int i = 0; i < n_in; i++) names[i] = inputs->item[i]->s;
     for (int i = 0; i < n_args; i++) names[n_in + i] = args->key[i]->s;
-    return err_at(e, key->loc, "template '%s' has no input or argument '%s'%s", template,
-                  key->s, did_you_mean(c->a, key->s, names));
+    return err_at(e, key->loc, "template '%s' has no input or argument '%s'%s",
+                  template, key->s, did_you_mean(c->a, key->s, names));
 }
 
 /* One instance: inputs and arguments of node n evaluated at level l, `chain` given. */
-static bool run_instance(Ctx *c, Level *l, const YNode *n, const YNode *t, const Doc *owner,
-                         const char *prefix, Id chain, Id *out, Err *e) {
+static bool run_instance(Ctx *c, Level *l, const YNode *n, const YNode *t,
+                         const Doc *owner, const char *prefix, Id chain, Id *out,
+                         Err *e) {
     const char *name = yaml_get(n, "use")->s;
     const YNode *inputs = yaml_get(t, "inputs"), *args = yaml_get(t, "args");
     const YNode *chained = yaml_get(n, "chain");
@@ -252,20 +265,21 @@ static bool run_instance(Ctx *c, Level *l, const YNode *n, const YNode *t, const
     return value_find(c, &inner, output->s, output->loc, out, e);
 }
 
-static bool run_repeats(Ctx *c, Level *l, const char *path, const YNode *n, const YNode *t,
-                        const Doc *owner, Id *out, Err *e) {
+static bool run_repeats(Ctx *c, Level *l, const char *path, const YNode *n,
+                        const YNode *t, const Doc *owner, Id *out, Err *e) {
     const YNode *repeat = yaml_get(n, "repeat"), *chain = yaml_get(n, "chain");
     int64_t times;
     if (!repeat)
-        return run_instance(c, l, n, t, owner, arena_printf(c->a, "%s.", path), NO_ID, out,
-                            e);
+        return run_instance(c, l, n, t, owner, arena_printf(c->a, "%s.", path), NO_ID,
+                            out, e);
     if (!eval_int(c, l, repeat, "repeat", 0, MOST_REPEAT, &times, e)) return false;
     if (chain && !is_input(yaml_get(t, "inputs"), chain->s))
         return err_at(e, chain->loc, "template '%s' has no input '%s' to chain",
                       yaml_get(n, "use")->s, chain->s);
     if (times == 0) {
         const YNode *x = yaml_get(n, chain ? chain->s : "x");
-        if (!x) return err_at(e, n->loc, "'repeat' is 0 and there is no 'x' to pass on");
+        if (!x)
+            return err_at(e, n->loc, "'repeat' is 0 and there is no 'x' to pass on");
         return formula_eval(c, l, x, out, e);
     }
     for (int64_t i = 0; i < times; i++) {
@@ -276,13 +290,15 @@ static bool run_repeats(Ctx *c, Level *l, const char *path, const YNode *n, cons
         args_set(args, "i", val_int(i));
         here.args = args;
         const char *prefix = arena_printf(c->a, "%s.%lld.", path, (long long)i);
-        if (!run_instance(c, &here, n, t, owner, prefix, i && chain ? *out : NO_ID, out, e))
+        if (!run_instance(c, &here, n, t, owner, prefix, i && chain ? *out : NO_ID, out,
+                          e))
             return false;
     }
     return true;
 }
 
-static bool run_use(Ctx *c, Level *l, const char *path, const YNode *n, Id *out, Err *e) {
+static bool run_use(Ctx *c, Level *l, const char *path, const YNode *n, Id *out,
+                    Err *e) {
     const YNode *use = yaml_get(n, "use");
     const Doc *owner = NULL;
     const YNode *t = doc_template(l->doc, use->s, &owner);
@@ -312,39 +328,51 @@ static int kind_of(const YNode *n) {
 }
 
 /* The value of a node that is left out: `else`, or its `x`. */
-static bool pass_on(Ctx *c, Level *l, const char *name, const YNode *n, Id *out, Err *e) {
+static bool pass_on(Ctx *c, Level *l, const char *name, const YNode *n, Id *out,
+                    Err *e) {
     const YNode *instead = yaml_get(n, "else");
     if (!instead) instead = yaml_get(n, "x");
     if (!instead)
-        return err_at(e, n->loc, "node '%s' may be left out ('when') and has no 'x' to pass "
-                                 "on: give 'else'", name);
+        return err_at(e, n->loc,
+                      "node '%s' may be left out ('when') and has no 'x' to pass "
+                      "on: give 'else'",
+                      name);
     return formula_eval(c, l, instead, out, e);
 }
 
-static bool run_map(Ctx *c, Level *l, const char *name, const char *path, const YNode *n,
-                    Id *out, Err *e) {
+static bool run_map(Ctx *c, Level *l, const char *name, const char *path,
+                    const YNode *n, Id *out, Err *e) {
     int kind = kind_of(n);
     if (kind == NODE_KINDS)
-        return err_at(e, n->loc, "node '%s' needs exactly one of op, use, call, is, push, "
-                                 "pop, peek", name);
+        return err_at(e, n->loc,
+                      "node '%s' needs exactly one of op, use, call, is, push, "
+                      "pop, peek",
+                      name);
     const YNode *block = yaml_get(n, "block"), *when = yaml_get(n, "when");
     int64_t number;
     if (block) {
         if (!c->n_blocks)
             return err_at(e, block->loc, "'block' in a document without 'blocks'");
-        if (!eval_int(c, l, block, "block", 0, c->n_blocks - 1, &number, e)) return false;
+        if (!eval_int(c, l, block, "block", 0, c->n_blocks - 1, &number, e))
+            return false;
         c->g->at.block = (int)number;
     }
     bool made = true;
     if (when && !eval_bool(c, l, when, &made, e)) return false;
     if (!made) return pass_on(c, l, name, n, out, e);
     switch (kind) {
-    case NODE_OP: return run_op(c, l, path, n, out, e);
-    case NODE_USE: return run_use(c, l, path, n, out, e);
-    case NODE_CALL: return run_call(c, l, name, n, out, e);
-    case NODE_IS: return formula_eval(c, l, yaml_get(n, "is"), out, e);
-    case NODE_PUSH: return run_push(c, l, n, out, e);
-    default: return run_pop(c, n, node_kinds[kind], out, e);
+    case NODE_OP:
+        return run_op(c, l, path, n, out, e);
+    case NODE_USE:
+        return run_use(c, l, path, n, out, e);
+    case NODE_CALL:
+        return run_call(c, l, name, n, out, e);
+    case NODE_IS:
+        return formula_eval(c, l, yaml_get(n, "is"), out, e);
+    case NODE_PUSH:
+        return run_push(c, l, n, out, e);
+    default:
+        return run_pop(c, n, node_kinds[kind], out, e);
     }
 }
 
@@ -383,7 +411,8 @@ static bool run_node(Ctx *c, Level *l, const YNode *key, const YNode *n, Err *e)
     if (++c->n_nodes > MOST_NODES)
         return err_at(e, n->loc, "more than %d nodes", MOST_NODES);
     if (is_formula_function(key->s))
-        return err_at(e, key->loc, "'%s' is a function and cannot name a value", key->s);
+        return err_at(e, key->loc, "'%s' is a function and cannot name a value",
+                      key->s);
     const char *path = arena_printf(c->a, "%s%s", l->prefix, key->s);
     Place keep = c->g->at;
     c->g->at.path = full_path(c, path);

@@ -30,8 +30,9 @@ typedef struct Net {
     const char *name; /* in paths and names of parameters: "unet" */
     const Doc *doc;
     Args *args;
-    const WeightShapes *shapes; /* NULL: no checkpoint; parameters are F32 as declared */
-    bool train;                 /* its tensors are ROLE_TRAIN (whole networks), else FROZEN */
+    /* NULL: no checkpoint; parameters are F32 as declared */
+    const WeightShapes *shapes;
+    bool train; /* its tensors are ROLE_TRAIN (whole networks), else FROZEN */
 } Net;
 
 /* Binds arguments: given ones; then, if args are missing, the named variant or the first
@@ -39,18 +40,19 @@ typedef struct Net {
  * `note` (may be NULL). None: an error with one line per variant and its first misfit;
  * no shapes and nothing given: an error that says which arguments are missing. */
 bool net_bind(Arena *a, const Doc *doc, const char *name, const char *variant,
-              const Args *given, const WeightShapes *shapes, Net *out, Str *note, Err *e);
+              const Args *given, const WeightShapes *shapes, Net *out, Str *note,
+              Err *e);
 
 typedef struct Build {
     Graph *g;
-    Net *net;       /* networks that `call` may name */
+    Net *net; /* networks that `call` may name */
     int n_net;
     bool training;
-    const char *const *given; /* objective: top-level nodes whose value becomes a ROLE_INPUT
-                                 of the node's type and name (`--inputs`: "noise", "t");
-                                 NULL-terminated, or NULL */
-    const char *const *absent; /* objective: inputs that nobody will write: their `default:`
-                                  is a constant. NULL-terminated, or NULL: none */
+    /* Of an objective; NULL-terminated, or NULL.
+     * given: top-level nodes whose value becomes a ROLE_INPUT of the node's type and name
+     * (`--inputs`: "noise", "t").
+     * absent: inputs that nobody will write: their `default:` is a constant. */
+    const char *const *given, *const *absent;
 } Build;
 
 /* Declares the inputs of a document (network or objective) as ROLE_INPUT values. `dims`
@@ -63,7 +65,8 @@ bool build_network(Build *b, const Net *net, const Named *in, int n_in, Named **
 /* Expands an objective with its inputs declared (names as in `inputs:`); graph outputs:
  * "loss", every `log:` name as "log.NAME", and network outputs recorded as
  * "NETWORK.OUTPUT". Inputs with a `default:` that `absent` lists are constants. */
-bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims, Err *e);
+bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims,
+                     Err *e);
 
 /* What `call: model` of a sampler is: guidance, networks and adapters are its business. */
 typedef struct SamplerModel {
@@ -86,30 +89,34 @@ const Args *probe_dims(Arena *a, const Doc *d);
 /* ---- adapters ---- */
 /* One LoRA module: an adapter on a node of a network. */
 typedef struct Module {
-    const char *name;   /* kohya name: prefix + path with dots -> _ */
-    const char *root;   /* in front of its values' names: `name`, "NAME+2" if it is the second
-                           on its node (`stack`) */
-    const char *peft;   /* in front of `path` in peft names: "unet." */
+    const char *name; /* kohya name: prefix + path with dots -> _ */
+    /* In front of its values' names: `name`, or "NAME+2" if it is the second module on its
+     * node (`stack`). */
+    const char *root;
+    const char *peft;           /* in front of `path` in peft names: "unet." */
     const char *network, *path; /* "unet", "down_blocks.0.attentions.0.proj_in" */
     const Doc *adapter;
-    Args *args;         /* all of the adapter's arguments, bound, with `let` and $out … */
-    double lr;          /* the entry's rate times the factor of preset or rule */
-    int block;          /* -1: none */
-    Loc loc;            /* recipe entry */
-    const char **from;  /* per args entry: "adapter", "node" ($out …), "entry",
-                           "preset", "rule", "--set" */
-    bool weight4;       /* the wrapped weight has 4 dimensions in the checkpoint */
-    Type weight;        /* the wrapped op's weight */
-    Named *tensor;      /* its parameters: path in the adapter ("lora_down.weight") -> value */
-    const char **tensor_name; /* their names in any graph: "ROOT.lora_down.weight"; tensors
-                           that modules share: "vera_A.64x320" */
+    Args *args; /* all of the adapter's arguments, bound, with `let` and $out … */
+    double lr;  /* the entry's rate times the factor of preset or rule */
+    int block;  /* -1: none */
+    Loc loc;    /* recipe entry */
+    /* Per args entry: "adapter", "node" ($out …), "entry", "preset", "rule", "--set". */
+    const char **from;
+    bool weight4; /* the wrapped weight has 4 dimensions in the checkpoint */
+    Type weight;  /* the wrapped op's weight */
+    /* Its tensors by path in the adapter ("lora_down.weight"), in the graph that
+     * adapters_inject made; and their names in any graph after it:
+     * "ROOT.lora_down.weight", or "vera_A.64x320" for those that modules share. */
+    Named *tensor;
+    const char **tensor_name;
     int n_tensor;
 } Module;
 typedef struct Modules {
     Module *item;
     int n, cap;
-    const char *const *given; /* adapters' nodes that become inputs "MODULE.NODE" (`--inputs`:
-                                 "k", DyLoRA's unit); NULL-terminated, or NULL */
+    /* Adapters' nodes that become inputs "MODULE.NODE" (`--inputs`: "k", DyLoRA's unit);
+     * NULL-terminated, or NULL. */
+    const char *const *given;
 } Modules;
 
 /* Which nodes of g the recipe's entries wrap, with arguments by precedence. Errors: an
@@ -125,10 +132,10 @@ Graph *adapters_inject(const Graph *g, Modules *m, bool training, Err *e);
  * (any graph after inject-adapters), or key and number. Tensors that modules share have no
  * module in their key but their shape ("vera_A.64x320"), and come from each of them. */
 typedef struct SavedTensor {
-    const char *key;  /* full key */
-    Id value;         /* or NO_ID */
-    double number;    /* alpha … */
-    Type type;        /* as stored: 4-D where the wrapped weight is */
+    const char *key; /* full key */
+    Id value;        /* or NO_ID */
+    double number;   /* alpha … */
+    Type type;       /* as stored: 4-D where the wrapped weight is */
 } SavedTensor;
 bool module_saved(Arena *a, const Module *m, const Graph *g, const char *scheme,
                   SavedTensor **out, int *n, Err *e);
@@ -141,7 +148,8 @@ typedef struct UpdateState {
     bool scalar; /* does not depend on p or g: one number per slice */
 } UpdateState;
 typedef struct UpdateProgram {
-    const char *formula; /* "NAME = …; …" over p, g, lr and the states; the last value given
+    const char
+        *formula; /* "NAME = …; …" over p, g, lr and the states; the last value given
                             to p and to each state name is the new one */
     UpdateState *state;
     int n_state;

@@ -13,11 +13,21 @@
 
 /* ---- functions ---- */
 
-static double f_sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double f_silu(double x) { return x * f_sigmoid(x); }
-static double f_gelu(double x) { return 0.5 * x * (1 + erf(x * 0.70710678118654752440)); }
-static double f_quick_gelu(double x) { return x * f_sigmoid(1.702 * x); }
-static double f_sign(double x) { return (x > 0) - (x < 0); }
+static double f_sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+static double f_silu(double x) {
+    return x * f_sigmoid(x);
+}
+static double f_gelu(double x) {
+    return 0.5 * x * (1 + erf(x * 0.70710678118654752440));
+}
+static double f_quick_gelu(double x) {
+    return x * f_sigmoid(1.702 * x);
+}
+static double f_sign(double x) {
+    return (x > 0) - (x < 0);
+}
 
 typedef struct Function {
     const char *name;
@@ -26,12 +36,12 @@ typedef struct Function {
 } Function;
 
 static const Function functions[] = {
-    {"sqrt", 1, sqrt},     {"exp", 1, exp},         {"ln", 1, log},
-    {"expm1", 1, expm1},   {"abs", 1, fabs},        {"sign", 1, f_sign},
-    {"floor", 1, floor},   {"round", 1, rint},      {"sin", 1, sin},
-    {"cos", 1, cos},       {"tanh", 1, tanh},       {"sigmoid", 1, f_sigmoid},
-    {"silu", 1, f_silu},   {"gelu", 1, f_gelu},     {"quick_gelu", 1, f_quick_gelu},
-    {"min", 2, NULL},      {"max", 2, NULL},        {"clamp", 3, NULL},
+    {"sqrt", 1, sqrt},   {"exp", 1, exp},     {"ln", 1, log},
+    {"expm1", 1, expm1}, {"abs", 1, fabs},    {"sign", 1, f_sign},
+    {"floor", 1, floor}, {"round", 1, rint},  {"sin", 1, sin},
+    {"cos", 1, cos},     {"tanh", 1, tanh},   {"sigmoid", 1, f_sigmoid},
+    {"silu", 1, f_silu}, {"gelu", 1, f_gelu}, {"quick_gelu", 1, f_quick_gelu},
+    {"min", 2, NULL},    {"max", 2, NULL},    {"clamp", 3, NULL},
     {"where", 3, NULL},
 };
 
@@ -41,11 +51,14 @@ static const Function *function_find(const char *name) {
     return NULL;
 }
 
-bool is_formula_function(const char *name) { return function_find(name) != NULL; }
+bool is_formula_function(const char *name) {
+    return function_find(name) != NULL;
+}
 
 /* ---- folding ---- */
 
-static Expr *expr_new(Arena *a, ExprKind kind, const char *name, int n, Expr **arg, Loc loc) {
+static Expr *expr_new(Arena *a, ExprKind kind, const char *name, int n, Expr **arg,
+                      Loc loc) {
     Expr *x = NEW(a, Expr, 1);
     *x = (Expr){.kind = kind, .name = name, .n = n, .arg = arg, .loc = loc};
     return x;
@@ -72,27 +85,43 @@ static bool is_literal(const Expr *x, double *v) {
 
 static double fold_binary(const char *op, double a, double b) {
     switch (op[0]) {
-    case '+': return a + b;
-    case '-': return a - b;
-    case '*': return a * b;
-    case '/': return op[1] ? floor(a / b) : a / b;
-    case '%': return a - b * floor(a / b);
-    case '^': return pow(a, b);
-    case '=': return a == b;
-    case '!': return a != b;
-    case '<': return op[1] ? a <= b : a < b;
-    case '>': return op[1] ? a >= b : a > b;
-    case 'a': return a != 0 && b != 0;
-    default: return a != 0 || b != 0; /* or */
+    case '+':
+        return a + b;
+    case '-':
+        return a - b;
+    case '*':
+        return a * b;
+    case '/':
+        return op[1] ? floor(a / b) : a / b;
+    case '%':
+        return a - b * floor(a / b);
+    case '^':
+        return pow(a, b);
+    case '=':
+        return a == b;
+    case '!':
+        return a != b;
+    case '<':
+        return op[1] ? a <= b : a < b;
+    case '>':
+        return op[1] ? a >= b : a > b;
+    case 'a':
+        return a != 0 && b != 0;
+    default:
+        return a != 0 || b != 0; /* or */
     }
 }
 
 static double fold_call(const char *name, const double *v) {
     switch (name[1]) {
-    case 'i': return fmin(v[0], v[1]);             /* min */
-    case 'a': return fmax(v[0], v[1]);             /* max */
-    case 'l': return fmin(fmax(v[0], v[1]), v[2]); /* clamp */
-    default: return v[0] != 0 ? v[1] : v[2];       /* where */
+    case 'i':
+        return fmin(v[0], v[1]); /* min */
+    case 'a':
+        return fmax(v[0], v[1]); /* max */
+    case 'l':
+        return fmin(fmax(v[0], v[1]), v[2]); /* clamp */
+    default:
+        return v[0] != 0 ? v[1] : v[2]; /* where */
     }
 }
 
@@ -104,10 +133,14 @@ static Expr *folded(Arena *a, Expr *x) {
         if (!is_literal(x->arg[i], &v[i])) return x;
     double r;
     const Function *f = x->kind == EX_CALL ? function_find(x->name) : NULL;
-    if (x->kind == EX_UNARY) r = x->name[0] == '-' ? -v[0] : v[0] == 0;
-    else if (x->kind == EX_BINARY) r = fold_binary(x->name, v[0], v[1]);
-    else if (f) r = f->one ? f->one(v[0]) : fold_call(x->name, v);
-    else return x;
+    if (x->kind == EX_UNARY)
+        r = x->name[0] == '-' ? -v[0] : v[0] == 0;
+    else if (x->kind == EX_BINARY)
+        r = fold_binary(x->name, v[0], v[1]);
+    else if (f)
+        r = f->one ? f->one(v[0]) : fold_call(x->name, v);
+    else
+        return x;
     return isfinite(r) ? literal(a, r, x->loc) : x;
 }
 
@@ -152,7 +185,8 @@ static Id wrapped_value(Ctx *c, const char *name, Err *e) {
     Id weight = w->node->in[w->in_weight];
     const Type *t = &g->value[weight]->type;
     if (!strcmp(name, "w")) {
-        Type flat = type_of(t->dtype, 2, (int64_t[]){t->dim[0], type_count(t) / t->dim[0]});
+        Type flat =
+            type_of(t->dtype, 2, (int64_t[]){t->dim[0], type_count(t) / t->dim[0]});
         return w->w != NO_ID ? w->w : (w->w = graph_view(g, weight, flat, e));
     }
     if (w->b == NO_ID && w->in_bias >= 0 && w->in_bias < w->node->n_in)
@@ -292,11 +326,15 @@ static Expr *lower_table(Lowering *w, const Expr *x) {
 static Expr *lower(Lowering *w, const Expr *x) {
     Arena *a = w->c->a;
     switch (x->kind) {
-    case EX_NUMBER: return literal(a, x->number, x->loc);
-    case EX_NAME: return lower_name(w, x);
+    case EX_NUMBER:
+        return literal(a, x->number, x->loc);
+    case EX_NAME:
+        return lower_name(w, x);
     case EX_ARG:
-    case EX_ARGCALL: return argument(a, w->l->args, x, w->e);
-    default: break;
+    case EX_ARGCALL:
+        return argument(a, w->l->args, x, w->e);
+    default:
+        break;
     }
     const Function *f = x->kind == EX_CALL ? function_find(x->name) : NULL;
     if (x->kind == EX_CALL && !f) return lower_table(w, x);
@@ -331,8 +369,9 @@ static bool expr_value(Ctx *c, Level *l, const Expr *x, Id *out, Err *e) {
 }
 
 bool formula_eval(Ctx *c, Level *l, const YNode *slot, Id *out, Err *e) {
-    if (slot->kind != Y_SCALAR) return err_at(e, slot->loc, "got a %s, want a formula",
-                                              slot->kind == Y_LIST ? "list" : "map");
+    if (slot->kind != Y_SCALAR)
+        return err_at(e, slot->loc, "got a %s, want a formula",
+                      slot->kind == Y_LIST ? "list" : "map");
     Expr *x = expr_parse(c->a, slot, e);
     return x && expr_value(c, l, x, out, e);
 }

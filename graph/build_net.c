@@ -32,7 +32,8 @@ static bool shape_entry(Arena *a, const Doc *d, const Args *args, const YNode *s
         return true;
     }
     if (!val_number(&v, &x) || x != (double)(int64_t)x || x < 1 || x > 0x1p31)
-        return err_at(e, slot->loc, "a dimension is a symbol or a whole number above 0");
+        return err_at(e, slot->loc,
+                      "a dimension is a symbol or a whole number above 0");
     *number = (int64_t)x;
     return true;
 }
@@ -43,10 +44,11 @@ static bool symbol_value(const Doc *d, const Args *dims, const char *symbol, Loc
     double x;
     const YNode *doc = yaml_get(yaml_get(d->root, "symbols"), symbol);
     if (!v)
-        return err_at(e, loc, "the size '%s' (%s) is not given", symbol, doc->s ? doc->s : "");
-    if (!val_number(v, &x) || x != (double)(int64_t)x || x < 1 || x > 0x1p31)
-        return err_at(e, loc, "the size '%s' (%s) must be a whole number above 0", symbol,
+        return err_at(e, loc, "the size '%s' (%s) is not given", symbol,
                       doc->s ? doc->s : "");
+    if (!val_number(v, &x) || x != (double)(int64_t)x || x < 1 || x > 0x1p31)
+        return err_at(e, loc, "the size '%s' (%s) must be a whole number above 0",
+                      symbol, doc->s ? doc->s : "");
     *out = (int64_t)x;
     return true;
 }
@@ -69,8 +71,10 @@ static bool input_type(Arena *a, const Doc *d, const Args *args, const Args *dim
         return err_at(e, shape->loc, "%d dimensions, at most %d", shape->n, MAX_RANK);
     for (int i = 0; shape && i < shape->n; i++) {
         const char *symbol;
-        if (!shape_entry(a, d, args, shape->item[i], &t->dim[i], &symbol, e)) return false;
-        if (symbol && !symbol_value(d, dims, symbol, shape->item[i]->loc, &t->dim[i], e))
+        if (!shape_entry(a, d, args, shape->item[i], &t->dim[i], &symbol, e))
+            return false;
+        if (symbol &&
+            !symbol_value(d, dims, symbol, shape->item[i]->loc, &t->dim[i], e))
             return false;
         if (symbol && i == 0 && !strcmp(symbol, "B")) *batch = true;
         t->rank = i + 1;
@@ -107,7 +111,8 @@ bool build_inputs(Build *b, const Doc *d, const Args *doc_args, const Args *dims
             Val v;
             double x;
             if (!slot_eval(g->arena, def, &env, &v, e)) return false;
-            if (!val_number(&v, &x)) return err_at(e, def->loc, "'default' must be a number");
+            if (!val_number(&v, &x))
+                return err_at(e, def->loc, "'default' must be a number");
             (*in)[i].value = graph_number(g, x, F64);
             continue;
         }
@@ -134,21 +139,25 @@ static bool accept_input(Ctx *c, const Net *net, Args *dims, const YNode *key,
     const Type *got = &g->value[*id]->type;
     int rank = shape ? shape->n : 0;
     if (got->rank != rank)
-        return err_at(e, key->loc, "input '%s' of network '%s' has %d dimensions, got %s",
-                      key->s, net->name, rank, shape_text(c->a, got));
+        return err_at(e, key->loc,
+                      "input '%s' of network '%s' has %d dimensions, got %s", key->s,
+                      net->name, rank, shape_text(c->a, got));
     for (int i = 0; i < rank; i++) {
         int64_t want = got->dim[i];
         const char *symbol;
         if (!shape_entry(c->a, net->doc, net->args, shape->item[i], &want, &symbol, e))
             return false;
         const Val *known = symbol ? args_get(dims, symbol) : NULL;
-        if (known) want = known->i;
-        else if (symbol) args_set(dims, symbol, val_int(want));
+        if (known)
+            want = known->i;
+        else if (symbol)
+            args_set(dims, symbol, val_int(want));
         if (want != got->dim[i])
-            return err_at(e, shape->item[i]->loc,
-                          "input '%s' of network '%s' got %s: dimension %d is %lld, want %lld",
-                          key->s, net->name, shape_text(c->a, got), i + 1,
-                          (long long)got->dim[i], (long long)want);
+            return err_at(
+                e, shape->item[i]->loc,
+                "input '%s' of network '%s' got %s: dimension %d is %lld, want %lld",
+                key->s, net->name, shape_text(c->a, got), i + 1, (long long)got->dim[i],
+                (long long)want);
     }
     DType t;
     if (!input_dtype(decl, &t, e)) return false;
@@ -177,7 +186,8 @@ static bool give_inputs(Ctx *c, Level *l, const Net *net, Args *dims, const Name
         const YNode *key = inputs->key[i];
         const Named *given = named_find(in, n_in, key->s);
         if (!given)
-            return err_at(e, c->g->at.loc, "network '%s' needs input '%s'", net->name, key->s);
+            return err_at(e, c->g->at.loc, "network '%s' needs input '%s'", net->name,
+                          key->s);
         Id id = given->value;
         if (!accept_input(c, net, dims, key, inputs->item[i], &id, e)) return false;
         scope_set(l->scope, key->s, id);
@@ -185,8 +195,8 @@ static bool give_inputs(Ctx *c, Level *l, const Net *net, Args *dims, const Name
     return true;
 }
 
-static bool expand(Ctx *c, Level *l, const Net *net, Args *dims, const Named *in, int n_in,
-                   Named **out, int *n_out, Err *e) {
+static bool expand(Ctx *c, Level *l, const Net *net, Args *dims, const Named *in,
+                   int n_in, Named **out, int *n_out, Err *e) {
     const YNode *root = net->doc->root, *outputs = yaml_get(root, "outputs");
     if (!give_inputs(c, l, net, dims, in, n_in, e)) return false;
     const YNode *nodes = yaml_get(root, "nodes");
@@ -213,7 +223,8 @@ static bool build_network_as(Build *b, const Net *net, const Named *in, int n_in
     if (blocks && !g->blocks) g->blocks = blocks;
     c.net = net;
     c.dims = dims;
-    Level l = {.doc = net->doc, .scope = scope_new(g->arena), .args = net->args, .prefix = ""};
+    Level l = {
+        .doc = net->doc, .scope = scope_new(g->arena), .args = net->args, .prefix = ""};
     Place keep = g->at;
     g->at.block = -1;
     bool ok = expand(&c, &l, net, dims, in, n_in, out, n_out, e);
@@ -235,7 +246,8 @@ static const Net *net_find(const Build *b, const char *name) {
     return NULL;
 }
 
-static bool call_inputs(Ctx *c, Level *l, const YNode *n, Named *in, int *n_in, Err *e) {
+static bool call_inputs(Ctx *c, Level *l, const YNode *n, Named *in, int *n_in,
+                        Err *e) {
     *n_in = 0;
     for (int i = 0; i < n->n; i++) {
         const char *key = n->key[i]->s;
@@ -252,17 +264,17 @@ static bool check_call(Ctx *c, const Net *net, const YNode *n, Err *e) {
     for (int i = 0; inputs && i < inputs->n; i++) names[i] = inputs->key[i]->s;
     for (int i = 0; i < n->n; i++) {
         const YNode *key = n->key[i];
-        if (is_node_key(key->s) || !strcmp(key->s, "call") || listed(names, key->s)) continue;
-        return err_at(e, key->loc, "network '%s' has no input '%s'%s", net->name, key->s,
-                      did_you_mean(c->a, key->s, names));
+        if (is_node_key(key->s) || !strcmp(key->s, "call") || listed(names, key->s))
+            continue;
+        return err_at(e, key->loc, "network '%s' has no input '%s'%s", net->name,
+                      key->s, did_you_mean(c->a, key->s, names));
     }
     return true;
 }
 
 bool run_call(Ctx *c, Level *l, const char *name, const YNode *n, Id *out, Err *e) {
     const YNode *call = yaml_get(n, "call");
-    if (!c->calls)
-        return err_at(e, call->loc, "'call' is for objectives and samplers");
+    if (!c->calls) return err_at(e, call->loc, "'call' is for objectives and samplers");
     Named *in = NEW(c->a, Named, n->n), *result;
     int n_in, n_result;
     if (!call_inputs(c, l, n, in, &n_in, e)) return false;
@@ -281,7 +293,8 @@ bool run_call(Ctx *c, Level *l, const char *name, const YNode *n, Id *out, Err *
     if (!check_call(c, net, n, e)) return false;
     if (!build_network(c->b, net, in, n_in, &result, &n_result, e)) return false;
     for (int i = 0; i < n_result; i++) {
-        scope_set(l->scope, arena_printf(c->a, "%s.%s", name, result[i].name), result[i].value);
+        scope_set(l->scope, arena_printf(c->a, "%s.%s", name, result[i].name),
+                  result[i].value);
         const char *record = arena_printf(c->a, "%s.%s", net->name, result[i].name);
         if (c->record && graph_output_find(c->g, record) == NO_ID)
             graph_output(c->g, record, result[i].value);
@@ -293,7 +306,8 @@ bool run_call(Ctx *c, Level *l, const char *name, const YNode *n, Id *out, Err *
 /* ---- arguments ---- */
 
 /* The names of required arguments that `given` lacks; n = how many. */
-static const char *missing_args(Arena *a, const YNode *decl, const Args *given, int *n) {
+static const char *missing_args(Arena *a, const YNode *decl, const Args *given,
+                                int *n) {
     static const char *const types[] = {"int", "float", "bool", "word", "path", NULL};
     Str s = {0};
     *n = 0;
@@ -322,10 +336,11 @@ static bool variant_args(Arena *a, const YNode *variant, const Args *given, Args
     return true;
 }
 
-static bool bind(Arena *a, const Doc *doc, const char *name, const Args *given, Args *out,
-                 Err *e) {
+static bool bind(Arena *a, const Doc *doc, const char *name, const Args *given,
+                 Args *out, Err *e) {
     const char *what = arena_printf(a, "network '%s'", name);
-    return args_bind(a, yaml_get(doc->root, "args"), given, what, doc->root->loc, out, e);
+    return args_bind(a, yaml_get(doc->root, "args"), given, what, doc->root->loc, out,
+                     e);
 }
 
 const Args *probe_dims(Arena *a, const Doc *d) {
@@ -346,8 +361,8 @@ static bool probe(const Net *net, const char **misfit, Err *e) {
     Build b = {.g = g};
     Named *in, *out;
     int n_in, n_out;
-    bool ok = build_inputs(&b, net->doc, net->args, probe_dims(a, net->doc), "", &in, &n_in,
-                           e) &&
+    bool ok = build_inputs(&b, net->doc, net->args, probe_dims(a, net->doc), "", &in,
+                           &n_in, e) &&
               build_network_as(&b, net, in, n_in, &out, &n_out, misfit, e);
     if (*misfit) *misfit = arena_strdup(net->args->arena, *misfit);
     arena_free(a);
@@ -357,13 +372,14 @@ static bool probe(const Net *net, const char **misfit, Err *e) {
 static bool no_variant(const YNode *variants, const char *name, const char *const *why,
                        Err *e) {
     err_fail(e, "no variant of network '%s' fits the checkpoint", name);
-    for (int i = 0; i < variants->n; i++) err_note(e, "  %s: %s", variants->key[i]->s, why[i]);
+    for (int i = 0; i < variants->n; i++)
+        err_note(e, "  %s: %s", variants->key[i]->s, why[i]);
     return false;
 }
 
 /* The first variant whose tensors all fit. */
-static bool fitting_variant(Arena *a, const YNode *variants, const Args *given, Net *net,
-                            Str *note, Err *e) {
+static bool fitting_variant(Arena *a, const YNode *variants, const Args *given,
+                            Net *net, Str *note, Err *e) {
     const char **why = NEW(a, const char *, variants->n);
     const Args *found = NULL;
     const char *first = NULL;
@@ -384,8 +400,10 @@ static bool fitting_variant(Arena *a, const YNode *variants, const Args *given, 
             first = variants->key[i]->s;
             net->args = bound;
         } else if (note) {
-            str_printf(note, "network '%s': variant '%s' fits too; '%s' is taken, which "
-                             "stands before it\n", net->name, variants->key[i]->s, first);
+            str_printf(note,
+                       "network '%s': variant '%s' fits too; '%s' is taken, which "
+                       "stands before it\n",
+                       net->name, variants->key[i]->s, first);
         }
     }
     if (!found) return no_variant(variants, net->name, why, e);
@@ -394,28 +412,34 @@ static bool fitting_variant(Arena *a, const YNode *variants, const Args *given, 
 }
 
 bool net_bind(Arena *a, const Doc *doc, const char *name, const char *variant,
-              const Args *given, const WeightShapes *shapes, Net *out, Str *note, Err *e) {
+              const Args *given, const WeightShapes *shapes, Net *out, Str *note,
+              Err *e) {
     const YNode *variants = yaml_get(doc->root, "variants");
     Args *with = args_new(a);
-    for (int i = 0; given && i < given->n; i++) args_set(with, given->name[i], given->val[i]);
+    for (int i = 0; given && i < given->n; i++)
+        args_set(with, given->name[i], given->val[i]);
     *out = (Net){.name = name, .doc = doc, .args = args_new(a), .shapes = shapes};
     if (variant) {
         const YNode *v = variants ? yaml_get(variants, variant) : NULL;
         if (!v) {
             const char **names = NEW(a, const char *, (variants ? variants->n : 0) + 1);
-            for (int i = 0; variants && i < variants->n; i++) names[i] = variants->key[i]->s;
-            return err_usage(e, "network '%s' has no variant '%s'%s", doc->name, variant,
-                             did_you_mean(a, variant, names));
+            for (int i = 0; variants && i < variants->n; i++)
+                names[i] = variants->key[i]->s;
+            return err_usage(e, "network '%s' has no variant '%s'%s", doc->name,
+                             variant, did_you_mean(a, variant, names));
         }
         Args *both = args_new(a);
-        return variant_args(a, v, with, both, e) && bind(a, doc, name, both, out->args, e);
+        return variant_args(a, v, with, both, e) &&
+               bind(a, doc, name, both, out->args, e);
     }
     int n;
     const char *missing = missing_args(a, yaml_get(doc->root, "args"), with, &n);
     if (!n) return bind(a, doc, name, with, out->args, e);
     if (shapes && variants && variants->n)
         return fitting_variant(a, variants, with, out, note, e);
-    return err_usage(e, "network '%s' needs its argument%s %s: name a variant, give %s, or give "
-                        "a checkpoint", name, n == 1 ? "" : "s", missing,
-                     n == 1 ? "it" : "them");
+    return err_usage(
+        e,
+        "network '%s' needs its argument%s %s: name a variant, give %s, or give "
+        "a checkpoint",
+        name, n == 1 ? "" : "s", missing, n == 1 ? "it" : "them");
 }

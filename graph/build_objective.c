@@ -25,7 +25,8 @@ static bool loss_outputs(Ctx *c, Level *l, const Doc *d, Err *e) {
     if (!formula_eval(c, l, loss, &id, e)) return false;
     const Type *t = &c->g->value[id]->type;
     if (t->rank)
-        return err_at(e, loss->loc, "the loss must be one number, got %s", shape_text(c->a, t));
+        return err_at(e, loss->loc, "the loss must be one number, got %s",
+                      shape_text(c->a, t));
     graph_output(c->g, "loss", id);
     for (int i = 0; log && i < log->n; i++) {
         if (!formula_eval(c, l, log->item[i], &id, e)) return false;
@@ -34,7 +35,8 @@ static bool loss_outputs(Ctx *c, Level *l, const Doc *d, Err *e) {
     return true;
 }
 
-bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims, Err *e) {
+bool build_objective(Build *b, const Doc *d, const Args *args, const Args *dims,
+                     Err *e) {
     Ctx c = ctx_new(b, NULL);
     Args *bound = args_new(c.a);
     Named *in;

@@ -12,7 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const param_keys[] = {"init", "train", "lr", "shared", "active", NULL};
+static const char *const param_keys[] = {"init",   "train",  "lr",
+                                         "shared", "active", NULL};
 
 /* One op node on its way into the graph. */
 typedef struct Use {
@@ -64,7 +65,8 @@ static bool check_keys(const Use *u, Err *e) {
         if (*in->name && !(in->flags & IN_IR)) names[n++] = in->name;
     for (const Attr *at = u->op->attrs; at && at->name && n < 80; at++)
         if (!(at->flags & ATTR_IR)) names[n++] = at->name;
-    for (const char *const *k = param_keys; owns_tensors(u->op) && *k; k++) names[n++] = *k;
+    for (const char *const *k = param_keys; owns_tensors(u->op) && *k; k++)
+        names[n++] = *k;
     for (int i = 0; i < u->n->n; i++) {
         const YNode *key = u->n->key[i];
         if (!key_known(u, key->s))
@@ -72,9 +74,10 @@ static bool check_keys(const Use *u, Err *e) {
                           u->like ? "like" : u->op->name,
                           did_you_mean(u->c->a, key->s, names));
         if (is_param_key(key->s) && !u->c->module)
-            return err_at(e, key->loc,
-                          "'%s' outside an adapter: tensors of networks come from a checkpoint",
-                          key->s);
+            return err_at(
+                e, key->loc,
+                "'%s' outside an adapter: tensors of networks come from a checkpoint",
+                key->s);
     }
     return true;
 }
@@ -94,7 +97,8 @@ static bool bind_symbols(Use *u, const Attr *at, Val *v, Loc loc, Err *e) {
     const Val *dim = u->c->dims ? args_get(u->c->dims, v->word) : NULL;
     if (!dim) {
         const char *hint =
-            u->c->dims ? did_you_mean(u->c->a, v->word, args_names(u->c->a, u->c->dims)) : "";
+            u->c->dims ? did_you_mean(u->c->a, v->word, args_names(u->c->a, u->c->dims))
+                       : "";
         return err_at(e, loc, "'%s': no symbol '%s' here%s", at->name, v->word, hint);
     }
     *v = *dim;
@@ -141,13 +145,15 @@ static bool is_attr_slot(const Use *u, const char *key, const YNode *slot) {
     if (!yaml_attr(u->op, key)) return false;
     if (!input_find(u->op, key)) return true;
     if (slot->kind != Y_SCALAR) return false;
-    return !strcmp(slot->s, "true") || !strcmp(slot->s, "false") || strchr(slot->s, '$');
+    return !strcmp(slot->s, "true") || !strcmp(slot->s, "false") ||
+           strchr(slot->s, '$');
 }
 
 static bool read_attrs(Use *u, Err *e) {
     for (int i = 0; i < u->n->n; i++) {
         const char *key = u->n->key[i]->s;
-        if (is_node_key(key) || !strcmp(key, "op") || !is_attr_slot(u, key, u->n->item[i]))
+        if (is_node_key(key) || !strcmp(key, "op") ||
+            !is_attr_slot(u, key, u->n->item[i]))
             continue;
         if (!attr_set(u, yaml_attr(u->op, key), u->n->item[i], e)) return false;
     }
@@ -160,8 +166,10 @@ static bool read_attrs(Use *u, Err *e) {
 
 /* `like`: kernel, stride and padding of the wrapped node; not its `out` and `bias`. */
 static void like_attrs(Use *u) {
-    static const char sizes[] = {['i'] = sizeof(int64_t), ['f'] = sizeof(double),
-                                 ['b'] = sizeof(bool),    ['w'] = sizeof(int32_t),
+    static const char sizes[] = {['i'] = sizeof(int64_t),
+                                 ['f'] = sizeof(double),
+                                 ['b'] = sizeof(bool),
+                                 ['w'] = sizeof(int32_t),
                                  ['d'] = sizeof(DType)};
     const Node *from = u->c->wrapped->node;
     for (const Attr *at = u->op->attrs; at && at->name; at++) {
@@ -169,8 +177,8 @@ static void like_attrs(Use *u) {
         size_t size = at->kind == 'l'   ? sizeof(IntList)
                       : at->kind == 's' ? sizeof(char *)
                                         : (size_t)sizes[(int)at->kind];
-        memcpy((char *)u->lang.attrs + at->offset, (const char *)from->attrs + at->offset,
-               size);
+        memcpy((char *)u->lang.attrs + at->offset,
+               (const char *)from->attrs + at->offset, size);
     }
 }
 
@@ -178,7 +186,8 @@ static void like_attrs(Use *u) {
 
 static bool add_input(Use *u, unsigned flags, Id id, Loc loc, Err *e) {
     if (u->lang.n_in == MOST_OPERANDS)
-        return err_at(e, loc, "op %s got more than %d inputs", u->op->name, MOST_OPERANDS);
+        return err_at(e, loc, "op %s got more than %d inputs", u->op->name,
+                      MOST_OPERANDS);
     u->flags[u->lang.n_in] = flags;
     u->in[u->lang.n_in++] = id;
     if (id != NO_ID && u->c->g->value[id]->batch && !(flags & IN_PARAM)) set_batch(u);
@@ -242,7 +251,8 @@ static bool checkpoint_type(Ctx *c, const char *path, Type *t, Loc loc, Err *e) 
         err_fail(e, "the checkpoint has no '%s'", name);
     } else {
         Type core = got;
-        while (core.rank > t->rank && core.rank > 2 && core.dim[core.rank - 1] == 1) core.rank--;
+        while (core.rank > t->rank && core.rank > 2 && core.dim[core.rank - 1] == 1)
+            core.rank--;
         if (type_same_shape(&core, t) && dtype_is_float(got.dtype)) {
             *t = got;
             return true;
@@ -251,7 +261,8 @@ static bool checkpoint_type(Ctx *c, const char *path, Type *t, Loc loc, Err *e) 
         c->misfit = arena_printf(c->a, "'%s' is %s, want %s", path, have, want);
         err_fail(e, "'%s' has shape %s in the checkpoint, want %s", name, have, want);
     }
-    if (loc.src) err_note(e, "note: read by %s:%u:%u", loc.src->path, loc.line, loc.col);
+    if (loc.src)
+        err_note(e, "note: read by %s:%u:%u", loc.src->path, loc.line, loc.col);
     return false;
 }
 
@@ -267,8 +278,8 @@ static bool network_tensor(Ctx *c, const char *path, Type t, Loc loc, Id *out, E
 
 /* `init:` of a tensor of type t. */
 static bool read_init(Use *u, const char *name, const Type *t, Init *out, Err *e) {
-    static const char *const words[] = {"zeros",  "ones",   "constant",        "uniform",
-                                        "normal", "kaiming_uniform", NULL};
+    static const char *const words[] = {
+        "zeros", "ones", "constant", "uniform", "normal", "kaiming_uniform", NULL};
     static const InitKind kinds[] = {INIT_ZEROS,   INIT_ONES,   INIT_CONSTANT,
                                      INIT_UNIFORM, INIT_NORMAL, INIT_KAIMING_UNIFORM};
     Ctx *c = u->c;
@@ -286,8 +297,8 @@ static bool read_init(Use *u, const char *name, const Type *t, Init *out, Err *e
         if (!formula_eval(c, u->l, value, &out->value, e)) return false;
         const Type *got = &c->g->value[out->value]->type;
         if (type_count(got) != type_count(t))
-            return err_at(e, value->loc, "the start is %s, want %s", shape_text(c->a, got),
-                          shape_text(c->a, t));
+            return err_at(e, value->loc, "the start is %s, want %s",
+                          shape_text(c->a, got), shape_text(c->a, t));
         out->value = graph_view(c->g, out->value, *t, e);
         if (out->value != NO_ID) out->value = widen(c->g, out->value, true, e);
         return out->value != NO_ID;
@@ -298,8 +309,9 @@ static bool read_init(Use *u, const char *name, const Type *t, Init *out, Err *e
     while (words[i] && (!x->name || strcmp(words[i], x->name))) i++;
     bool number = words[i] && kinds[i] >= INIT_CONSTANT && kinds[i] <= INIT_NORMAL;
     if (!words[i] || x->kind != (number ? EX_CALL : EX_NAME) || x->n != number)
-        return err_at(e, slot->loc, "no initialiser '%s'; there are zeros, ones, constant(v), "
-                                    "uniform(b), normal(s), kaiming_uniform, {value: node}%s",
+        return err_at(e, slot->loc,
+                      "no initialiser '%s'; there are zeros, ones, constant(v), "
+                      "uniform(b), normal(s), kaiming_uniform, {value: node}%s",
                       slot->s, x->name ? did_you_mean(c->a, x->name, words) : "");
     out->kind = kinds[i];
     if (!number) return true;
@@ -343,10 +355,11 @@ static bool read_active(Use *u, Id *id, Err *e) {
     }
     Value *p = c->g->value[*id];
     if (v[0] < 0 || v[0] >= p->type.rank)
-        return err_at(e, key[0]->loc, "'axis' is %lld, the tensor is %s", (long long)v[0],
-                      shape_text(c->a, &p->type));
+        return err_at(e, key[0]->loc, "'axis' is %lld, the tensor is %s",
+                      (long long)v[0], shape_text(c->a, &p->type));
     if (v[1] < 1 || p->type.dim[v[0]] % v[1])
-        return err_at(e, key[1]->loc, "'size' must divide the axis: %lld does not divide %lld",
+        return err_at(e, key[1]->loc,
+                      "'size' must divide the axis: %lld does not divide %lld",
                       (long long)v[1], (long long)p->type.dim[v[0]]);
     Id index;
     if (!formula_eval(c, u->l, key[2], &index, e)) return false;
@@ -371,13 +384,13 @@ static void remember(Module *m, Arena *a, const char *path, const char *name, Id
 }
 
 /* A tensor of an adapter: "MODULE.path", or one for all modules with this shape. */
-static bool adapter_tensor(Use *u, const char *node, const char *path, const char *input,
-                           Type t, Id *out, Err *e) {
+static bool adapter_tensor(Use *u, const char *node, const char *path,
+                           const char *input, Type t, Id *out, Err *e) {
     Ctx *c = u->c;
     Module *m = c->module;
     double shared, train, lr;
-    if (!read_number(u, "shared", 0, &shared, e) || !read_number(u, "train", 1, &train, e) ||
-        !read_number(u, "lr", 1, &lr, e))
+    if (!read_number(u, "shared", 0, &shared, e) ||
+        !read_number(u, "train", 1, &train, e) || !read_number(u, "lr", 1, &lr, e))
         return false;
     const char *name = full_path(c, path);
     if (shared != 0) {
@@ -392,7 +405,8 @@ static bool adapter_tensor(Use *u, const char *node, const char *path, const cha
     if (*out == NO_ID) {
         Init init;
         if (!read_init(u, input, &t, &init, e)) return false;
-        *out = graph_value(c->g, train != 0 ? ROLE_TRAIN : ROLE_STATE, t, name, u->n->loc);
+        *out =
+            graph_value(c->g, train != 0 ? ROLE_TRAIN : ROLE_STATE, t, name, u->n->loc);
         Param *p = param_new(c->a);
         p->init = init;
         p->lr = m->lr * lr;
@@ -414,10 +428,13 @@ static bool own_tensors(Use *u, Err *e) {
         if (own == OWN_FAILED) return false;
         if (own == OWN_NO) continue;
         const char *node = u->lang.path;
-        const char *path = *in->name ? arena_printf(c->a, "%s.%s", node, in->name) : node;
+        const char *path =
+            *in->name ? arena_printf(c->a, "%s.%s", node, in->name) : node;
         if (!c->net && !c->module)
-            return err_at(e, u->n->loc, "op %s owns a tensor ('%s'), which only nodes of "
-                                        "networks and adapters may", u->op->name, path);
+            return err_at(e, u->n->loc,
+                          "op %s owns a tensor ('%s'), which only nodes of "
+                          "networks and adapters may",
+                          u->op->name, path);
         bool ok = c->module ? adapter_tensor(u, node, path, in->name, t, &u->in[i], e)
                             : network_tensor(c, path, t, u->n->loc, &u->in[i], e);
         if (!ok) return false;
@@ -430,7 +447,8 @@ static bool own_tensors(Use *u, Err *e) {
 static Id rng_key(Graph *g) {
     Id id = graph_find(g, "rng");
     if (id != NO_ID) return id;
-    return graph_value(g, ROLE_SCALAR, type_of(I32, 1, (int64_t[]){8}), "rng", g->at.loc);
+    return graph_value(g, ROLE_SCALAR, type_of(I32, 1, (int64_t[]){8}), "rng",
+                       g->at.loc);
 }
 
 static bool same_first(const Type *a, const Type *b) {
@@ -459,9 +477,12 @@ void mark_batch(Graph *g, Node *n) {
     for (int i = 0; i < n->n_out; i++) {
         Value *v = g->value[n->out[i]];
         const Type *t = &v->type;
-        if (!first) v->batch = random && t->rank;
-        else if (answered) v->batch = t->rank && out[i].rank && out[i].dim[0] == 2 * t->dim[0];
-        else v->batch = same_first(t, first);
+        if (!first)
+            v->batch = random && t->rank;
+        else if (answered)
+            v->batch = t->rank && out[i].rank && out[i].dim[0] == 2 * t->dim[0];
+        else
+            v->batch = same_first(t, first);
     }
 }
 
@@ -474,10 +495,12 @@ static bool is_operand(const Use *u, int i) {
 static bool settle(Use *u, Err *e) {
     bool wide = true;
     for (int i = 0; i < u->lang.n_in; i++)
-        if (is_operand(u, i)) wide = wide && u->c->g->value[u->in[i]]->type.dtype == F64;
+        if (is_operand(u, i))
+            wide = wide && u->c->g->value[u->in[i]]->type.dtype == F64;
     for (int i = 0; i < u->lang.n_in; i++) {
         if (!is_operand(u, i)) continue;
-        bool weight = (u->flags[i] & IN_PARAM) && u->c->g->value[u->in[i]]->type.dtype != F64;
+        bool weight =
+            (u->flags[i] & IN_PARAM) && u->c->g->value[u->in[i]]->type.dtype != F64;
         if (!weight) u->in[i] = widen(u->c->g, u->in[i], !wide, e);
         if (u->in[i] == NO_ID) return false;
     }
@@ -496,7 +519,8 @@ static bool find_row(Use *u, Err *e) {
     const YNode *name = yaml_get(u->n, "op");
     u->like = !strcmp(name->s, "like");
     if (u->like && !u->c->wrapped)
-        return err_at(e, name->loc, "op like outside an adapter: there is no wrapped node");
+        return err_at(e, name->loc,
+                      "op like outside an adapter: there is no wrapped node");
     u->op = u->like ? u->c->wrapped->node->op : op_find(name->s);
     if (u->op) return true;
     return err_at(e, name->loc, "no op '%s'%s", name->s,
@@ -507,8 +531,13 @@ bool run_op(Ctx *c, Level *l, const char *path, const YNode *n, Id *out, Err *e)
     Use u = {.c = c, .l = l, .n = n};
     if (!find_row(&u, e) || !check_keys(&u, e)) return false;
     Graph *g = c->g;
-    u.lang = (Lang){.g = g, .path = path, .in = u.in, .pass_on = NO_ID, .rng = NO_ID,
-                    .training = c->b->training, .loc = n->loc};
+    u.lang = (Lang){.g = g,
+                    .path = path,
+                    .in = u.in,
+                    .pass_on = NO_ID,
+                    .rng = NO_ID,
+                    .training = c->b->training,
+                    .loc = n->loc};
     u.lang.attrs = attrs_new(c->a, u.op);
     if (u.like) like_attrs(&u);
     if (!read_inputs(&u, e) || !read_attrs(&u, e) || !like_weight(&u, e)) return false;

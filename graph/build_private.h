@@ -38,8 +38,8 @@ typedef struct Stack {
 /* The node that a module wraps. All ids belong to the graph being built. */
 typedef struct Wrapped {
     const Node *node;
-    Id x, y;           /* its first input; its output so far (modules before this one) */
-    Id w, b;           /* weight so far as a matrix, bias; NO_ID until asked for */
+    Id x, y; /* its first input; its output so far (modules before this one) */
+    Id w, b; /* weight so far as a matrix, bias; NO_ID until asked for */
     int in_weight, in_bias; /* positions of inputs, -1: the op has none */
 } Wrapped;
 
@@ -47,18 +47,18 @@ typedef struct Ctx {
     Build *b;
     Graph *g;
     Arena *a;
-    const char *root;      /* in front of paths: "unet", a module's name; NULL: nothing */
-    const Args *dims;      /* bound symbols, or NULL */
-    const Net *net;        /* network whose tensors nodes own, or NULL */
-    Module *module;        /* the same for an adapter, or NULL */
+    const char *root; /* in front of paths: "unet", a module's name; NULL: nothing */
+    const Args *dims; /* bound symbols, or NULL */
+    const Net *net;   /* network whose tensors nodes own, or NULL */
+    Module *module;   /* the same for an adapter, or NULL */
     Wrapped *wrapped;
     int n_blocks;
     const char *const *given; /* top-level nodes that become inputs; NULL-terminated */
     bool *given_seen;
     const SamplerModel *model; /* what `call: model` is, or NULL */
-    bool record;           /* outputs of called networks become graph outputs */
-    bool calls;            /* `call` is allowed */
-    const char *misfit;    /* set when a tensor of the checkpoint does not fit */
+    bool record;               /* outputs of called networks become graph outputs */
+    bool calls;                /* `call` is allowed */
+    const char *misfit;        /* set when a tensor of the checkpoint does not fit */
     Stack *stack;
     int n_stack, cap_stack;
     int n_nodes, depth;

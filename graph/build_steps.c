@@ -40,12 +40,14 @@ static bool starts(Steps *s, Ctx *c, Level *l, Err *e) {
 static void given_values(Steps *s, Ctx *c, Level *l) {
     Loc loc = s->d->root->loc;
     if (s->model) {
-        scope_set(l->scope, "k", graph_value(c->g, ROLE_SCALAR, type_scalar(F64), "k", loc));
+        scope_set(l->scope, "k",
+                  graph_value(c->g, ROLE_SCALAR, type_scalar(F64), "k", loc));
         return;
     }
     input(c, l, "p", "p", s->type, false, loc);
     input(c, l, "g", "g", s->type, false, loc);
-    scope_set(l->scope, "lr", graph_value(c->g, ROLE_SCALAR, type_scalar(F32), "lr", loc));
+    scope_set(l->scope, "lr",
+              graph_value(c->g, ROLE_SCALAR, type_scalar(F32), "lr", loc));
 }
 
 /* Tables, starts, one step. */
@@ -55,7 +57,8 @@ static bool one_step(Steps *s, Err *e) {
     c.model = s->model;
     c.calls = s->model != NULL;
     Level l = {.doc = s->d, .scope = scope_new(c.a), .args = s->args, .prefix = ""};
-    if (!run_nodes(&c, &l, yaml_get(root, "tables"), e) || !starts(s, &c, &l, e)) return false;
+    if (!run_nodes(&c, &l, yaml_get(root, "tables"), e) || !starts(s, &c, &l, e))
+        return false;
     given_values(s, &c, &l);
     for (int i = 0; i < s->n; i++) {
         const char *name = s->state->key[i]->s;
@@ -65,7 +68,8 @@ static bool one_step(Steps *s, Err *e) {
         input(&c, &l, arena_printf(c.a, "state.%s", name), name, s->of[i], batch,
               s->state->key[i]->loc);
     }
-    if (!run_nodes(&c, &l, yaml_get(root, s->model ? "step" : "update"), e)) return false;
+    if (!run_nodes(&c, &l, yaml_get(root, s->model ? "step" : "update"), e))
+        return false;
     if (!stacks_empty(&c, root->loc, e)) return false;
     for (int i = 0; i < s->n; i++) {
         Id id = scope_find(l.scope, s->state->key[i]->s)->id;
@@ -75,8 +79,9 @@ static bool one_step(Steps *s, Err *e) {
     if (s->model) return true;
     Id p = scope_find(l.scope, "p")->id;
     if (!type_equal(&c.g->value[p]->type, &s->type))
-        return err_at(e, root->loc, "the new 'p' of optimizer '%s' is %s, want %s", s->d->name,
-                      type_text(c.a, &c.g->value[p]->type), type_text(c.a, &s->type));
+        return err_at(e, root->loc, "the new 'p' of optimizer '%s' is %s, want %s",
+                      s->d->name, type_text(c.a, &c.g->value[p]->type),
+                      type_text(c.a, &s->type));
     graph_output(c.g, "p", p);
     return true;
 }
@@ -98,7 +103,8 @@ static bool settle_types(Steps *s, Err *e) {
         if (!ok) return false;
         if (!changed) return true;
     }
-    return err_at(e, s->d->root->loc, "the states of %s '%s' change their shape with every step",
+    return err_at(e, s->d->root->loc,
+                  "the states of %s '%s' change their shape with every step",
                   doc_kind_name(s->d->kind), s->d->name);
 }
 
@@ -117,8 +123,15 @@ static bool build_steps(Build *b, const Doc *d, const Args *args, Type type,
     if (!doc_bind(c.a, d, args, bound, e)) return false;
     const YNode *state = yaml_get(d->root, "state");
     int n = state ? state->n : 0;
-    Steps s = {.b = b, .d = d, .args = bound, .model = model, .type = type, .state = state,
-               .n = n, .of = NEW(c.a, Type, n + 1), .start = NEW(c.a, Id, n + 1),
+    Steps s = {.b = b,
+               .d = d,
+               .args = bound,
+               .model = model,
+               .type = type,
+               .state = state,
+               .n = n,
+               .of = NEW(c.a, Type, n + 1),
+               .start = NEW(c.a, Id, n + 1),
                .next = NEW(c.a, Id, n + 1)};
     for (int i = 0; i < n; i++) s.of[i].rank = -1;
     if (!settle_types(&s, e) || !one_step(&s, e)) return false;

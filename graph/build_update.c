@@ -28,8 +28,10 @@ static const YNode *formula_of(Program *p, const YNode *key, const YNode *n, Err
     const YNode *is = yaml_get(n, "is"), *when = yaml_get(n, "when");
     const YNode *other = yaml_get(n, "else");
     if (!is) {
-        err_at(e, n->loc, "node '%s' of optimizer '%s' is not a formula; an update that runs "
-                          "must consist of formulas", key->s, p->d->name);
+        err_at(e, n->loc,
+               "node '%s' of optimizer '%s' is not a formula; an update that runs "
+               "must consist of formulas",
+               key->s, p->d->name);
         return NULL;
     }
     if (!when) return is;
@@ -43,8 +45,10 @@ static const YNode *formula_of(Program *p, const YNode *key, const YNode *n, Err
     }
     if (x != 0) return is;
     if (!other)
-        err_at(e, n->loc, "node '%s' may be left out ('when') and has no 'x' to pass on: "
-                          "give 'else'", key->s);
+        err_at(e, n->loc,
+               "node '%s' may be left out ('when') and has no 'x' to pass on: "
+               "give 'else'",
+               key->s);
     return other;
 }
 
@@ -57,7 +61,8 @@ static bool read_statements(Program *p, Err *e) {
         const YNode *key = update->key[i], *f = formula_of(p, key, update->item[i], e);
         if (!f) return false;
         if (is_formula_function(key->s))
-            return err_at(e, key->loc, "'%s' is a function and cannot name a value", key->s);
+            return err_at(e, key->loc, "'%s' is a function and cannot name a value",
+                          key->s);
         if (!strcmp(key->s, "g") || !strcmp(key->s, "lr"))
             return err_at(e, key->loc, "'%s' is given and cannot be changed", key->s);
         Expr *x = expr_parse(p->a, f, e);
@@ -127,10 +132,13 @@ static bool walk(Program *p, bool *changed, Err *e) {
         bool wide = false;
         if (!reads(p, p->expr[i], list, n, &wide, e)) return false;
         Name *m = name_find(list, n, p->key[i]->s);
-        if (!m) list[n++] = (Name){p->key[i]->s, wide};
-        else m->wide = wide;
+        if (!m)
+            list[n++] = (Name){p->key[i]->s, wide};
+        else
+            m->wide = wide;
         for (int k = 0; k < p->n_state; k++) {
-            if (strcmp(p->state[k].name, p->key[i]->s) || !p->state[k].scalar || !wide) continue;
+            if (strcmp(p->state[k].name, p->key[i]->s) || !p->state[k].scalar || !wide)
+                continue;
             p->state[k].scalar = false;
             *changed = true;
         }
@@ -138,7 +146,8 @@ static bool walk(Program *p, bool *changed, Err *e) {
     return true;
 }
 
-bool build_update(Arena *a, const Doc *d, const Args *args, UpdateProgram *out, Err *e) {
+bool build_update(Arena *a, const Doc *d, const Args *args, UpdateProgram *out,
+                  Err *e) {
     Args *bound = args_new(a);
     if (!doc_bind(a, d, args, bound, e)) return false;
     Program p = {.a = a, .d = d, .args = bound};
