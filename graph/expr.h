@@ -20,7 +20,8 @@ typedef enum ExprKind {
 typedef struct Expr Expr;
 struct Expr {
     ExprKind kind;
-    const char *name; /* NAME, ARG, CALL, ARGCALL: the name; UNARY, BINARY: the operator */
+    const char
+        *name; /* NAME, ARG, CALL, ARGCALL: the name; UNARY, BINARY: the operator */
     double number;
     bool is_int;
     int n;
@@ -37,7 +38,14 @@ extern const char *const formula_functions[];
 void expr_print(Str *s, const Expr *x);
 
 /* ---- values of expressions ---- */
-typedef enum ValKind { VAL_NONE, VAL_INT, VAL_FLOAT, VAL_BOOL, VAL_WORD, VAL_LIST } ValKind;
+typedef enum ValKind {
+    VAL_NONE,
+    VAL_INT,
+    VAL_FLOAT,
+    VAL_BOOL,
+    VAL_WORD,
+    VAL_LIST
+} ValKind;
 typedef struct Val Val;
 struct Val {
     ValKind kind;
@@ -46,7 +54,10 @@ struct Val {
         double f;
         bool b;
         const char *word;
-        struct { Val *item; int n; } list;
+        struct {
+            Val *item;
+            int n;
+        } list;
     };
     Loc loc; /* where it was written; may be none */
 };
@@ -66,8 +77,8 @@ typedef struct Args { /* named values, in order of definition */
 } Args;
 Args *args_new(Arena *a);
 Args *args_copy(Arena *a, const Args *from);
-Val *args_get(const Args *args, const char *name); /* NULL: none */
-void args_set(Args *args, const char *name, Val v); /* replaces */
+Val *args_get(const Args *args, const char *name);         /* NULL: none */
+void args_set(Args *args, const char *name, Val v);        /* replaces */
 const char *const *args_names(Arena *a, const Args *args); /* for suggestions */
 
 /* How an expression sees the world. */
