@@ -1,15 +1,17 @@
 /* Which images make up which batch (training.md 2.6 and 3.5).
  *
  * Plan: by dataset, by bucket (ascending), by sample, every sample as often as it is
- * repeated. Runs of one bucket are cut into slices of batch_size; the last may be smaller.
+ * repeated. Runs of one bucket are cut into slices of batch_size; the last may be
+ * smaller.
  *
  * Order: each epoch starts from the plan. The draws of every run are shuffled, then the
  * turns of all slices, by Fisher and Yates' method from the back. The numbers are
  * Philox4x32-10 blocks (kernels/rng.h) with key = seed and counter = (position, stream,
  * number of the run or of the draw, epoch); a number below n is the high word of the
- * block's first 64 bits times n. So a batch is a pure function of seed, epoch and index.
- * Streams: path "data", purposes "draws", "turns", "captions" (position: which number of the
- * caption; draw: index in the epoch times batch_size plus place) and "flips". */
+ * block's first 64 bits times n. So a batch is a pure function of seed, epoch and
+ * index. Streams: path "data", purposes "draws", "turns", "captions" (position: which
+ * number of the caption; draw: index in the epoch times batch_size plus place) and
+ * "flips". */
 #include <stdlib.h>
 #include <string.h>
 

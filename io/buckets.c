@@ -1,5 +1,5 @@
-/* Buckets, number by number as sd-scripts computes them: integer divisions floor, int(x)
- * truncates, ratios are doubles, and the first of equally near buckets wins. */
+/* Buckets, number by number as sd-scripts computes them: integer divisions floor,
+ * int(x) truncates, ratios are doubles, and the first of equally near buckets wins. */
 #include "io/buckets.h"
 
 #include <math.h>
@@ -96,8 +96,8 @@ static int round_down(double x, int s) {
     return n - n % s;
 }
 
-/* An image above the area is shrunk so that one side is a multiple of the step: the side
- * for which the bucket's ratio comes nearer to the image's. */
+/* An image above the area is shrunk so that one side is a multiple of the step: the
+ * side for which the bucket's ratio comes nearer to the image's. */
 static void shrink(const BucketRule *r, int w, int h, BucketFit *out) {
     double area = (double)r->width * r->height, ratio = (double)w / h;
     double rw = sqrt(area * ratio), rh = area / rw;

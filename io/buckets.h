@@ -19,9 +19,9 @@ typedef struct BucketFit {
 
 enum { RESO_MAX = 16384 };
 
-/* Checks the rule (sizes 1 … RESO_MAX, step > 0), lowers min_reso and raises max_reso to
- * multiples of step (*adjusted), makes the list. A resolution outside [min_reso, max_reso]
- * fails: *why is the reason, in a. */
+/* Checks the rule (sizes 1 … RESO_MAX, step > 0), lowers min_reso and raises max_reso
+ * to multiples of step (*adjusted), makes the list. A resolution outside [min_reso,
+ * max_reso] fails: *why is the reason, in a. */
 bool buckets_prepare(BucketRule *r, Arena *a, bool *adjusted, const char **why);
 /* The bucket of an image of w x h pixels; false: a side would be 0 or beyond an
  * int. The resized image may still have more pixels than can be made. */

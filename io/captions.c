@@ -1,5 +1,6 @@
-/* Caption processing. Joining is always ", ", whatever the separator is, empty pieces are
- * kept, and a caption that nothing asks to change stays as written: so the original. */
+/* Caption processing. Joining is always ", ", whatever the separator is, empty pieces
+ * are kept, and a caption that nothing asks to change stays as written: so the
+ * original. */
 #define _GNU_SOURCE /* memmem */
 #include "io/captions.h"
 

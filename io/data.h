@@ -5,33 +5,42 @@
 
 /* ---- tokenizer: CLIP byte-level BPE ---- */
 typedef struct Tokenizer Tokenizer;
-/* folder: a model's tokenizer/ (vocab.json + merges.txt), or NULL: $GRAPHRUN_CLIP_VOCABULARY
- * or the embedded vocabulary. */
+/* folder: a model's tokenizer/ (vocab.json + merges.txt), or NULL:
+ * $GRAPHRUN_CLIP_VOCABULARY or the embedded vocabulary. */
 Tokenizer *tokenizer_open(const char *folder, Err *e);
 void tokenizer_close(Tokenizer *t);
 /* Ids of the text without BOS and EOS; returns how many (at most cap are written). */
 int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap);
-/* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (49407: SD1, 0: SD2), cut as
- * training.md 5.2. Returns the number of tokens before truncation. */
-int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad, int32_t *ids);
+/* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (49407: SD1, 0: SD2), cut
+ * as training.md 5.2. Returns the number of tokens before truncation. */
+int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
+                     int32_t *ids);
 
 /* ---- images ---- */
 typedef struct Image {
     int w, h;
     uint8_t *rgb; /* h*w*3, malloc; image_free */
 } Image;
-bool image_read(const char *path, Image *out, Err *e); /* PNG JPEG WebP BMP by content */
+/* PNG, JPEG, WebP, BMP; by content. Alpha is dropped, EXIF rotation not applied. */
+bool image_read(const char *path, Image *out, Err *e);
 bool image_size(const char *path, int *w, int *h, Err *e);
-/* image_size reads the header and walks the structure to its end (a file that was cut off
- * is found), it decodes nothing. More pixels than IMAGE_PIXELS_MAX are an error. */
+/* image_size reads the header and walks the structure to its end (a file that was cut
+ * off is found), it decodes nothing. More pixels than IMAGE_PIXELS_MAX are an error. */
 enum { IMAGE_PIXELS_MAX = 64000000 };
 void image_free(Image *im);
-typedef enum Filter { FILTER_AREA, FILTER_LANCZOS, FILTER_LINEAR, FILTER_CUBIC, FILTER_NEAREST } Filter;
+typedef enum Filter {
+    FILTER_AREA,
+    FILTER_LANCZOS,
+    FILTER_LINEAR,
+    FILTER_CUBIC,
+    FILTER_NEAREST
+} Filter;
 bool image_resize(const Image *in, int w, int h, Filter f, Image *out, Err *e);
 bool image_crop(const Image *in, int left, int top, int w, int h, Image *out, Err *e);
 
 /* ---- datasets ---- */
-typedef struct DataOptions { /* command-line values of training.md section 1; 0/NULL: unset */
+/* Command-line values of training.md section 1; 0/NULL: unset. */
+typedef struct DataOptions {
     const char *dataset_config, *train_data_dir, *reg_data_dir;
     int width, height; /* --resolution */
     int train_batch_size;
@@ -42,20 +51,20 @@ typedef struct DataOptions { /* command-line values of training.md section 1; 0/
     int keep_tokens, dataset_repeats;
     double prior_loss_weight;
     uint64_t seed;
-    int threads; /* loader threads */
+    int threads;                   /* loader threads */
     const char *caption_separator; /* NULL: "," */
     bool flip_aug;
 } DataOptions;
 
-typedef struct Sample { /* one image of the data set */
+typedef struct Sample {         /* one image of the data set */
     const char *path, *caption; /* caption as read; "" if none */
     int w, h;                   /* of the file */
     int bucket_w, bucket_h, resized_w, resized_h;
     int repeats;
     bool reg;
     int dataset, subset;
-    /* flip_aug: the mirror image is a sample of its own, with repeats 0, drawn instead of
-     * its original half of the time. It is encoded and cached like any other. */
+    /* flip_aug: the mirror image is a sample of its own, with repeats 0, drawn instead
+     * of its original half of the time. It is encoded and cached like any other. */
     bool mirrored;
 } Sample;
 typedef struct Dataset Dataset;
@@ -65,15 +74,18 @@ struct Dataset {
     int n;
     int (*bucket)[2]; /* distinct sizes in use */
     int n_bucket;
-    int n_train, n_reg; /* images times num_repeats, as ss_num_train_images, ss_num_reg_images */
+    /* images times num_repeats: ss_num_train_images, ss_num_reg_images */
+    int n_train, n_reg;
     int batches_per_epoch;
-    int batch_size;     /* largest of the datasets */
+    int batch_size; /* largest of the datasets */
     int captions_found, captions_missing;
     const char **bad_path, **bad_reason; /* unreadable images (skip_bad_images) */
     int n_bad;
-    const char *metadata_dirs_json, *tag_frequency_json; /* ss_dataset_dirs, ss_tag_frequency */
-    const char *metadata_reg_dirs_json; /* ss_reg_dataset_dirs; "{}" with a dataset_config */
-    const char **note; /* what was skipped, adjusted or missing: one line each, to be shown */
+    /* ss_dataset_dirs; ss_reg_dataset_dirs, "{}" with a dataset_config;
+     * ss_tag_frequency */
+    const char *metadata_dirs_json, *metadata_reg_dirs_json, *tag_frequency_json;
+    /* what was skipped, adjusted or missing: one line each, to be shown */
+    const char **note;
     int n_note;
     void *priv;
 };
@@ -82,13 +94,14 @@ Dataset *dataset_open(const DataOptions *o, Err *e);
 void dataset_close(Dataset *d);
 
 typedef struct Batch {
-    int n;               /* samples in it */
-    const int *sample;   /* indices */
-    int w, h;            /* bucket */
+    int n;                      /* samples in it */
+    const int *sample;          /* indices */
+    int w, h;                   /* bucket */
     const char *const *caption; /* after caption processing */
     const float *loss_weight;
 } Batch;
-/* Batch number `index` (0 …) of epoch `epoch` (1 …): a pure function of seed, epoch, index. */
+/* Batch number `index` (0 …) of epoch `epoch` (1 …): a pure function of seed, epoch,
+ * index. */
 bool dataset_batch(Dataset *d, int epoch, int index, Arena *a, Batch *out, Err *e);
 /* Pixels of a sample, resized and cropped to its bucket: f32 [h,w,3] in -1 … 1. */
 bool dataset_pixels(const Dataset *d, int sample, float *out, Err *e);

@@ -1,7 +1,8 @@
 /* A data set: images found, measured, captioned, given their buckets.
  *
- * Everything that can go wrong with the data is found here, before the first step: every
- * image's structure is walked through, every caption is read, all bad files are named. */
+ * Everything that can go wrong with the data is found here, before the first step:
+ * every image's structure is walked through, every caption is read, all bad files are
+ * named. */
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -75,8 +76,8 @@ static bool list_images(Scan *s, const SubsetConfig *c, const char ***path, int 
 }
 
 /* ---- captions ---- */
-/* The caption file of an image: same name, other end; or, for faces cut out by a detector
- * (name_cx_cy_w_h), without the last four pieces of the name. */
+/* The caption file of an image: same name, other end; or, for faces cut out by a
+ * detector (name_cx_cy_w_h), without the last four pieces of the name. */
 static const char *caption_path(Arena *a, const char *image, const char *ext) {
     const char *name = strrchr(image, '/') + 1, *dot = strrchr(name, '.');
     const char *path = arena_printf(a, "%.*s%s", (int)(dot - image), image, ext);

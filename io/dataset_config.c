@@ -1,9 +1,9 @@
 /* The dataset TOML of sd-scripts (training.md 2.1), strictly: one table says which keys
  * there are, of which type, where they may stand, and which this version carries out.
  *
- * A value is looked for in the subset, then the dataset, then [general], then the command
- * line, then the built-in default. A key that is not carried out is an error unless its
- * value is the one that does nothing: nothing is ever silently ignored. */
+ * A value is looked for in the subset, then the dataset, then [general], then the
+ * command line, then the built-in default. A key that is not carried out is an error
+ * unless its value is the one that does nothing: nothing is ever silently ignored. */
 #include "io/dataset_config.h"
 
 #include <dirent.h>
@@ -23,7 +23,8 @@ typedef struct Key {
     KeyType type;
     int where;
     int lo, hi; /* bounds of integers, and of both sides of a size */
-    /* not NULL: not carried out, except that this value does nothing ("-": none does) */
+    /* not NULL: not carried out, except that this value does nothing ("-": none does)
+     * */
     const char *idle;
 } Key;
 
@@ -154,7 +155,8 @@ static bool check_type(Ctx *c, const Key *k, const Toml *v) {
     return k->type != INT || in_range(c, k, v);
 }
 
-/* A key that is not carried out yet may stand there with the value that does nothing. */
+/* A key that is not carried out yet may stand there with the value that does nothing.
+ * */
 static bool check_idle(Ctx *c, const Key *k, const Toml *v) {
     bool idle = strcmp(k->idle, "-") != 0;
     if (k->type == TEXT)
@@ -375,10 +377,8 @@ static bool read_dataset(Ctx *c, const Toml *t, const Toml *general, DatasetConf
     return true;
 }
 
-static bool read_toml(Ctx *c) {
+static bool read_top(Ctx *c, const Toml *top) {
     static const char *const top_keys[] = {"general", "datasets", NULL};
-    const Toml *top = toml_read(c->a, c->o->dataset_config, c->e);
-    if (!top) return false;
     for (int i = 0; i < top->n; i++) {
         const Toml *v = &top->item[i];
         if (strcmp(v->key, "general") && strcmp(v->key, "datasets"))
@@ -460,12 +460,20 @@ static bool read_folders(Ctx *c) {
            (!o->reg_data_dir || add_folders(c, o->reg_data_dir, true, d, &cap));
 }
 
+bool data_config_from(Arena *a, const DataOptions *o, const Toml *top, DataConfig *out,
+                      Err *e) {
+    Ctx c = {a, o, out, e};
+    *out = (DataConfig){0};
+    if (o->train_data_dir || o->reg_data_dir)
+        note(&c,
+             "train_data_dir and reg_data_dir are ignored: dataset_config is given");
+    return read_top(&c, top);
+}
+
 bool data_config_read(Arena *a, const DataOptions *o, DataConfig *out, Err *e) {
     Ctx c = {a, o, out, e};
     *out = (DataConfig){0};
     if (!o->dataset_config) return read_folders(&c);
-    if (o->train_data_dir || o->reg_data_dir)
-        note(&c,
-             "train_data_dir and reg_data_dir are ignored: dataset_config is given");
-    return read_toml(&c);
+    const Toml *top = toml_read(a, o->dataset_config, e);
+    return top && data_config_from(a, o, top, out, e);
 }

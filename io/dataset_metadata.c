@@ -1,5 +1,5 @@
-/* What the metadata of a LoRA file says about the data: folders with their counts, and how
- * often each tag occurs (training.md 7.2). Written as Python's json.dumps does. */
+/* What the metadata of a LoRA file says about the data: folders with their counts, and
+ * how often each tag occurs (training.md 7.2). Written as Python's json.dumps does. */
 #include <string.h>
 #include <utf8proc.h>
 
@@ -128,8 +128,8 @@ static void put_folder(Str *out, const char *name, const SubsetConfig *s, int im
     str_printf(out, ": {\"n_repeats\": %d, \"img_count\": %d}", s->num_repeats, images);
 }
 
-/* With a file every subset is listed, a name that occurs again as "name (2)"; without one,
- * regularisation folders stand apart. */
+/* With a file every subset is listed, a name that occurs again as "name (2)"; without
+ * one, regularisation folders stand apart. */
 static const char *folders(Dataset *d, Arena *scratch, bool reg) {
     const Parts *p = d->priv;
     Counts *names = counts_new(scratch);

@@ -1,5 +1,5 @@
-/* The named entities of HTML 4 (W3C, "Character entity references in HTML 4") and &apos;,
- * sorted by name in byte order for a binary search. */
+/* The named entities of HTML 4 (W3C, "Character entity references in HTML 4") and
+ * &apos;, sorted by name in byte order for a binary search. */
 #include "io/html_entities.h"
 
 /* clang-format off */

@@ -38,7 +38,7 @@ static bool measure(Bytes f, const ImageFormat *format, int *w, int *h, Why *why
     return true;
 }
 
-static bool read_bytes(Bytes f, Image *out, Why *why) {
+bool image_parse(Bytes f, Image *out, Why *why) {
     const ImageFormat *format = find_format(f);
     int w, h;
     if (!measure(f, format, &w, &h, why)) return false;
@@ -82,7 +82,7 @@ bool image_read(const char *path, Image *out, Err *e) {
     *out = (Image){0};
     bool ok = map_image(path, &f, &why);
     if (ok) {
-        ok = read_bytes(f, out, &why);
+        ok = image_parse(f, out, &why);
         file_unmap((void *)(uintptr_t)f.b, f.n);
     }
     return ok || err_fail(e, "cannot read image '%s': %s", path, why.text);

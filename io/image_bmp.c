@@ -1,9 +1,9 @@
 /* BMP: 1, 4, 8 (palette, also run-length coded), 16, 24 and 32 bits, bottom-up and
- * top-down, headers from OS/2's 12 bytes to Windows' 124. No library reads all of these;
- * the format is small (Microsoft, "Bitmap Storage").
+ * top-down, headers from OS/2's 12 bytes to Windows' 124. No library reads all of
+ * these; the format is small (Microsoft, "Bitmap Storage").
  *
- * Invariant: nothing is read outside f, nothing written outside rgb, whatever the header
- * says; what a run-length file does not paint stays black. */
+ * Invariant: nothing is read outside f, nothing written outside rgb, whatever the
+ * header says; what a run-length file does not paint stays black. */
 #include <string.h>
 
 #include "io/image_format.h"
@@ -128,8 +128,8 @@ static void put_row(const Bmp *m, const uint8_t *src, uint8_t *rgb) {
     }
 }
 
-/* ---- run lengths: (n, v) paints n pixels; (0, 0) ends a row, (0, 1) the picture, (0, 2)
- * jumps, (0, n) copies n pixels, padded to two bytes ---- */
+/* ---- run lengths: (n, v) paints n pixels; (0, 0) ends a row, (0, 1) the picture, (0,
+ * 2) jumps, (0, n) copies n pixels, padded to two bytes ---- */
 typedef struct Pen {
     const Bmp *m;
     uint8_t *rgb;

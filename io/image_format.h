@@ -1,7 +1,8 @@
-/* The picture formats, one row each; the first row whose `is` says yes reads the file. */
+/* The picture formats, one row each; the first row whose `is` says yes reads the file.
+ * */
 #ifndef GRAPHRUN_IMAGE_FORMAT_H
 #define GRAPHRUN_IMAGE_FORMAT_H
-#include "graph/base.h"
+#include "io/data.h"
 
 typedef struct Bytes {
     const uint8_t *b;
@@ -17,9 +18,12 @@ typedef struct ImageFormat {
     bool (*is)(Bytes f); /* looks at the first bytes; f.n may be 0 */
     /* Header and structure to the end; w, h at least 1 when true. */
     bool (*size)(Bytes f, int *w, int *h, Why *why);
-    /* rgb[h*w*3], of the size that `size` gave: any mode as 8-bit RGB, alpha dropped. */
+    /* rgb[h*w*3], of the size that `size` gave: any mode as 8-bit RGB, alpha dropped.
+     * */
     bool (*decode)(Bytes f, int w, int h, uint8_t *rgb, Why *why);
 } ImageFormat;
+/* As image_read, from memory. */
+bool image_parse(Bytes f, Image *out, Why *why);
 /* As image_size; the reason without the file's name. */
 bool image_probe(const char *path, int *w, int *h, Why *why);
 extern const ImageFormat image_png, image_jpeg, image_webp, image_bmp;

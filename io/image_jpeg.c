@@ -1,6 +1,6 @@
-/* JPEG by libjpeg-turbo, with its default (exact integer) transform and smooth chroma, as
- * Pillow. Grey becomes RGB; CMYK is taken as Adobe's (inverted). EXIF rotation is not
- * applied. A file whose data ends early is an error, not a half grey picture. */
+/* JPEG by libjpeg-turbo, with its default (exact integer) transform and smooth chroma,
+ * as Pillow. Grey becomes RGB; CMYK is taken as Adobe's (inverted). EXIF rotation is
+ * not applied. A file whose data ends early is an error, not a half grey picture. */
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* PNG by libpng. 16-bit samples keep their high byte, transparency is dropped, no gamma. */
+/* PNG by libpng. 16-bit samples keep their high byte, transparency is dropped, no
+ * gamma. */
 #include <png.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
-/* Reading ahead: threads decode and resize the samples of a list into a ring of slots, the
- * caller takes them in the order of the list.
+/* Reading ahead: threads decode and resize the samples of a list into a ring of slots,
+ * the caller takes them in the order of the list.
  *
  * Position p of the list uses slot p % slots. A thread takes the next position once its
- * slot is free; the caller holds the slot of the last answer until the next call. What is
- * computed does not depend on the number of threads. */
+ * slot is free; the caller holds the slot of the last answer until the next call. What
+ * is computed does not depend on the number of threads. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

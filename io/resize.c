@@ -1,10 +1,10 @@
-/* Resizing RGB images of 8 bits as the libraries behind sd-scripts do (training.md 3.4), in
- * their fixed point: OpenCV's INTER_AREA and INTER_NEAREST_EXACT and Pillow's LANCZOS to
- * the last bit (compared with OpenCV 4.14 and Pillow 11.3), OpenCV's INTER_LINEAR and
- * INTER_CUBIC to 1 of 255 (its vector code rounds elsewhere).
+/* Resizing RGB images of 8 bits as the libraries behind sd-scripts do (training.md
+ * 3.4), in their fixed point: OpenCV's INTER_AREA and INTER_NEAREST_EXACT and Pillow's
+ * LANCZOS to the last bit (compared with OpenCV 4.14 and Pillow 11.3), OpenCV's
+ * INTER_LINEAR and INTER_CUBIC to 1 of 255 (its vector code rounds elsewhere).
  *
- * Linear, cubic and Lanczos are separable: a Taps table says, for every output place, where
- * its inputs start, how many there are, and their weights. */
+ * Linear, cubic and Lanczos are separable: a Taps table says, for every output place,
+ * where its inputs start, how many there are, and their weights. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,8 +53,8 @@ typedef struct AreaTap {
     float weight;
 } AreaTap;
 
-/* Overlaps of the output cells with the input pixels, in input order; at most n_in + n_out
- * of them, which malloc'ed *taps holds. */
+/* Overlaps of the output cells with the input pixels, in input order; at most n_in +
+ * n_out of them, which malloc'ed *taps holds. */
 static int area_taps(int n_in, int n_out, AreaTap **taps) {
     double scale = 1.0 / ((double)n_out / n_in);
     AreaTap *t = *taps = malloc(((size_t)n_in + 2 * (size_t)n_out) * sizeof *t);
@@ -156,7 +156,8 @@ static double sinc(double x) {
     return x == 0.0 ? 1.0 : sin(x * M_PI) / (x * M_PI);
 }
 
-/* Pillow: windowed sinc of three lobes, widened when shrinking, weights that add up to 1. */
+/* Pillow: windowed sinc of three lobes, widened when shrinking, weights that add up to
+ * 1. */
 static bool taps_lanczos(Taps *t, int n_in, int n_out) {
     double scale = (double)n_in / n_out, wide = scale < 1 ? 1 : scale,
            support = 3 * wide;

@@ -1,13 +1,14 @@
 /* Cleaning of captions before they become tokens.
  *
- * sd-scripts' tokenizer runs ftfy.fix_text first. What is done here, in ftfy's order, line
- * by line and again until nothing changes: HTML entities (until the first line with a
- * '<'), C1 controls as windows-1252, Latin ligatures, full and half width forms, curly
- * quotes, line breaks, terminal escapes, control characters, NFC. Left out: the repair of
- * mojibake ("cafÃ©"). Behind it white space is collapsed and the text lower-cased.
+ * sd-scripts' tokenizer runs ftfy.fix_text first. What is done here, in ftfy's order,
+ * line by line and again until nothing changes: HTML entities (until the first line
+ * with a '<'), C1 controls as windows-1252, Latin ligatures, full and half width forms,
+ * curly quotes, line breaks, terminal escapes, control characters, NFC. Left out: the
+ * repair of mojibake ("cafÃ©"). Behind it white space is collapsed and the text
+ * lower-cased.
  *
- * Time is linear in the text: entities inside entities ("&amp;amp;") are resolved in the
- * same walk, and the repetition ends after PASSES rounds. */
+ * Time is linear in the text: entities inside entities ("&amp;amp;") are resolved in
+ * the same walk, and the repetition ends after PASSES rounds. */
 #include "io/text_clean.h"
 
 #include <stdio.h>
@@ -133,8 +134,8 @@ static uint32_t entity_number(const char *digits, bool *known) {
     return control && c != 13 ? 0 : c;
 }
 
-/* The entity whose '&' stood before in[i]. Returns the code points it has from there (0:
- * no entity); *c is its value, 0 for nothing. */
+/* The entity whose '&' stood before in[i]. Returns the code points it has from there
+ * (0: no entity); *c is its value, 0 for nothing. */
 static size_t entity_at(const Runes *in, size_t i, uint32_t *c) {
     char name[ENTITY_MAX + 2];
     size_t n = 0, j = i;
@@ -365,7 +366,8 @@ static bool is_case_ignorable(uint32_t c) {
            c == 0xB7 || c == 0x2019 || c == 0x2024 || c == 0x2027;
 }
 
-/* Unicode's Final_Sigma: a cased letter before and none behind, ignorable ones between. */
+/* Unicode's Final_Sigma: a cased letter before and none behind, ignorable ones between.
+ * */
 static bool final_sigma(const Runes *r, size_t i, bool cased_before) {
     if (!cased_before) return false;
     size_t j = i + 1;

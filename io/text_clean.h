@@ -12,9 +12,9 @@ typedef struct Runes {
 void runes_put(Runes *r, uint32_t c);
 void runes_free(Runes *r);
 
-/* The next code point of s[0..n), n > 0, and in *used its bytes (1 to 4). A byte that is
- * not UTF-8 (overlong forms, surrogates and values above U+10FFFF included) gives U+FFFD
- * and is one byte long. */
+/* The next code point of s[0..n), n > 0, and in *used its bytes (1 to 4). A byte that
+ * is not UTF-8 (overlong forms, surrogates and values above U+10FFFF included) gives
+ * U+FFFD and is one byte long. */
 uint32_t utf8_next(const char *s, size_t n, size_t *used);
 /* Bytes written, at most 4. */
 int utf8_put(char out[4], uint32_t c);

@@ -1,8 +1,9 @@
 /* CLIP's tokenizer: clean, split, byte-level BPE (model.md section 4).
  *
- * Works on any text in n log n: the pairs of a piece stand in a heap by (rank, place), and
- * merging is done on a linked list. All occurrences of the lowest pair are merged from
- * left to right before a pair that came up meanwhile is looked at, as in the original. */
+ * Works on any text in n log n: the pairs of a piece stand in a heap by (rank, place),
+ * and merging is done on a linked list. All occurrences of the lowest pair are merged
+ * from left to right before a pair that came up meanwhile is looked at, as in the
+ * original. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,7 +155,8 @@ static size_t literal(const uint32_t *c, size_t n, const char *text) {
     return k;
 }
 
-/* 's 't 're 've 'm 'll 'd; the text is lower case, the long s is an s to the original. */
+/* 's 't 're 've 'm 'll 'd; the text is lower case, the long s is an s to the original.
+ * */
 static size_t contraction(const uint32_t *c, size_t n) {
     static const char *const words[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
     for (size_t i = 0; i < COUNT(words); i++)
@@ -193,9 +195,9 @@ static void encode_clean(const Vocabulary *v, Piece *p, const Runes *r, Ids *out
 }
 
 /* ---- whole texts ---- */
-/* The next literal of a special token in s, or NULL; *id is its token, *n its length. They
- * are cut out before the cleaning, so that their '<' has no say in it. `bang`: SD2's
- * tokenizer pads with '!', which makes every '!' of a text a token by itself. */
+/* The next literal of a special token in s, or NULL; *id is its token, *n its length.
+ * They are cut out before the cleaning, so that their '<' has no say in it. `bang`:
+ * SD2's tokenizer pads with '!', which makes every '!' of a text a token by itself. */
 static const char *next_special(const Tokenizer *t, const char *s, bool bang,
                                 int32_t *id, size_t *n) {
     for (; (s = strpbrk(s, bang ? "<!" : "<")); s++) {

@@ -1,10 +1,10 @@
 /* Reading the vocabulary of CLIP's tokenizer.
  *
  * Two sources, one result: the text bpe_simple_vocab_16e6.txt (a line with the version,
- * then 48894 merges that count; gzip or plain), where ids follow from the order (256 byte
- * symbols, the same with </w>, one symbol per merge, the two special tokens), or a model's
- * folder with vocab.json (symbol -> id) and merges.txt. Symbols are texts in an alphabet
- * in which each byte is one printable character (model.md section 4). */
+ * then 48894 merges that count; gzip or plain), where ids follow from the order (256
+ * byte symbols, the same with </w>, one symbol per merge, the two special tokens), or a
+ * model's folder with vocab.json (symbol -> id) and merges.txt. Symbols are texts in an
+ * alphabet in which each byte is one printable character (model.md section 4). */
 #include "io/vocabulary.h"
 
 #include <jansson.h>

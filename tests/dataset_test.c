@@ -1,5 +1,5 @@
-/* Data sets: folders and TOML, captions, counts against sd-scripts, batches, loader, and
- * every message a user may meet. */
+/* Data sets: folders and TOML, captions, counts against sd-scripts, batches, loader,
+ * and every message a user may meet. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -453,6 +453,11 @@ static void test_toml(void) {
                ":1:1: error: 'resolution' is missing, here or in [general]", 2);
     toml_fails("[general]\nresolution = 64\n", "[[datasets]] is missing", 2);
     toml_fails("[[datasets]]\nresolution = 64\n", "[[datasets.subsets]] is missing", 2);
+    toml_fails("[general]\nbatch_size\u00e9 = 1\n", ":2:11: error: not valid TOML", 2);
+}
+
+/* What only shows when tables are put together, or on the disk. */
+static void test_toml_whole(void) {
     toml_fails("[general]\nresolution = "
                "60\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'\n",
                ":2:14: error: without enable_bucket the resolution must be a multiple "
@@ -478,7 +483,8 @@ static void test_toml(void) {
     toml_fails(OK_TOML "caption_extension = '.txt'\n", "a.txt' is empty", 1);
 }
 
-/* Levels: subset before dataset before general before the command line; idle keys pass. */
+/* Levels: subset before dataset before general before the command line; idle keys pass.
+ * */
 static void test_levels(void) {
     put_image("img/a.png", 64, 64, 0);
     put_image("img2/a.png", 64, 64, 0);
@@ -561,6 +567,7 @@ int main(void) {
     test_batches();
     test_loader();
     test_toml();
+    test_toml_whole();
     test_levels();
     test_bad_images();
     rmdir(root);

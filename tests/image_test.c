@@ -1,5 +1,5 @@
-/* Pictures: every format against Pillow's pixels, resizing against OpenCV and Pillow, files
- * cut off at every length, hostile headers. */
+/* Pictures: every format against Pillow's pixels, resizing against OpenCV and Pillow,
+ * files cut off at every length, hostile headers. */
 #include <unistd.h>
 
 #include "io/data.h"

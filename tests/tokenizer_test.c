@@ -1,4 +1,5 @@
-/* The tokenizer against the ids of sd-scripts' tokenizer, its limits and its failures. */
+/* The tokenizer against the ids of sd-scripts' tokenizer, its limits and its failures.
+ * */
 #include <stdint.h>
 #include <unistd.h>
 
