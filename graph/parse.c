@@ -254,13 +254,16 @@ static void act_put(Reader *r, const char *name, Id id) {
     r->n_act++;
 }
 
+static Id find_act(const Reader *r, const char *name) {
+    if (!r->cap_act) return NO_ID;
+    uint32_t slot = act_slot(r, name);
+    return r->act_name[slot] ? r->act[slot] : NO_ID;
+}
+
 /* NO_ID: not there (yet). '%' finds what nodes made, then what is declared. */
 static Id find(const Reader *r, const char *name) {
-    if (name[0] == '%' && r->cap_act) {
-        uint32_t slot = act_slot(r, name);
-        if (r->act_name[slot]) return r->act[slot];
-    }
-    return graph_find(r->g, name + 1);
+    Id id = name[0] == '%' ? find_act(r, name) : NO_ID;
+    return id != NO_ID ? id : graph_find(r->g, name + 1);
 }
 
 /* "%12" or "@name" with its sigil; *loc: its place */
@@ -606,7 +609,7 @@ static bool read_results(Reader *r, Result *out, int *n) {
         if (!peek(r, '%')) return bad(r, "%value");
         x->name = operand_name(r, &x->loc);
         if (!x->name) return false;
-        if (find(r, x->name) != NO_ID)
+        if (find_act(r, x->name) != NO_ID)
             return err_at(r->e, x->loc, "value '%s' is there twice", x->name);
         x->label = NULL;
         if (peek(r, '"') && !(x->label = quoted(r))) return false;
@@ -673,7 +676,7 @@ static bool read_node(Reader *r) {
                       n_result);
     if (!read_types(r, n) || !node_comment(r, &n->at)) return false;
     for (int i = 0; i < n_result; i++) {
-        if (find(r, result[i].name) != NO_ID)
+        if (find_act(r, result[i].name) != NO_ID)
             return err_at(r->e, result[i].loc, "value '%s' is there twice", result[i].name);
         act_put(r, result[i].name, n->out[i]);
         r->g->value[n->out[i]]->name = result[i].label;

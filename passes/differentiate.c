@@ -132,6 +132,7 @@ Graph *pass_differentiate(Graph *g, Options *opt, Err *e) {
         if (!run_rule(&b, g->node[k], e)) return NULL;
     for (uint32_t i = 0; i < n_value; i++)
         if (g->value[i]->role == ROLE_TRAIN && !finish(&b, g->value[i], e)) return NULL;
+    for (uint32_t i = n_value; i < g->n_value; i++) g->value[i]->batch = false;
     g->at = keep;
     explain(&b, n_node);
     return g;

@@ -225,8 +225,8 @@ static Graph *reorder(const Graph *g, const bool *runs, const uint32_t *order, u
     return out;
 }
 
-Graph *pass_schedule(Graph *g, Options *opt, Err *e) {
-    bool in_place = !pass_disabled(opt, "in-place");
+/* One round: the best of the orders. *improved: it is lower than the given one. */
+static Graph *improve(const Graph *g, bool in_place, bool *improved, Err *e) {
     Arena *a = arena_new();
     uint32_t n;
     uint32_t *run = nodes_run(a, g, &n), *given = effects_last(a, g, run, n);
@@ -247,9 +247,19 @@ Graph *pass_schedule(Graph *g, Options *opt, Err *e) {
         best_peak = peak;
         best = i;
     }
+    *improved = best > 0;
     report(g, "schedule: %s; peak of activations %s, before %s", names[best],
            bytes_text(a, best_peak), bytes_text(a, before));
     Graph *out = reorder(g, l.runs, order[best], n, e);
     arena_free(a);
     return out;
+}
+
+/* Until no order is better: a lower order is a new start for the others. */
+Graph *pass_schedule(Graph *g, Options *opt, Err *e) {
+    enum { MOST_ROUNDS = 16 };
+    bool again = true;
+    for (int round = 0; g && again && round < MOST_ROUNDS; round++)
+        g = improve(g, !pass_disabled(opt, "in-place"), &again, e);
+    return g;
 }
