@@ -3,16 +3,25 @@
  *
  * Depth is bounded before the library sees the text (names joined by dots) and by the
  * library (256 nested values); no exception leaves this file. */
+#include <cstdint>
+#include <stdexcept>
+
+/* toml++ 3.3 takes for granted that a key starts with a letter, a digit or a quote: "[!"
+ * fails an assertion. Assertions throw here; toml_parse catches. */
+struct Surprise {};
+[[noreturn]] static void surprise() {
+    throw Surprise();
+}
+#undef NDEBUG
+#define TOML_ASSERT(expr) ((expr) ? (void)0 : surprise())
 /* Debian's compiled library throws; the headers alone need not. */
 #undef TOML_HEADER_ONLY
 #undef TOML_SHARED_LIB
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS  0
-#include <cstdint>
-
 #include <toml++/impl/preprocessor.h>
-/* The white space test of toml++ 3.3 calls a branch unreachable that a bare key with an
- * accent reaches, which is undefined behaviour. There the answer is no. */
+/* Its white space test calls a branch unreachable that a bare key with an accent reaches,
+ * which is undefined behaviour. There the answer is no. */
 #pragma push_macro("TOML_UNREACHABLE")
 #undef TOML_UNREACHABLE
 #define TOML_UNREACHABLE return false
@@ -23,6 +32,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <vector>
 
 extern "C" {
 #include "io/file.h"
@@ -118,6 +128,36 @@ static bool check_dots(const Source *src, Err *e) {
     return true;
 }
 
+static bool surprises(std::string_view text) {
+    try {
+        (void)toml::parse(text);
+    } catch (const Surprise &) {
+        return true;
+    }
+    return false;
+}
+
+/* The line that surprises the library: the last of the shortest start that does. Longer
+ * starts do so as well, hence a binary search. */
+static bool fail_line(const Source *src, Err *e) {
+    std::string_view all(src->text, src->len);
+    std::vector<size_t> stop; /* end of each line */
+    for (size_t i = 0; i < all.size(); i++)
+        if (all[i] == '\n' || i + 1 == all.size()) stop.push_back(i + 1);
+    size_t lo = 0, hi = stop.size() - 1;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (surprises(all.substr(0, stop[mid])))
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return err_at(
+        e, Loc{src, (uint32_t)lo + 1, 1, 0},
+        "not valid TOML: a name must start with a letter, a digit, '-', '_' or a "
+        "quote");
+}
+
 const Toml *toml_parse(Arena *a, const Source *src, Err *e) {
     if (!check_dots(src, e)) return nullptr;
     Toml *top = NEW(a, Toml, 1);
@@ -128,6 +168,8 @@ const Toml *toml_parse(Arena *a, const Source *src, Err *e) {
         Loc at = loc_from(src, r.error().source());
         err_at(e, at, "not valid TOML: %.*s", (int)std::min<size_t>(why.size(), 300),
                why.data());
+    } catch (const Surprise &) {
+        fail_line(src, e);
     } catch (const std::exception &x) {
         err_fail(e, "'%s' cannot be read: %s", src->path, x.what());
     }

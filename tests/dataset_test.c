@@ -453,6 +453,8 @@ static void test_toml(void) {
                ":1:1: error: 'resolution' is missing, here or in [general]", 2);
     toml_fails("[general]\nresolution = 64\n", "[[datasets]] is missing", 2);
     toml_fails("[[datasets]]\nresolution = 64\n", "[[datasets.subsets]] is missing", 2);
+    toml_fails("[general]\nbatch_size = 1\n[!datasets]\n[a]\n",
+               ":3:1: error: not valid TOML: a name must start with a letter", 2);
     toml_fails("[general]\nbatch_size\u00e9 = 1\n", ":2:11: error: not valid TOML", 2);
 }
 
