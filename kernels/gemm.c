@@ -144,20 +144,41 @@ static const float *panel_b(const Gemm *g, int64_t j, int64_t k0, int64_t depth,
 
 /* ---- C ---- */
 
-/* One tile; `edge` (mr x nr) takes what lies outside of C. first: C has no value yet. */
-static void one_tile(const Gemm *g, int64_t i, int64_t j, int64_t last_i, int64_t depth,
-                     const float *a, const float *b, int64_t ldb, const float *bias,
-                     float *edge) {
+/* A block of depths, as the tiles of a piece see it. */
+typedef struct Depths {
+    int64_t first, count;
+    const float *b;
+    int64_t ldb;
+    const float *bias; /* NULL: C has a value already */
+    float *edge;       /* mr x nr: takes what lies outside of C */
+} Depths;
+
+/* A is read where it lies: one panel of B is all there is, packing would not pay. */
+static bool reads_rows(const Gemm *g) {
+    return !g->a_window && g->a_col == 1 && g->n <= g->isa->nr;
+}
+
+/* One tile; a: the packed panel, or NULL. */
+static void one_tile(const Gemm *g, const Depths *d, int64_t i, int64_t j,
+                     int64_t last_i, const float *a) {
     const int64_t mr = g->isa->mr, nr = g->isa->nr;
     const int64_t m = least(mr, last_i - i), n = least(nr, g->n - j);
     float *row[MOST_MR] = {0}, *to[MOST_MR] = {0};
     for (int64_t r = 0; r < m; r++)
         row[r] = g->c + (g->place ? g->place(g->place_ctx, i + r) : i + r) * g->ldc + j;
-    for (int64_t r = 0; r < mr; r++) to[r] = r < m && n == nr ? row[r] : edge + r * nr;
-    if (n < nr && !bias)
+    for (int64_t r = 0; r < mr; r++)
+        to[r] = r < m && n == nr ? row[r] : d->edge + r * nr;
+    if (n < nr && !d->bias)
         for (int64_t r = 0; r < m; r++)
             memcpy(to[r], row[r], (size_t)n * sizeof(float));
-    g->isa->tile(depth, a, b, ldb, to, bias);
+    if (a) {
+        g->isa->tile(d->count, a, d->b, d->ldb, to, d->bias);
+    } else {
+        const float *from[MOST_MR];
+        for (int64_t r = 0; r < mr; r++)
+            from[r] = g->a + least(i + r, last_i - 1) * g->a_row + d->first;
+        g->isa->tile_rows(d->count, from, d->b, d->ldb, to, d->bias);
+    }
     if (n < nr)
         for (int64_t r = 0; r < m; r++)
             memcpy(row[r], to[r], (size_t)n * sizeof(float));
@@ -181,18 +202,18 @@ static void piece(void *arg, int64_t at, void *scratch) {
     const int64_t i1 = least(i0 + job->cut.m, g->m), j1 = least(j0 + job->cut.n, g->n);
     float *a = scratch, *b = a + (ROWS + MOST_MR) * DEPTH, *edge = b + DEPTH * MOST_NR;
     float *bias = edge + MOST_MR * MOST_NR;
+    const bool direct = reads_rows(g);
     memset(edge, 0, MOST_MR * MOST_NR * sizeof *edge);
     for (int64_t k0 = 0; k0 < g->k; k0 += job->cut.depth) {
-        const int64_t depth = least(job->cut.depth, g->k - k0);
-        for (int64_t i = i0; i < i1; i += mr)
-            panel_a(g, i, least(mr, i1 - i), k0, depth, a + (i - i0) * depth);
+        Depths d = {.first = k0, .edge = edge, .bias = k0 ? NULL : bias};
+        d.count = least(job->cut.depth, g->k - k0);
+        for (int64_t i = i0; i < i1 && !direct; i += mr)
+            panel_a(g, i, least(mr, i1 - i), k0, d.count, a + (i - i0) * d.count);
         for (int64_t j = j0; j < j1; j += nr) {
-            int64_t ldb;
-            const float *pb = panel_b(g, j, k0, depth, i1 - i0 > 2 * mr, b, &ldb);
+            d.b = panel_b(g, j, k0, d.count, i1 - i0 > 2 * mr, b, &d.ldb);
             if (!k0) load_bias(g, j, bias);
             for (int64_t i = i0; i < i1; i += mr)
-                one_tile(g, i, j, i1, depth, a + (i - i0) * depth, pb, ldb,
-                         k0 ? NULL : bias, edge);
+                one_tile(g, &d, i, j, i1, direct ? NULL : a + (i - i0) * d.count);
         }
     }
 }

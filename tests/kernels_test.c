@@ -366,11 +366,24 @@ static void test_matmuls(void) {
     }
 }
 
+static void test_resizes(void) {
+    static const int size[][4] = {
+        {2, 3, 4, 6}, {3, 2, 7, 5}, {4, 4, 4, 4}, {7, 5, 3, 2}};
+    for (size_t i = 0; i < COUNT(size); i++) {
+        Case c = {0};
+        const ResizeAttrs attrs = {0, size[i][2], size[i][3]};
+        c.in_type[0] = shape(F32, 4, 2, size[i][0], size[i][1], 5);
+        if (start(&c, &op_resize_grad, &attrs, 1)) compare_sets(&c);
+        finish(&c);
+    }
+}
+
 int main(void) {
     test_linears();
     test_convs();
     test_attentions();
     test_norms();
     test_matmuls();
+    test_resizes();
     return check_done("kernels");
 }
