@@ -1,9 +1,8 @@
 /* Base models, whatever form they are stored in, seen as one list of tensors with Diffusers
- * names: one .safetensors file with LDM or Diffusers keys, or a Diffusers folder with plain,
- * fp16 or sharded files. Data stays in the mapped files; parts of joined tensors are views.
+ * names: one file with LDM or Diffusers keys (.safetensors, or what torch.save wrote), or a
+ * Diffusers folder with plain, fp16 or sharded files. Data stays in the mapped files; parts of joined tensors are views.
  * A name that two tensors claim is refused: which one is meant cannot be known. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +81,7 @@ static bool add_tensor(Checkpoint *c, const Names *names, const TensorFile *f,
 }
 
 static TensorFile *add_file(Checkpoint *c, const char *path, Err *e) {
-    TensorFile *f = safetensors_open(path, e);
+    TensorFile *f = tensors_open(path, e);
     if (f) PUSH(c->arena, c->file, c->n_file, c->cap_file, f);
     return f;
 }
@@ -133,26 +132,6 @@ static bool file_config(Checkpoint *c, Err *e) {
 }
 
 /* ---- a single file ---- */
-static bool is_pickle(const char *path) {
-    static const char *const ends[] = {".ckpt", ".pt", ".pth", ".bin"};
-    for (size_t i = 0; i < COUNT(ends); i++)
-        if (ends_with(path, ends[i])) return true;
-    unsigned char head[6] = {0};
-    FILE *in = fopen(path, "rb");
-    size_t n = in ? fread(head, 1, sizeof head, in) : 0;
-    if (in) fclose(in);
-    return n == sizeof head &&
-           (!memcmp(head, "PK\3\4", 4) || !memcmp(head, "\x80\2\x8a\n", 4));
-}
-
-static bool refuse_pickle(const char *path, Err *e) {
-    return err_fail(
-        e,
-        "'%s' is a pickle (.ckpt, .pt, .bin), which is not readable by this "
-        "version: want a .safetensors file or a Diffusers folder",
-        path);
-}
-
 /* How many layers of an OpenCLIP text encoder are used: what the config says; else all but
  * the last, unless the file is one that was stripped of it. */
 static int used_layers(const Checkpoint *c, int in_file) {
@@ -190,7 +169,6 @@ static void drop_unused_layers(Checkpoint *c) {
 static bool open_file(Checkpoint *c, Err *e) {
     if (!file_exists(c->path))
         return err_fail(e, "no model at '%s': %s", c->path, strerror(ENOENT));
-    if (is_pickle(c->path)) return refuse_pickle(c->path, e);
     TensorFile *f = add_file(c, c->path, e);
     if (!f || !file_config(c, e)) return false;
     const char **key = NEW(c->arena, const char *, f->n);
@@ -224,9 +202,9 @@ static bool add_whole_file(Checkpoint *c, const Names *names, const char *path,
 static TensorFile *open_shard(Checkpoint *c, const Source *index, const char *folder,
                               const char *name, Err *e) {
     if (!name || strchr(name, '/') || *name == '.' ||
-        !ends_with(name, ".safetensors")) {
+        !(ends_with(name, ".safetensors") || ends_with(name, ".bin"))) {
         err_at(e, (Loc){index, 0, 0, 0},
-               "'weight_map' names '%.100s', want a .safetensors "
+               "'weight_map' names '%.100s', want a .safetensors or .bin "
                "file of this folder",
                name ? name : "something that is not text");
         return NULL;
@@ -259,29 +237,37 @@ static bool add_shards(Checkpoint *c, const Names *names, const char *path,
     return ok;
 }
 
-/* The order of Diffusers, without pickles: one file, its shards, then the fp16 variant. */
+/* The order of Diffusers: safetensors before .bin, one file before its shards, the fp16
+ * variant when there is no other. %s: the base name. */
 static bool open_component(Checkpoint *c, const Names *names, const char *component,
                            Err *e) {
-    static const char *const endings[] = {".safetensors", ".safetensors.index.json",
-                                          ".fp16.safetensors",
-                                          ".safetensors.index.fp16.json"};
+    static const struct {
+        bool bin;
+        const char *ending;
+    } form[] = {{false, ".safetensors"},
+                {false, ".safetensors.index.json"},
+                {true, ".bin"},
+                {true, ".bin.index.json"},
+                {false, ".fp16.safetensors"},
+                {false, ".safetensors.index.fp16.json"},
+                {true, ".fp16.bin"},
+                {true, ".bin.index.fp16.json"}};
     const char *folder = arena_printf(c->arena, "%s/%s", c->path, component);
     bool text = !strcmp(component, "text_encoder");
-    const char *base = text ? "model" : "diffusion_pytorch_model";
-    for (size_t i = 0; i < COUNT(endings); i++) {
-        const char *path = arena_printf(c->arena, "%s/%s%s", folder, base, endings[i]);
+    const char *const base[] = {text ? "model" : "diffusion_pytorch_model",
+                                text ? "pytorch_model" : "diffusion_pytorch_model"};
+    for (size_t i = 0; i < COUNT(form); i++) {
+        const char *path = arena_printf(c->arena, "%s/%s%s", folder, base[form[i].bin],
+                                        form[i].ending);
         if (!file_exists(path)) continue;
         return ends_with(path, ".json")
                    ? add_shards(c, names, path, folder, component, e)
                    : add_whole_file(c, names, path, component, e);
     }
-    const char *bin = arena_printf(c->arena, "%s/%s.bin", folder,
-                                   text ? "pytorch_model" : "diffusion_pytorch_model");
-    if (file_exists(bin)) return refuse_pickle(bin, e);
     return err_fail(e,
-                    "no weights in '%s': want %s.safetensors, %s.fp16.safetensors or "
-                    "%s.safetensors.index.json",
-                    folder, base, base, base);
+                    "no weights in '%s': want %s.safetensors, %s.bin, their .fp16 "
+                    "variants or an index of shards",
+                    folder, base[0], base[1]);
 }
 
 static bool open_folder(Checkpoint *c, Err *e) {

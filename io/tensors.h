@@ -20,9 +20,18 @@ struct TensorFile {
     int n_meta;
     void *map;
     size_t map_bytes;
+    /* .ckpt and .pt only: what was left out; whether the tensors stand in "state_dict",
+     * and the numbers beside it */
+    const char **note;
+    int n_note;
+    bool wrapped;
+    int64_t epoch, global_step;
 };
 /* safetensors: every check of the reference implementation, and duplicate names refused. */
 TensorFile *safetensors_open(const char *path, Err *e);
+/* Any file of tensors, told by its first bytes: safetensors, or what torch.save wrote
+ * (io/torch_file.h; nothing in it is executed). */
+TensorFile *tensors_open(const char *path, Err *e);
 void tensors_close(TensorFile *f);
 const TensorEntry *tensors_find(const TensorFile *f, const char *name);
 
@@ -32,7 +41,9 @@ typedef struct TensorOut {
     Type type;
     const void *data;
 } TensorOut;
-typedef struct Meta { const char *key, *value; } Meta;
+typedef struct Meta {
+    const char *key, *value;
+} Meta;
 /* Whole or not at all: temporary file beside, fsync, rename, fsync of the folder. Order:
  * dtype descending, then name; header padded to 8. */
 bool safetensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
@@ -40,8 +51,8 @@ bool safetensors_write(const char *path, const TensorOut *t, int n, const Meta *
 /* sshs_model_hash: hex SHA-256 of the data section as safetensors_write lays it out (65
  * bytes with NUL). sshs_legacy_hash: first 8 hex digits of SHA-256 over 0x10000 bytes at
  * 0x100000 of the file with only those metadata whose key starts with "ss_" (9 bytes). */
-bool lora_hashes(const TensorOut *t, int n, const Meta *meta, int n_meta, char model[65],
-                 char legacy[9], Err *e);
+bool lora_hashes(const TensorOut *t, int n, const Meta *meta, int n_meta,
+                 char model[65], char legacy[9], Err *e);
 /* ss_sd_model_hash (8 hex digits of SHA-256 of 0x10000 bytes at 0x100000) and
  * ss_new_sd_model_hash (SHA-256 of the whole file) of a base model file. Streams; a folder
  * is an error. */
@@ -60,7 +71,8 @@ typedef struct Checkpoint Checkpoint;
 Checkpoint *checkpoint_open(const char *path, Err *e);
 void checkpoint_close(Checkpoint *c);
 const char *checkpoint_path(const Checkpoint *c); /* as opened */
-bool checkpoint_find(const Checkpoint *c, const char *name, Type *type, const void **data);
+bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
+                     const void **data);
 int checkpoint_count(const Checkpoint *c);
 const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
 /* config.json's fields of one component ("unet"), from the model's folder or
@@ -75,5 +87,6 @@ const char *checkpoint_tokenizer(const Checkpoint *c);
 /* Name ("unet.conv_in.weight") -> LDM key for one model family ("sd1", "sd2"), in a. NULL:
  * not in the table. Part `*row` of `*rows_of` equal parts of the LDM tensor's rows. For
  * many names, and for the way back: io/names.h. */
-const char *names_to_ldm(Arena *a, const char *family, const char *name, int *row, int *rows_of);
+const char *names_to_ldm(Arena *a, const char *family, const char *name, int *row,
+                         int *rows_of);
 #endif
