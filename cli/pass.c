@@ -15,7 +15,8 @@ typedef struct PassOptions {
 static const Opt options[] = {
     OPT(PassOptions, FLAG, report, NULL, "the pass's report on stderr"),
     OPT(PassOptions, FLAG, reference, NULL, "lower: only reference kernels"),
-    OPT(PassOptions, FLOAT, max_grad_norm, "X", "optimizer: largest norm of all gradients"),
+    OPT(PassOptions, FLOAT, max_grad_norm, "X",
+        "optimizer: largest norm of all gradients"),
     OPT(PassOptions, TEXT, optimizer, "NAME", "optimizer: the document to use"),
     OPT_END,
 };
@@ -38,14 +39,13 @@ static const Pass *find_pass(const char *name) {
 
 /* A recipe that says nothing but which optimizer to use. */
 static bool optimizer_recipe(Arena *a, const char *name, Recipe *r, Err *e) {
-    const Doc *d =
-        doc_load(library_new(a), name, DOC_OPTIMIZER, NULL, loc_none(), e);
+    const Doc *d = doc_load(library_new(a), name, DOC_OPTIMIZER, NULL, loc_none(), e);
     if (!d) return false;
     r->optimizer = d;
     r->optimizer_args = args_new(a);
     const YNode *declared = yaml_get(d->root, "args");
-    return !declared || args_bind(a, declared, args_new(a), name, loc_none(),
-                                  r->optimizer_args, e);
+    return !declared ||
+           args_bind(a, declared, args_new(a), name, loc_none(), r->optimizer_args, e);
 }
 
 /* Dumps are larger than the files that source_read is for. */
@@ -65,8 +65,8 @@ static Source *read_dump(Arena *a, const char *path, Err *e) {
     return src;
 }
 
-static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *o, Str *out,
-                       Str *talk, Err *e) {
+static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *o,
+                       Str *out, Str *talk, Err *e) {
     Recipe recipe = {0};
     Options opt = {.train = true,
                    .max_grad_norm = o->max_grad_norm,
@@ -74,7 +74,8 @@ static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *
                    .report = talk};
     const Pass *pass = find_pass(name);
     if (!pass && strcmp(name, "lower"))
-        return err_usage(e, "no pass '%s'%s", name, did_you_mean(a, name, pass_names(a)));
+        return err_usage(e, "no pass '%s'%s", name,
+                         did_you_mean(a, name, pass_names(a)));
     if (!strcmp(name, "build") || !strcmp(name, "inject-adapters"))
         return err_usage(e, "pass '%s' needs a recipe: see `graphrun compile`", name);
     if (!strcmp(name, "optimizer")) {
@@ -93,8 +94,8 @@ static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *
     return true;
 }
 
-static int run(const Common *c, const void *opts, const Args *given, const WordList *words,
-               Err *e) {
+static int run(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e) {
     (void)c, (void)given;
     const PassOptions *o = opts;
     Arena *a = arena_new();

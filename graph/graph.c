@@ -66,7 +66,8 @@ static void names_add(Graph *g, Id id) {
 Id graph_find(const Graph *g, const char *name) {
     if (!g->cap_by_name) return NO_ID;
     uint32_t mask = g->cap_by_name - 1;
-    for (uint32_t i = hash_text(name) & mask; g->by_name[i] != NO_ID; i = (i + 1) & mask)
+    for (uint32_t i = hash_text(name) & mask; g->by_name[i] != NO_ID;
+         i = (i + 1) & mask)
         if (!strcmp(g->value[g->by_name[i]]->name, name)) return g->by_name[i];
     return NO_ID;
 }
@@ -94,11 +95,16 @@ Id graph_value(Graph *g, Role role, Type type, const char *name, Loc loc) {
 /* The value that `dtype` can hold nearest to x. */
 static double round_to(double x, DType t) {
     switch (t) {
-    case F64: return x;
-    case F32: return (float)x;
-    case F16: return half_to_float(float_to_half((float)x));
-    case BF16: return bf16_to_float(float_to_bf16((float)x));
-    default: return trunc(x);
+    case F64:
+        return x;
+    case F32:
+        return (float)x;
+    case F16:
+        return half_to_float(float_to_half((float)x));
+    case BF16:
+        return bf16_to_float(float_to_bf16((float)x));
+    default:
+        return trunc(x);
     }
 }
 
@@ -115,7 +121,9 @@ Id graph_const(Graph *g, Type type, const double *data) {
     return id;
 }
 
-Id graph_number(Graph *g, double x, DType t) { return graph_const(g, type_scalar(t), &x); }
+Id graph_number(Graph *g, double x, DType t) {
+    return graph_const(g, type_scalar(t), &x);
+}
 
 void graph_output(Graph *g, const char *name, Id value) {
     Output o = {arena_strdup(g->arena, name), value};
@@ -145,10 +153,12 @@ static bool check_inputs(const Graph *g, const Op *op, int n_in, const Id *in, E
     bool variadic = false;
     for (; op->in[n].name; n++) variadic = op->in[n].flags & IN_VARIADIC;
     if (n_in > n && !variadic)
-        return err_at(e, g->at.loc, "%s: got %d inputs, want at most %d", op->name, n_in, n);
+        return err_at(e, g->at.loc, "%s: got %d inputs, want at most %d", op->name,
+                      n_in, n);
     for (int i = 0; i < n_in; i++) {
         if (in[i] != NO_ID && in[i] >= g->n_value)
-            return err_at(e, g->at.loc, "%s: input %d is no value of the graph", op->name, i);
+            return err_at(e, g->at.loc, "%s: input %d is no value of the graph",
+                          op->name, i);
         unsigned flags = op->in[i < n ? i : n - 1].flags;
         if (in[i] == NO_ID && !(flags & IN_OPTIONAL))
             return err_at(e, g->at.loc, "%s: input '%s' is missing", op->name,
@@ -156,7 +166,8 @@ static bool check_inputs(const Graph *g, const Op *op, int n_in, const Id *in, E
     }
     for (int i = n_in; i < n; i++)
         if (!(op->in[i].flags & (IN_OPTIONAL | IN_VARIADIC | IN_SHAPE)))
-            return err_at(e, g->at.loc, "%s: input '%s' is missing", op->name, op->in[i].name);
+            return err_at(e, g->at.loc, "%s: input '%s' is missing", op->name,
+                          op->in[i].name);
     return true;
 }
 
@@ -178,7 +189,8 @@ static bool counts_samples(const Graph *g, int n_in, const Id *in, const Type *o
     return false;
 }
 
-Node *graph_add(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in, Err *e) {
+Node *graph_add(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in,
+                Err *e) {
     if (!check_inputs(g, op, n_in, in, e)) return NULL;
     Node *n = NEW(g->arena, Node, 1);
     n->op = op;
@@ -242,7 +254,8 @@ Id graph_formula(Graph *g, const char *formula, int n_in, const Id *in, Err *e) 
     const Op *op = row(g, "pointwise", e);
     if (!op) return NO_ID;
     if (n_in > MOST_OPERANDS) {
-        err_at(e, g->at.loc, "a formula with %d operands, at most %d", n_in, MOST_OPERANDS);
+        err_at(e, g->at.loc, "a formula with %d operands, at most %d", n_in,
+               MOST_OPERANDS);
         return NO_ID;
     }
     DType t = formula_dtype(g, n_in, in);

@@ -14,8 +14,8 @@ typedef struct Op Op;
 typedef struct Graph Graph;
 
 typedef enum Role {
-    ROLE_ACT,    /* made by a node */
-    ROLE_INPUT,  /* a field of the batch, written before each replay */
+    ROLE_ACT,   /* made by a node */
+    ROLE_INPUT, /* a field of the batch, written before each replay */
     ROLE_SCALAR, /* a step scalar, written before each replay: learning rate, rng key ... */
     ROLE_CONST,  /* `data` is known when the plan is made */
     ROLE_FROZEN, /* a tensor of the checkpoint, never trained */
@@ -30,7 +30,11 @@ const char *phase_name(Phase p);
 
 typedef enum InitKind {
     INIT_NONE, /* a trained network's tensor: its weight, or zeros if there is none */
-    INIT_ZEROS, INIT_ONES, INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL,
+    INIT_ZEROS,
+    INIT_ONES,
+    INIT_CONSTANT,
+    INIT_UNIFORM,
+    INIT_NORMAL,
     INIT_KAIMING_UNIFORM, /* +-1/sqrt(product of all dimensions but the first) */
     INIT_VALUE            /* the value `value`, computed once when training starts */
 } InitKind;
@@ -43,12 +47,12 @@ typedef struct Init {
 /* What is known of a tensor of a checkpoint or an adapter. */
 typedef struct Param {
     Init init;
-    double lr;          /* learning rate, factors multiplied; used by the optimizer pass */
+    double lr; /* learning rate, factors multiplied; used by the optimizer pass */
     const char *module; /* LoRA module name ("lora_unet_down_blocks_...") or NULL */
     const char *key;    /* node path inside the module ("lora_down"), or NULL */
     int32_t slice_axis; /* -1: the whole tensor is one slice; else `active` slices */
     int64_t slice_size;
-    Id slice_index;     /* value (i32 scalar): the slice that learns in this step, or NO_ID */
+    Id slice_index; /* value (i32 scalar): the slice that learns in this step, or NO_ID */
 } Param;
 /* No init, lr 1, one slice. */
 Param *param_new(Arena *a);
@@ -77,11 +81,11 @@ typedef struct Place {
 typedef struct Node {
     uint32_t index; /* position in Graph.node */
     const Op *op;
-    Id *in;         /* NO_ID: an optional input that is absent */
+    Id *in; /* NO_ID: an optional input that is absent */
     int n_in;
     Id *out;
     int n_out;
-    void *attrs;    /* op->attrs_size bytes, or NULL */
+    void *attrs; /* op->attrs_size bytes, or NULL */
     Place at;
 } Node;
 
@@ -101,10 +105,10 @@ struct Graph {
     uint32_t n_output, cap_output;
     const char *const *blocks; /* block names, NULL-terminated, or NULL */
     Place at;                  /* given to nodes added from now on */
-    Str *report;               /* where passes say what they did and why not; may be NULL */
-    Id *by_name;               /* hash table behind graph_find */
+    Str *report; /* where passes say what they did and why not; may be NULL */
+    Id *by_name; /* hash table behind graph_find */
     uint32_t n_by_name, cap_by_name;
-    uint32_t n_const;          /* number of the next unnamed constant */
+    uint32_t n_const; /* number of the next unnamed constant */
 };
 
 Graph *graph_new(Arena *a, const char *name);
@@ -120,7 +124,8 @@ Id graph_output_find(const Graph *g, const char *name); /* or NO_ID */
 /* Appends a node at g->at; infers its output types. attrs is copied (NULL: defaults).
  * Fails with a located error if the inputs do not fit. An output counts samples (`batch`)
  * if one of the inputs does and has as many; whoever knows better sets the flag. */
-Node *graph_add(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in, Err *e);
+Node *graph_add(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in,
+                Err *e);
 /* The same for rules that want one output: its id, or NO_ID on failure. */
 Id graph_op(Graph *g, const Op *op, const void *attrs, int n_in, const Id *in, Err *e);
 /* A pointwise node from a formula over x0 ... x9 ("x0 * sigmoid(x1)"). */

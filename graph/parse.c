@@ -50,7 +50,8 @@ typedef struct Reader {
 
 static Loc here(const Reader *r, const char *at, size_t len) {
     uint32_t col = 1;
-    for (const char *c = r->line_start; c < at; c++) col += ((unsigned char)*c & 0xC0) != 0x80;
+    for (const char *c = r->line_start; c < at; c++)
+        col += ((unsigned char)*c & 0xC0) != 0x80;
     return (Loc){r->src, r->line, col, (uint32_t)len};
 }
 
@@ -82,7 +83,9 @@ static bool want(Reader *r, char c) {
     return take(r, c) || bad(r, text);
 }
 
-static bool line_done(Reader *r) { return peek(r, '#') || r->p == r->end; }
+static bool line_done(Reader *r) {
+    return peek(r, '#') || r->p == r->end;
+}
 
 /* ---- words, quoted text, numbers ---- */
 
@@ -103,7 +106,8 @@ static bool hex4(const char *s, const char *end, uint32_t *out) {
 
 static size_t utf8(char *out, uint32_t c) {
     if (c < 0x80) return out[0] = (char)c, 1;
-    if (c < 0x800) return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
+    if (c < 0x800)
+        return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
     out[0] = (char)(0xE0 | c >> 12);
     out[1] = (char)(0x80 | (c >> 6 & 63));
     out[2] = (char)(0x80 | (c & 63));
@@ -129,7 +133,8 @@ static const char *unescape(const char *s, const char *end, char *out, size_t *n
 static const char *quoted(Reader *r) {
     const char *start = r->p++;
     size_t longest = 0;
-    for (const char *s = r->p; s < r->end && *s != '"'; s++) longest += 1 + (*s == '\\' && s + 1 < r->end && (s++, true));
+    for (const char *s = r->p; s < r->end && *s != '"'; s++)
+        longest += 1 + (*s == '\\' && s + 1 < r->end && (s++, true));
     char *out = NEW(r->a, char, longest + 1);
     size_t n = 0;
     while (r->p < r->end && *r->p != '"') {
@@ -160,7 +165,8 @@ static const char *word(Reader *r, const char *what) {
     return w;
 }
 
-static bool integer(Reader *r, int64_t least, int64_t most, const char *what, int64_t *out) {
+static bool integer(Reader *r, int64_t least, int64_t most, const char *what,
+                    int64_t *out) {
     blanks(r);
     if (r->p == r->end || !strchr("-0123456789", *r->p)) return bad(r, what);
     char *stop;
@@ -170,8 +176,8 @@ static bool integer(Reader *r, int64_t least, int64_t most, const char *what, in
     Loc loc = here(r, r->p, (size_t)(stop - r->p));
     if (errno || x < least || x > most)
         return err_at(r->e, loc, "%.*s is out of range: want %lld to %lld",
-                      (int)(stop - r->p > 40 ? 40 : stop - r->p), r->p, (long long)least,
-                      (long long)most);
+                      (int)(stop - r->p > 40 ? 40 : stop - r->p), r->p,
+                      (long long)least, (long long)most);
     r->p = stop;
     *out = x;
     return true;
@@ -197,7 +203,8 @@ static bool read_type(Reader *r, Type *t, bool *batch) {
     memcpy(name, r->p, n);
     *t = (Type){0};
     *batch = false;
-    if (!dtype_parse(name, &t->dtype)) return bad(r, "a type (f64 f32 f16 bf16 i64 i32 u8)");
+    if (!dtype_parse(name, &t->dtype))
+        return bad(r, "a type (f64 f32 f16 bf16 i64 i32 u8)");
     r->p += n;
     const char *start = r->p;
     if (!want(r, '[')) return false;
@@ -270,7 +277,8 @@ static Id find(const Reader *r, const char *name) {
 static const char *operand_name(Reader *r, Loc *loc) {
     blanks(r);
     const char *start = r->p;
-    if (r->p == r->end || (*r->p != '%' && *r->p != '@')) return bad(r, "%value or @name"), NULL;
+    if (r->p == r->end || (*r->p != '%' && *r->p != '@'))
+        return bad(r, "%value or @name"), NULL;
     char sigil = *r->p++;
     if (r->p < r->end && *r->p == ' ') return bad(r, "a name"), NULL;
     const char *w = word(r, "a name");
@@ -305,7 +313,8 @@ static bool resolve_later(Reader *r) {
     for (uint32_t i = 0; i < r->n_later; i++) {
         Later *l = &r->later[i];
         *l->where = find(r, l->name);
-        if (*l->where == NO_ID) return err_at(r->e, l->loc, "no value '%s' here", l->name);
+        if (*l->where == NO_ID)
+            return err_at(r->e, l->loc, "no value '%s' here", l->name);
     }
     return true;
 }
@@ -330,7 +339,8 @@ static bool read_loc(Reader *r, Loc *loc) {
     const char *path = word(r, "FILE:LINE:COLUMN");
     if (!path) return false;
     int64_t line, col, len = 0;
-    if (!want(r, ':') || !integer(r, 0, UINT32_MAX, "a line number", &line)) return false;
+    if (!want(r, ':') || !integer(r, 0, UINT32_MAX, "a line number", &line))
+        return false;
     if (!want(r, ':') || !integer(r, 0, UINT32_MAX, "a column", &col)) return false;
     if (take(r, '+') && !integer(r, 0, UINT32_MAX, "a length", &len)) return false;
     *loc = (Loc){source(r, path), (uint32_t)line, (uint32_t)col, (uint32_t)len};
@@ -389,14 +399,16 @@ static bool node_comment(Reader *r, Place *at) {
     if (blanks(r), r->p == r->end) return true;
     if (!dash(r) && !(at->path = word(r, "a path"))) return false;
     if (blanks(r), r->p == r->end) return true;
-    return read_loc(r, &at->loc) && ((blanks(r), r->p == r->end) || bad(r, "the end of the line"));
+    return read_loc(r, &at->loc) &&
+           ((blanks(r), r->p == r->end) || bad(r, "the end of the line"));
 }
 
 /* ---- declarations ---- */
 
 static bool read_init(Reader *r, Init *init) {
-    static const char *const names[] = {"none",    "zeros",  "ones",           "constant",
-                                        "uniform", "normal", "kaiming_uniform", "value", NULL};
+    static const char *const names[] = {
+        "none",   "zeros",           "ones",  "constant", "uniform",
+        "normal", "kaiming_uniform", "value", NULL};
     blanks(r);
     const char *start = r->p, *w = word(r, "an init");
     if (!w) return false;
@@ -430,11 +442,16 @@ static bool read_param(Reader *r, Param *q, int rank) {
         if (!key || !want(r, '=')) return false;
         blanks(r);
         bool done;
-        if (!strcmp(key, "init")) done = read_init(r, &q->init);
-        else if (!strcmp(key, "lr")) done = number(r, &q->lr);
-        else if (!strcmp(key, "module")) done = (q->module = word(r, "a name")) != NULL;
-        else if (!strcmp(key, "key")) done = (q->key = word(r, "a name")) != NULL;
-        else if (!strcmp(key, "slice")) done = read_slice(r, q, rank);
+        if (!strcmp(key, "init"))
+            done = read_init(r, &q->init);
+        else if (!strcmp(key, "lr"))
+            done = number(r, &q->lr);
+        else if (!strcmp(key, "module"))
+            done = (q->module = word(r, "a name")) != NULL;
+        else if (!strcmp(key, "key"))
+            done = (q->key = word(r, "a name")) != NULL;
+        else if (!strcmp(key, "slice"))
+            done = read_slice(r, q, rank);
         else
             return err_at(r->e, here(r, start, strlen(key)),
                           "unknown key '%s'; known are init lr module key slice", key);
@@ -448,7 +465,8 @@ static bool read_data(Reader *r, const Type *t, double **out) {
     if (!want(r, '[')) return false;
     int64_t count = type_count(t), n = 0;
     if (count > r->end - r->p) /* each number has at least one character */
-        return err_at(r->e, here(r, start, 1), "fewer numbers than the type has elements: want %lld",
+        return err_at(r->e, here(r, start, 1),
+                      "fewer numbers than the type has elements: want %lld",
                       (long long)count);
     *out = NEW(r->a, double, count);
     do {
@@ -458,8 +476,8 @@ static bool read_data(Reader *r, const Type *t, double **out) {
         n++;
     } while (take(r, ','));
     if (n != count)
-        return err_at(r->e, here(r, start, 1), "got %lld numbers, want %lld", (long long)n,
-                      (long long)count);
+        return err_at(r->e, here(r, start, 1), "got %lld numbers, want %lld",
+                      (long long)n, (long long)count);
     return want(r, ']');
 }
 
@@ -468,7 +486,8 @@ static bool declaration(Reader *r, Role role) {
     const char *start = r->p, *name = word(r, "a name");
     if (!name || !want(r, ':')) return false;
     if (graph_find(r->g, name) != NO_ID)
-        return err_at(r->e, here(r, start, strlen(name)), "value '%s' is there twice", name);
+        return err_at(r->e, here(r, start, strlen(name)), "value '%s' is there twice",
+                      name);
     Type t;
     bool batch;
     if (!read_type(r, &t, &batch)) return false;
@@ -505,10 +524,13 @@ static bool read_output(Reader *r) {
     if (same) r->p++;
     const char *name = word(r, "an output's name");
     if (!name) return false;
-    if (same) r->p = start;
-    else if (!want(r, '=')) return false;
+    if (same)
+        r->p = start;
+    else if (!want(r, '='))
+        return false;
     if (graph_output_find(r->g, name) != NO_ID)
-        return err_at(r->e, here(r, start, strlen(name)), "output '%s' is there twice", name);
+        return err_at(r->e, here(r, start, strlen(name)), "output '%s' is there twice",
+                      name);
     Id id;
     if (!operand(r, &id)) return false;
     if (id == NO_ID) return bad(r, "a value");
@@ -575,7 +597,8 @@ static bool read_attr(Reader *r, const Op *op, void *attrs, uint64_t *seen) {
     const char *text = value_text(r);
     if (!text) return false;
     Err why = {0};
-    return attr_parse(r->a, at, attrs, text, &why) || err_at(r->e, loc, "%s", bare(&why));
+    return attr_parse(r->a, at, attrs, text, &why) ||
+           err_at(r->e, loc, "%s", bare(&why));
 }
 
 static bool read_attrs(Reader *r, const Op *op, void **attrs) {
@@ -591,7 +614,8 @@ static bool read_attrs(Reader *r, const Op *op, void **attrs) {
     }
     for (int i = 0; op->attrs && op->attrs[i].name; i++) {
         const Attr *at = &op->attrs[i];
-        if (at->flags & ATTR_REQUIRED && !(at->flags & ATTR_YAML) && !(seen >> (i & 63) & 1))
+        if (at->flags & ATTR_REQUIRED && !(at->flags & ATTR_YAML) &&
+            !(seen >> (i & 63) & 1))
             return err_at(r->e, loc, "op %s needs attribute '%s'", op->name, at->name);
     }
     return true;
@@ -624,7 +648,8 @@ static const Op *read_op(Reader *r, Loc *loc) {
     *loc = here(r, start, (size_t)(r->p - start));
     const Op *op = op_find(name);
     if (op && !(op->flags & OP_YAML_ONLY)) return op;
-    err_at(r->e, *loc, "no op '%s' in graphs%s", name, did_you_mean(r->a, name, op_names()));
+    err_at(r->e, *loc, "no op '%s' in graphs%s", name,
+           did_you_mean(r->a, name, op_names()));
     return NULL;
 }
 
@@ -652,8 +677,9 @@ static bool read_types(Reader *r, Node *n) {
         if (!read_type(r, &t, &batch)) return false;
         Value *v = r->g->value[n->out[i]];
         if (!type_equal(&t, &v->type))
-            return err_at(r->e, here(r, start, (size_t)(r->p - start)), "%s makes %s, got %s",
-                          n->op->name, type_text(r->a, &v->type), type_text(r->a, &t));
+            return err_at(r->e, here(r, start, (size_t)(r->p - start)),
+                          "%s makes %s, got %s", n->op->name, type_text(r->a, &v->type),
+                          type_text(r->a, &t));
         v->batch = batch;
     }
     return true;
@@ -667,7 +693,8 @@ static bool read_node(Reader *r) {
     void *attrs;
     if (!read_results(r, result, &n_result)) return false;
     const Op *op = read_op(r, &loc);
-    if (!op || !read_operands(r, &in, &n_in) || !read_attrs(r, op, &attrs)) return false;
+    if (!op || !read_operands(r, &in, &n_in) || !read_attrs(r, op, &attrs))
+        return false;
     r->g->at = (Place){.loc = loc, .block = -1};
     Node *n = graph_add(r->g, op, attrs, n_in, in, r->e);
     if (!n) return false;
@@ -677,7 +704,8 @@ static bool read_node(Reader *r) {
     if (!read_types(r, n) || !node_comment(r, &n->at)) return false;
     for (int i = 0; i < n_result; i++) {
         if (find_act(r, result[i].name) != NO_ID)
-            return err_at(r->e, result[i].loc, "value '%s' is there twice", result[i].name);
+            return err_at(r->e, result[i].loc, "value '%s' is there twice",
+                          result[i].name);
         act_put(r, result[i].name, n->out[i]);
         r->g->value[n->out[i]]->name = result[i].label;
         r->g->value[n->out[i]]->loc = n->at.loc;
@@ -689,14 +717,16 @@ static bool read_node(Reader *r) {
 
 static bool statement(Reader *r) {
     if (peek(r, '%')) return read_node(r);
-    const char *start = r->p, *w = word(r, "a declaration, %value = op …, output or '}'");
+    const char *start = r->p,
+               *w = word(r, "a declaration, %value = op …, output or '}'");
     if (!w) return false;
     for (Role role = ROLE_INPUT; role < ROLES; role++)
         if (!strcmp(w, role_name(role))) return declaration(r, role);
     if (!strcmp(w, "output")) return read_output(r);
     if (!strcmp(w, "blocks")) return read_blocks(r);
     r->p = start;
-    return bad(r, "input scalar const frozen train state, %value = op …, output or '}'");
+    return bad(r,
+               "input scalar const frozen train state, %value = op …, output or '}'");
 }
 
 static bool header(Reader *r) {
@@ -729,17 +759,21 @@ static bool next_line(Reader *r, const char **rest) {
 
 static bool read_graph(Reader *r) {
     if (r->src->len > MOST_TEXT)
-        return err_at(r->e, (Loc){.src = r->src}, "a graph of more than 256 MiB of text");
+        return err_at(r->e, (Loc){.src = r->src},
+                      "a graph of more than 256 MiB of text");
     if (memchr(r->src->text, 0, r->src->len))
-        return err_at(r->e, (Loc){.src = r->src}, "not a text file: it has a zero byte");
+        return err_at(r->e, (Loc){.src = r->src},
+                      "not a text file: it has a zero byte");
     const char *rest = r->src->text;
     if (!next_line(r, &rest))
-        return err_at(r->e, (Loc){.src = r->src}, "expected 'graph NAME {', got nothing");
+        return err_at(r->e, (Loc){.src = r->src},
+                      "expected 'graph NAME {', got nothing");
     if (!header(r)) return false;
     bool closed = false;
     while (!closed) {
         if (!next_line(r, &rest))
-            return err_at(r->e, here(r, r->end, 0), "the graph is not closed: expected '}'");
+            return err_at(r->e, here(r, r->end, 0),
+                          "the graph is not closed: expected '}'");
         closed = take(r, '}');
         if (closed ? !(line_done(r) || bad(r, "the end of the line")) : !statement(r))
             return false;

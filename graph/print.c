@@ -26,8 +26,10 @@ size_t text_word(const char *s) {
 /* A name as it is, or in quotes if it has characters that would end it. */
 static void print_name(Str *s, const char *name) {
     size_t n = text_word(name);
-    if (n && !name[n] && strcmp(name, "-")) str_add(s, name);
-    else str_json(s, name);
+    if (n && !name[n] && strcmp(name, "-"))
+        str_add(s, name);
+    else
+        str_json(s, name);
 }
 
 static void print_type(Str *s, const Value *v) {
@@ -62,9 +64,12 @@ static void print_block(Str *s, int block, const char *const *names) {
     int n = 0;
     while (names && names[n]) n++;
     str_add(s, " ");
-    if (block < 0) str_add(s, "-");
-    else if (block < n) print_name(s, names[block]);
-    else str_printf(s, "%d", block);
+    if (block < 0)
+        str_add(s, "-");
+    else if (block < n)
+        print_name(s, names[block]);
+    else
+        str_printf(s, "%d", block);
 }
 
 void place_print(Str *s, const Place *at, const char *const *blocks) {
@@ -74,8 +79,10 @@ void place_print(Str *s, const Place *at, const char *const *blocks) {
     if (block) print_block(s, at->block, blocks);
     if (path) {
         str_add(s, " ");
-        if (at->path) print_name(s, at->path);
-        else str_add(s, "-");
+        if (at->path)
+            print_name(s, at->path);
+        else
+            str_add(s, "-");
     }
     if (loc) {
         str_add(s, " ");
@@ -84,8 +91,9 @@ void place_print(Str *s, const Place *at, const char *const *blocks) {
 }
 
 static void print_init(Printer *p, const Init *init) {
-    static const char *const names[] = {"none",    "zeros",  "ones",           "constant",
-                                        "uniform", "normal", "kaiming_uniform", "value"};
+    static const char *const names[] = {
+        "none",   "zeros",           "ones", "constant", "uniform",
+        "normal", "kaiming_uniform", "value"};
     str_printf(p->s, "init=%s", names[init->kind]);
     if (init->kind == INIT_VALUE) {
         str_add(p->s, "(");
@@ -193,7 +201,8 @@ void graph_print(Str *s, const Graph *g) {
     Printer p = {s, g, NEW(a, uint32_t, g->n_value ? g->n_value : 1)};
     uint32_t next = 0;
     for (uint32_t i = 0; i < g->n_node; i++)
-        for (int o = 0; o < g->node[i]->n_out; o++) p.number[g->node[i]->out[o]] = next++;
+        for (int o = 0; o < g->node[i]->n_out; o++)
+            p.number[g->node[i]->out[o]] = next++;
     str_add(s, "graph ");
     print_name(s, g->name);
     str_add(s, " {\n");

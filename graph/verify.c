@@ -12,7 +12,9 @@ typedef struct Check {
     Err *e;
 } Check;
 
-static Loc place(const Graph *g, uint32_t node) { return g->node[node]->at.loc; }
+static Loc place(const Graph *g, uint32_t node) {
+    return g->node[node]->at.loc;
+}
 
 static bool check_type(Check *c, const Value *v) {
     const Type *t = &v->type;
@@ -23,29 +25,37 @@ static bool check_type(Check *c, const Value *v) {
                count <= UINT64_C(1) << 47;
     if (!fits) return err_at(c->e, v->loc, "value %u has a type that cannot be", v->id);
     if (v->batch && !t->rank)
-        return err_at(c->e, v->loc, "value %u counts samples but has no dimension", v->id);
+        return err_at(c->e, v->loc, "value %u counts samples but has no dimension",
+                      v->id);
     return true;
 }
 
-static bool is_value(const Check *c, Id id) { return id < c->g->n_value; }
+static bool is_value(const Check *c, Id id) {
+    return id < c->g->n_value;
+}
 
 static bool check_param(Check *c, const Value *v) {
     const Param *p = v->param;
     if (!p) return true;
-    if (p->init.kind > INIT_VALUE || (p->init.kind == INIT_VALUE && !is_value(c, p->init.value)))
-        return err_at(c->e, v->loc, "'%s' starts as a value that is not there", v->name);
+    if (p->init.kind > INIT_VALUE ||
+        (p->init.kind == INIT_VALUE && !is_value(c, p->init.value)))
+        return err_at(c->e, v->loc, "'%s' starts as a value that is not there",
+                      v->name);
     if (p->init.kind == INIT_VALUE &&
         !type_same_shape(&c->g->value[p->init.value]->type, &v->type))
-        return err_at(c->e, v->loc, "'%s' starts as a value of another shape: got %s, want %s",
+        return err_at(c->e, v->loc,
+                      "'%s' starts as a value of another shape: got %s, want %s",
                       v->name, type_text(c->a, &c->g->value[p->init.value]->type),
                       type_text(c->a, &v->type));
     if (p->slice_axis < 0) return true;
     if (p->slice_axis >= v->type.rank || p->slice_size < 1 ||
         v->type.dim[p->slice_axis] % p->slice_size)
-        return err_at(c->e, v->loc, "'%s': slices of %lld on axis %d do not divide %s", v->name,
-                      (long long)p->slice_size, p->slice_axis, type_text(c->a, &v->type));
+        return err_at(c->e, v->loc, "'%s': slices of %lld on axis %d do not divide %s",
+                      v->name, (long long)p->slice_size, p->slice_axis,
+                      type_text(c->a, &v->type));
     if (p->slice_index == NO_ID) return true;
-    if (!is_value(c, p->slice_index) || type_count(&c->g->value[p->slice_index]->type) != 1)
+    if (!is_value(c, p->slice_index) ||
+        type_count(&c->g->value[p->slice_index]->type) != 1)
         return err_at(c->e, v->loc, "'%s': the slice's index is no number", v->name);
     return true;
 }
@@ -57,18 +67,21 @@ static bool check_value(Check *c, Id id) {
     if (v->role >= ROLES) return err_at(c->e, v->loc, "value %u has no role", id);
     if (!check_type(c, v)) return false;
     if (v->role == ROLE_ACT) {
-        bool made = v->node < g->n_node && v->out >= 0 && v->out < g->node[v->node]->n_out &&
+        bool made = v->node < g->n_node && v->out >= 0 &&
+                    v->out < g->node[v->node]->n_out &&
                     g->node[v->node]->out[v->out] == id;
         return made || err_at(c->e, v->loc, "activation %u is made by no node", id);
     }
     if (v->node != NO_ID)
-        return err_at(c->e, v->loc, "%s value %u is made by a node", role_name(v->role), id);
-    if (!v->name) return err_at(c->e, v->loc, "%s value %u has no name", role_name(v->role), id);
+        return err_at(c->e, v->loc, "%s value %u is made by a node", role_name(v->role),
+                      id);
+    if (!v->name)
+        return err_at(c->e, v->loc, "%s value %u has no name", role_name(v->role), id);
     if (graph_find(g, v->name) != id)
         return err_at(c->e, v->loc, "two values are called '%s'", v->name);
     if ((v->role == ROLE_CONST) != (v->data != NULL))
-        return err_at(c->e, v->loc, "'%s': data and role '%s' do not go together", v->name,
-                      role_name(v->role));
+        return err_at(c->e, v->loc, "'%s': data and role '%s' do not go together",
+                      v->name, role_name(v->role));
     return check_param(c, v);
 }
 
@@ -82,8 +95,9 @@ static bool check_attrs(Check *c, const Node *n) {
         if (at->kind == 'd') fits = *(const uint32_t *)p < DTYPES;
         if (at->kind == 'l') fits = (unsigned)((const IntList *)p)->n <= 8;
         if (!fits)
-            return err_at(c->e, n->at.loc, "node %u (%s): attribute '%s' is out of range",
-                          n->index, n->op->name, at->name);
+            return err_at(c->e, n->at.loc,
+                          "node %u (%s): attribute '%s' is out of range", n->index,
+                          n->op->name, at->name);
     }
     return true;
 }
@@ -93,12 +107,14 @@ static bool check_inputs(Check *c, const Node *n) {
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] == NO_ID) continue;
         if (!is_value(c, n->in[i]))
-            return err_at(c->e, n->at.loc, "node %u (%s) reads value %u, which is not there",
-                          n->index, n->op->name, n->in[i]);
+            return err_at(c->e, n->at.loc,
+                          "node %u (%s) reads value %u, which is not there", n->index,
+                          n->op->name, n->in[i]);
         const Value *v = g->value[n->in[i]];
         if (v->role == ROLE_ACT && v->node >= n->index)
-            return err_at(c->e, n->at.loc, "node %u (%s) reads what node %u makes later",
-                          n->index, n->op->name, v->node);
+            return err_at(c->e, n->at.loc,
+                          "node %u (%s) reads what node %u makes later", n->index,
+                          n->op->name, v->node);
     }
     return true;
 }
@@ -110,7 +126,8 @@ static bool check_types(Check *c, const Node *n) {
     s.n_out = n->op->n_out < 0 ? 0 : n->op->n_out;
     Err why = {0};
     if (!n->op->shape(&s, &why)) {
-        err_at(c->e, n->at.loc, "node %u (%s) does not fit its inputs", n->index, n->op->name);
+        err_at(c->e, n->at.loc, "node %u (%s) does not fit its inputs", n->index,
+               n->op->name);
         err_note(c->e, "note: %s", why.text);
         return false;
     }
@@ -120,8 +137,9 @@ static bool check_types(Check *c, const Node *n) {
     for (int i = 0; i < n->n_out; i++) {
         const Type *got = &c->g->value[n->out[i]]->type;
         if (!type_equal(got, &out[i]))
-            return err_at(c->e, n->at.loc, "node %u (%s) makes %s, its value says %s", n->index,
-                          n->op->name, type_text(c->a, &out[i]), type_text(c->a, got));
+            return err_at(c->e, n->at.loc, "node %u (%s) makes %s, its value says %s",
+                          n->index, n->op->name, type_text(c->a, &out[i]),
+                          type_text(c->a, got));
     }
     return true;
 }
@@ -134,11 +152,13 @@ static bool check_node(Check *c, uint32_t index) {
         return err_at(c->e, n->at.loc, "op '%s' cannot stand in a graph", n->op->name);
     for (int i = 0; i < n->n_out; i++)
         if (!is_value(c, n->out[i]) || c->g->value[n->out[i]]->node != index)
-            return err_at(c->e, n->at.loc, "output %d of node %u is not its own", i, index);
+            return err_at(c->e, n->at.loc, "output %d of node %u is not its own", i,
+                          index);
     int blocks = 0;
     while (c->g->blocks && c->g->blocks[blocks]) blocks++;
     if (n->at.phase >= PHASES || (c->g->blocks && n->at.block >= blocks))
-        return err_at(c->e, place(c->g, index), "node %u has no such phase or block", index);
+        return err_at(c->e, place(c->g, index), "node %u has no such phase or block",
+                      index);
     return check_inputs(c, n) && check_attrs(c, n) && check_types(c, n);
 }
 
@@ -152,7 +172,8 @@ static bool check_outputs(Check *c) {
     for (uint32_t i = 0; i < g->n_output; i++) {
         name[i] = g->output[i].name;
         if (!is_value(c, g->output[i].value))
-            return err_at(c->e, loc_none(), "output '%s' is a value that is not there", name[i]);
+            return err_at(c->e, loc_none(), "output '%s' is a value that is not there",
+                          name[i]);
     }
     qsort(name, g->n_output, sizeof *name, by_name);
     for (uint32_t i = 1; i < g->n_output; i++)

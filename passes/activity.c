@@ -23,7 +23,8 @@ static void go_forward(const Graph *g, Id *from) {
         for (int i = 0; i < n->n_in && witness == NO_ID; i++)
             if (differentiable(g, n, i)) witness = from[n->in[i]];
         for (int o = 0; o < n->n_out; o++)
-            if (dtype_is_float(g->value[n->out[o]]->type.dtype)) from[n->out[o]] = witness;
+            if (dtype_is_float(g->value[n->out[o]]->type.dtype))
+                from[n->out[o]] = witness;
     }
 }
 

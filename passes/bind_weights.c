@@ -26,7 +26,8 @@ static const Net *network_of(const Options *opt, const char *name, const char **
 }
 
 static void problem(Binding *b, const char *name, const char *what) {
-    if (b->n_problem++ < MOST_LISTED) str_printf(&b->problems, "\n  '%s' %s", name, what);
+    if (b->n_problem++ < MOST_LISTED)
+        str_printf(&b->problems, "\n  '%s' %s", name, what);
 }
 
 static void bind(Binding *b, const Options *opt, Arena *a, Value *v) {
@@ -41,7 +42,8 @@ static void bind(Binding *b, const Options *opt, Arena *a, Value *v) {
         problem(b, v->name, "is missing");
     } else if (!type_same_shape(&t, &v->type)) {
         problem(b, v->name,
-                arena_printf(a, "is %s, want %s", type_text(a, &t), type_text(a, &v->type)));
+                arena_printf(a, "is %s, want %s", type_text(a, &t),
+                             type_text(a, &v->type)));
     } else {
         b->changed |= t.dtype != v->type.dtype;
         v->type = t;
@@ -65,8 +67,8 @@ Graph *pass_bind_weights(Graph *g, Options *opt, Err *e) {
     for (uint32_t i = 0; i < g->n_value; i++)
         if (g->value[i]->role == ROLE_FROZEN) bind(&b, opt, g->arena, g->value[i]);
     if (b.n_problem) {
-        err_fail(e, "the checkpoint does not fit: %d tensors%s%s", b.n_problem, b.problems.s,
-                 b.n_problem > MOST_LISTED ? "\n  …" : "");
+        err_fail(e, "the checkpoint does not fit: %d tensors%s%s", b.n_problem,
+                 b.problems.s, b.n_problem > MOST_LISTED ? "\n  …" : "");
         str_free(&b.problems);
         return NULL;
     }

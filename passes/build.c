@@ -19,7 +19,8 @@ Graph *pass_build(Graph *g, Options *opt, Err *e) {
                .training = opt->train,
                .given = opt->given,
                .absent = opt->absent};
-    if (!build_objective(&b, r->objective, r->objective_args, opt->dims, e)) return NULL;
+    if (!build_objective(&b, r->objective, r->objective_args, opt->dims, e))
+        return NULL;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < g->n_output; i++)
         if (recorded(opt, g->output[i].name)) g->output[kept++] = g->output[i];

@@ -26,9 +26,10 @@ static Id accumulate(Graph *g, Id sum, Id more, Err *e) {
 static bool check_grad(const Graph *g, const Node *n, int i, Id dx, Err *e) {
     const Type *want = &g->value[n->in[i]]->type, *got = &g->value[dx]->type;
     bool cast_later = g->value[n->in[i]]->role == ROLE_TRAIN;
-    if (type_same_shape(want, got) && (cast_later || want->dtype == got->dtype)) return true;
-    return err_at(e, n->at.loc, "gradient of input %d of %s: got %s, want %s", i, n->op->name,
-                  type_text(g->arena, got), type_text(g->arena, want));
+    if (type_same_shape(want, got) && (cast_later || want->dtype == got->dtype))
+        return true;
+    return err_at(e, n->at.loc, "gradient of input %d of %s: got %s, want %s", i,
+                  n->op->name, type_text(g->arena, got), type_text(g->arena, want));
 }
 
 static bool enter(Backward *b, const Node *n, int i, Id dx, Err *e) {
@@ -50,7 +51,8 @@ static bool run_rule(Backward *b, const Node *n, Err *e) {
     }
     for (int i = 0; i < n->n_in; i++) {
         dx[i] = NO_ID;
-        need[i] = n->in[i] != NO_ID && differentiable(g, n, i) && active(&b->y, n->in[i]);
+        need[i] =
+            n->in[i] != NO_ID && differentiable(g, n, i) && active(&b->y, n->in[i]);
         wanted |= need[i];
     }
     if (!given || !wanted) return true;
@@ -105,17 +107,23 @@ static void explain(const Backward *b, uint32_t n_node) {
     uint32_t with = 0, without = 0, first = NO_ID;
     for (uint32_t k = 0; k < n_node; k++) {
         bool any = false;
-        for (int o = 0; o < g->node[k]->n_out; o++) any |= active(&b->y, g->node[k]->out[o]);
+        for (int o = 0; o < g->node[k]->n_out; o++)
+            any |= active(&b->y, g->node[k]->out[o]);
         if (any && first == NO_ID) first = k;
-        if (any) with++;
-        else without++;
+        if (any)
+            with++;
+        else
+            without++;
     }
-    report(g, "differentiate: %u backward nodes; %u forward nodes with a gradient, %u without",
+    report(g,
+           "differentiate: %u backward nodes; %u forward nodes with a gradient, %u "
+           "without",
            g->n_node - n_node, with, without);
     if (first == NO_ID) return;
     const Node *n = g->node[first];
     report(g, "differentiate: the first is '%s' (%s), because of '%s'",
-           n->at.path ? n->at.path : "?", n->op->name, g->value[b->y.from[n->out[0]]]->name);
+           n->at.path ? n->at.path : "?", n->op->name,
+           g->value[b->y.from[n->out[0]]]->name);
 }
 
 Graph *pass_differentiate(Graph *g, Options *opt, Err *e) {

@@ -30,8 +30,8 @@ static Id *find_bases(Arena *a, const Graph *g) {
 }
 
 /* The last place at which each base is read; outputs of the graph outlive the step. */
-static uint32_t *find_last(Arena *a, const Graph *g, const Id *base, const uint32_t *order,
-                           uint32_t n_order) {
+static uint32_t *find_last(Arena *a, const Graph *g, const Id *base,
+                           const uint32_t *order, uint32_t n_order) {
     uint32_t *last = NEW(a, uint32_t, g->n_value + 1);
     for (uint32_t p = 0; p < n_order; p++) {
         const Node *n = g->node[order[p]];
@@ -47,14 +47,16 @@ static uint32_t *find_last(Arena *a, const Graph *g, const Id *base, const uint3
 /* May output 0 of n be written over input i, which is in buffer b? The other operands must
  * be elsewhere: a kernel promises only that it reads an element of input i before it
  * writes the same element. */
-static bool may_take(const Graph *g, const Node *n, int i, const Buffers *b, uint32_t place) {
+static bool may_take(const Graph *g, const Node *n, int i, const Buffers *b,
+                     uint32_t place) {
     if (i >= 64 || !(n->op->inplace >> i & 1) || n->in[i] == NO_ID) return false;
     uint32_t of = b->of[b->base[n->in[i]]];
     if (of == NO_ID || b->item[of].last != place) return false;
     const Type *x = &g->value[n->in[i]]->type, *y = &g->value[n->out[0]]->type;
     const Type *whole = &g->value[b->item[of].root]->type;
     if (dtype_size(x->dtype) != dtype_size(y->dtype)) return false;
-    if (type_bytes(x) != type_bytes(y) || type_bytes(whole) != type_bytes(y)) return false;
+    if (type_bytes(x) != type_bytes(y) || type_bytes(whole) != type_bytes(y))
+        return false;
     for (int j = 0; j < n->n_in; j++)
         if (j != i && n->in[j] != NO_ID && b->of[b->base[n->in[j]]] == of) return false;
     return true;
@@ -64,7 +66,8 @@ static uint64_t round_up(uint64_t n) {
     return (n + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
 }
 
-static void make_buffer(Buffers *b, const Graph *g, Id v, uint32_t place, uint32_t last) {
+static void make_buffer(Buffers *b, const Graph *g, Id v, uint32_t place,
+                        uint32_t last) {
     Buffer x = {.first = place, .last = last, .root = v};
     x.bytes = round_up(type_bytes(&g->value[v]->type));
     b->of[v] = b->n;
@@ -91,7 +94,8 @@ static void give_buffers(Buffers *b, const Graph *g, const Node *n, uint32_t pla
 
 Buffers buffers_find(Arena *a, const Graph *g, const uint32_t *order, uint32_t n_order,
                      bool in_place) {
-    Buffers b = {.item = NEW(a, Buffer, g->n_value + 1), .of = NEW(a, uint32_t, g->n_value + 1)};
+    Buffers b = {.item = NEW(a, Buffer, g->n_value + 1),
+                 .of = NEW(a, uint32_t, g->n_value + 1)};
     memset(b.of, 0xff, g->n_value * sizeof *b.of);
     b.base = find_bases(a, g);
     uint32_t *last = find_last(a, g, b.base, order, n_order);

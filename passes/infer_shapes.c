@@ -11,7 +11,8 @@ Graph *pass_infer_shapes(Graph *g, Options *opt, Err *e) {
         const Node *n = g->node[k], *c = graph_copy_node(copy, n, g, map, e);
         if (!c) return NULL;
         for (int o = 0; o < n->n_out; o++) {
-            const Type *want = &copy->value[c->out[o]]->type, *got = &g->value[n->out[o]]->type;
+            const Type *want = &copy->value[c->out[o]]->type,
+                       *got = &g->value[n->out[o]]->type;
             if (c->n_out == n->n_out && type_equal(want, got)) continue;
             err_at(e, n->at.loc, "%s: got output type %s, want %s", n->op->name,
                    type_text(g->arena, got), type_text(g->arena, want));

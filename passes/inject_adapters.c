@@ -20,7 +20,8 @@ static const Node *path_end(const Graph *g, Id train) {
         }
         if (touches) last = n;
         for (int o = 0; o < n->n_out; o++)
-            reached[n->out[o]] = flows && dtype_is_float(g->value[n->out[o]]->type.dtype);
+            reached[n->out[o]] =
+                flows && dtype_is_float(g->value[n->out[o]]->type.dtype);
     }
     return last;
 }
@@ -30,8 +31,8 @@ static bool check_path(const Graph *g, const Activity *y, const Value *v, Err *e
     const Node *end = path_end(g, v->id);
     err_at(e, v->loc, "trainable '%s' has no gradient path to the loss", v->name);
     if (end)
-        err_note(e, "note: the path ends at '%s' (%s)", end->at.path ? end->at.path : "?",
-                 end->op->name);
+        err_note(e, "note: the path ends at '%s' (%s)",
+                 end->at.path ? end->at.path : "?", end->op->name);
     else
         err_note(e, "note: no node reads it");
     return false;
@@ -39,7 +40,8 @@ static bool check_path(const Graph *g, const Activity *y, const Value *v, Err *e
 
 Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     Modules *m = NEW(g->arena, Modules, 1);
-    if (!modules_match(g->arena, g, opt->recipe, opt->net, opt->n_net, m, e)) return NULL;
+    if (!modules_match(g->arena, g, opt->recipe, opt->net, opt->n_net, m, e))
+        return NULL;
     Graph *out = adapters_inject(g, m, opt->train, e);
     if (!out) return NULL;
     out->report = g->report;
@@ -56,7 +58,7 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }
-    report(out, "inject-adapters: %d modules, %u trainable tensors, %llu elements", m->n,
-           trainables, (unsigned long long)elements);
+    report(out, "inject-adapters: %d modules, %u trainable tensors, %llu elements",
+           m->n, trainables, (unsigned long long)elements);
     return out;
 }

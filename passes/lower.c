@@ -12,16 +12,16 @@ typedef struct Lower {
     Plan *p;
     uint32_t *order, n_order;
     Buffers buffers;
-    uint32_t *index;   /* per graph value: in Plan.value, or NO_ID */
+    uint32_t *index; /* per graph value: in Plan.value, or NO_ID */
     uint32_t cap_value;
     Err *e;
 } Lower;
 
 static Mem memory_of(Role r) {
-    static const Mem of[] = {[ROLE_ACT] = MEM_ACT,       [ROLE_INPUT] = MEM_INPUT,
-                             [ROLE_SCALAR] = MEM_INPUT,  [ROLE_CONST] = MEM_CONST,
-                             [ROLE_FROZEN] = MEM_WEIGHT, [ROLE_TRAIN] = MEM_STATE,
-                             [ROLE_STATE] = MEM_STATE};
+    static const Mem of[] = {
+        [ROLE_ACT] = MEM_ACT,     [ROLE_INPUT] = MEM_INPUT,   [ROLE_SCALAR] = MEM_INPUT,
+        [ROLE_CONST] = MEM_CONST, [ROLE_FROZEN] = MEM_WEIGHT, [ROLE_TRAIN] = MEM_STATE,
+        [ROLE_STATE] = MEM_STATE};
     return of[r];
 }
 
@@ -39,15 +39,20 @@ static uint32_t value_index(Lower *l, Id v) {
     Id base = l->buffers.base[v];
     uint32_t of = base == v ? l->p->n_value : value_index(l, base);
     const Value *x = l->g->value[v], *b = l->g->value[base];
-    PlanValue y = {.type = x->type, .role = x->role, .mem = memory_of(b->role), .base = of};
+    PlanValue y = {
+        .type = x->type, .role = x->role, .mem = memory_of(b->role), .base = of};
     y.bytes = type_bytes(&x->type);
     y.name = x->role == ROLE_ACT ? NULL : x->name;
     y.data = x->data;
     y.param = x->param;
-    if (base != v) y.offset = l->p->value[of].offset;
-    else if (y.mem == MEM_ACT) y.offset = l->buffers.item[l->buffers.of[v]].offset;
-    else if (y.mem == MEM_WEIGHT) l->p->size[MEM_WEIGHT] += y.bytes;
-    else y.offset = take_room(l->p, y.mem, y.bytes);
+    if (base != v)
+        y.offset = l->p->value[of].offset;
+    else if (y.mem == MEM_ACT)
+        y.offset = l->buffers.item[l->buffers.of[v]].offset;
+    else if (y.mem == MEM_WEIGHT)
+        l->p->size[MEM_WEIGHT] += y.bytes;
+    else
+        y.offset = take_room(l->p, y.mem, y.bytes);
     l->index[v] = l->p->n_value;
     PUSH(l->a, l->p->value, l->p->n_value, l->cap_value, y);
     return l->index[v];
@@ -66,7 +71,8 @@ static const Kernel *choose(const Sig *s, bool reference) {
 
 static const uint32_t *operands(Lower *l, const Id *id, int n) {
     uint32_t *out = NEW(l->a, uint32_t, n + 1);
-    for (int i = 0; i < n; i++) out[i] = id[i] == NO_ID ? UINT32_MAX : value_index(l, id[i]);
+    for (int i = 0; i < n; i++)
+        out[i] = id[i] == NO_ID ? UINT32_MAX : value_index(l, id[i]);
     return out;
 }
 
@@ -100,12 +106,14 @@ static bool add_step(Lower *l, const Node *n, uint32_t k) {
     PlanStep t = {.op = n->op, .attrs = n->attrs, .n_in = n->n_in, .n_out = n->n_out};
     t.kernel = choose(&s, l->opt->reference_kernels);
     if (!t.kernel)
-        return err_at(l->e, n->at.loc, "op '%s' has no kernel for these types", n->op->name);
+        return err_at(l->e, n->at.loc, "op '%s' has no kernel for these types",
+                      n->op->name);
     t.in = operands(l, n->in, n->n_in);
     t.out = operands(l, n->out, n->n_out);
     t.work_bytes = t.kernel->work ? t.kernel->work(&s) : 0;
     if (t.work_bytes > l->p->size[MEM_WORK]) l->p->size[MEM_WORK] = t.work_bytes;
-    t.flops = n->op->flops ? n->op->flops(&s) : (uint64_t)(n->n_out ? type_count(&s.out[0]) : 0);
+    t.flops = n->op->flops ? n->op->flops(&s)
+                           : (uint64_t)(n->n_out ? type_count(&s.out[0]) : 0);
     t.bytes = bytes_moved(&s);
     t.frozen = s.frozen;
     t.at = n->at;
@@ -148,8 +156,8 @@ static bool check_start(const Graph *g, Err *e) {
         for (int i = 0; i < g->node[k]->n_in; i++) {
             Id v = g->node[k]->in[i];
             if (v == NO_ID || g->value[v]->role != ROLE_INPUT) continue;
-            return err_at(e, g->node[k]->at.loc, "a tensor's start cannot depend on '%s'",
-                          g->value[v]->name);
+            return err_at(e, g->node[k]->at.loc,
+                          "a tensor's start cannot depend on '%s'", g->value[v]->name);
         }
     return true;
 }
@@ -168,7 +176,8 @@ static Graph *init_graph(const Graph *g, bool *any, Err *e) {
     }
     if (!*any) return NULL;
     for (uint32_t k = g->n_node; k-- > 0;)
-        for (int i = 0; need[k] && i < g->node[k]->n_in; i++) mark(g, need, g->node[k]->in[i]);
+        for (int i = 0; need[k] && i < g->node[k]->n_in; i++)
+            mark(g, need, g->node[k]->in[i]);
     for (uint32_t k = 0; k < g->n_node; k++)
         if (need[k] && !graph_copy_node(out, g->node[k], g, map, e)) return NULL;
     for (uint32_t i = 0; i < g->n_value; i++) {
@@ -190,7 +199,8 @@ static Plan *lower(const Graph *g, const Options *opt, bool start, Err *e) {
     l.p->name = g->name;
     l.p->blocks = g->blocks;
     l.order = nodes_run(l.a, g, &l.n_order);
-    l.buffers = buffers_find(l.a, g, l.order, l.n_order, !pass_disabled(opt, "in-place"));
+    l.buffers =
+        buffers_find(l.a, g, l.order, l.n_order, !pass_disabled(opt, "in-place"));
     l.p->act_lower_bound = buffers_peak(&l.buffers, l.n_order);
     l.p->size[MEM_ACT] = buffers_place(&l.buffers, l.p->act_lower_bound);
     l.index = NEW(l.a, uint32_t, g->n_value + 1);
@@ -202,7 +212,9 @@ static Plan *lower(const Graph *g, const Options *opt, bool start, Err *e) {
     report(g, "in-place: %u outputs over their input", l.buffers.n_in_place);
     report(g, "plan-memory: activations %s, at least %s (%.4f)",
            bytes_text(l.a, l.p->size[MEM_ACT]), bytes_text(l.a, l.p->act_lower_bound),
-           l.p->act_lower_bound ? (double)l.p->size[MEM_ACT] / (double)l.p->act_lower_bound : 1);
+           l.p->act_lower_bound
+               ? (double)l.p->size[MEM_ACT] / (double)l.p->act_lower_bound
+               : 1);
     return l.p;
 }
 
@@ -217,7 +229,8 @@ Plan *plan_lower(const Graph *g, const Options *opt, Err *e) {
     }
     if (!p || !plan_verify(p, e)) return NULL;
     report(g, "lower: %u steps, persistent %s, weights %s, workspace %s", p->n_step,
-           bytes_text(g->arena, p->size[MEM_STATE]), bytes_text(g->arena, p->size[MEM_WEIGHT]),
+           bytes_text(g->arena, p->size[MEM_STATE]),
+           bytes_text(g->arena, p->size[MEM_WEIGHT]),
            bytes_text(g->arena, p->size[MEM_WORK]));
     return p;
 }

@@ -31,8 +31,8 @@ static Id rate_of(Updates *u, double lr) {
     for (int i = 0; i < r->n; i++)
         if (r->rate[i] == lr) return r->scalar[i];
     Arena *a = u->g->arena;
-    Id id = graph_value(u->g, ROLE_SCALAR, type_scalar(F32), arena_printf(a, "lr.%d", r->n),
-                        loc_none());
+    Id id = graph_value(u->g, ROLE_SCALAR, type_scalar(F32),
+                        arena_printf(a, "lr.%d", r->n), loc_none());
     u->g->value[id]->param = param_new(a);
     u->g->value[id]->param->lr = lr;
     int n = r->n;
@@ -67,8 +67,8 @@ static Id state_value(Updates *u, const Value *v, const UpdateState *s) {
     Graph *g = u->g;
     int64_t slices = slices_of(v);
     Type t = s->scalar ? type_of(F64, 1, &slices) : v->type;
-    Id id = graph_value(g, ROLE_STATE, t, arena_printf(g->arena, "%s.%s", v->name, s->name),
-                        v->loc);
+    Id id = graph_value(g, ROLE_STATE, t,
+                        arena_printf(g->arena, "%s.%s", v->name, s->name), v->loc);
     Param *p = param_new(g->arena);
     p->init.kind = s->start == 0 ? INIT_ZEROS : INIT_CONSTANT;
     p->init.number = s->start;
@@ -90,7 +90,8 @@ static bool add_update(Updates *u, const Value *v, Id grad, Err *e) {
     for (int i = 0; i < u->program->n_state; i++)
         in[FIXED + i] = state_value(u, v, &u->program->state[i]);
     bool sliced = v->param && v->param->slice_axis >= 0;
-    UpdateAttrs at = {u->program->formula, u->states, sliced ? v->param->slice_axis : -1,
+    UpdateAttrs at = {u->program->formula, u->states,
+                      sliced ? v->param->slice_axis : -1,
                       sliced ? v->param->slice_size : 0};
     return graph_add(u->g, &op_update, &at, n, in, e) != NULL;
 }
@@ -105,10 +106,12 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     str_add(&clip, "min(1, ");
     str_double(&clip, most);
     str_add(&clip, " / (x0 + 1e-06))"); /* torch.nn.utils.clip_grad_norm_ */
-    u->scale = most > 0 ? graph_formula(g, clip.s, 1, &norm, e) : graph_number(g, 1, F32);
+    u->scale =
+        most > 0 ? graph_formula(g, clip.s, 1, &norm, e) : graph_number(g, 1, F32);
     str_free(&clip);
     Id loss = graph_output_find(g, "loss");
-    u->ok = u->scale == NO_ID ? NO_ID : graph_op(g, &op_finite, NULL, 2, (Id[]){loss, norm}, e);
+    u->ok = u->scale == NO_ID ? NO_ID
+                              : graph_op(g, &op_finite, NULL, 2, (Id[]){loss, norm}, e);
     if (u->ok == NO_ID) return false;
     graph_output(g, "grad_norm", norm);
     graph_output(g, "ok", u->ok);
@@ -139,7 +142,8 @@ static bool find_gradients(const Graph *g, Id **train, Id **grad, int *n, Err *e
         PUSH(g->arena, *train, *n, cap, i);
         PUSH(g->arena, *grad, n2, cap2, dx);
     }
-    return *n > 0 || err_usage(e, "nothing to train: the graph has no trainable tensor");
+    return *n > 0 ||
+           err_usage(e, "nothing to train: the graph has no trainable tensor");
 }
 
 Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
@@ -158,7 +162,7 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
         if (!add_update(&u, g->value[train[i]], grad[i], e)) return NULL;
     g->at = keep;
     if (!opt->record_gradients) drop_gradients(g);
-    report(g, "optimizer: %d trainables, %d learning rates, %d states each", n, u.rates.n,
-           program.n_state);
+    report(g, "optimizer: %d trainables, %d learning rates, %d states each", n,
+           u.rates.n, program.n_state);
     return g;
 }

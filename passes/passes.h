@@ -7,26 +7,29 @@
 
 typedef struct Options {
     /* build */
-    const Recipe *recipe;      /* networks, adapters, objective, optimizer; or NULL when the
+    const Recipe *recipe; /* networks, adapters, objective, optimizer; or NULL when the
                                   pipeline starts from a graph that exists already */
-    Net *net;                  /* bound networks of the recipe */
+    Net *net;             /* bound networks of the recipe */
     int n_net;
-    const Args *dims;          /* symbols of the objective: B H W N … */
-    const char *const *given;  /* nodes of the objective that become inputs (Build.given) */
+    const Args *dims; /* symbols of the objective: B H W N … */
+    const char *const
+        *given; /* nodes of the objective that become inputs (Build.given) */
     const char *const *absent; /* inputs that nobody will write (Build.absent) */
     bool train;                /* differentiate and update */
     double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
-    const char *const *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
-    bool record_gradients;     /* outputs "grad.NAME" for every trainable, before clipping */
+    const char *const
+        *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
+    bool
+        record_gradients; /* outputs "grad.NAME" for every trainable, before clipping */
     /* debugging */
-    const char *dump_after;    /* pass name, or NULL */
+    const char *dump_after; /* pass name, or NULL */
     Str *dump;
     const char *const *disable; /* pass names, NULL-terminated, or NULL */
-    bool reference_kernels;    /* only the plain ones (--exact tests) */
+    bool reference_kernels;     /* only the plain ones (--exact tests) */
     Str *report;
     /* results */
-    Modules *modules;          /* filled by inject-adapters */
-    Graph *adapted;            /* the graph their tensors' ids belong to */
+    Modules *modules; /* filled by inject-adapters */
+    Graph *adapted;   /* the graph their tensors' ids belong to */
 } Options;
 
 typedef struct Pass {

@@ -4,10 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool from_recipe(const Options *opt) { return opt->recipe != NULL; }
-static bool with_networks(const Options *opt) { return opt->n_net > 0; }
-static bool with_adapters(const Options *opt) { return opt->recipe && opt->recipe->n_adapter; }
-static bool in_training(const Options *opt) { return opt->train; }
+static bool from_recipe(const Options *opt) {
+    return opt->recipe != NULL;
+}
+static bool with_networks(const Options *opt) {
+    return opt->n_net > 0;
+}
+static bool with_adapters(const Options *opt) {
+    return opt->recipe && opt->recipe->n_adapter;
+}
+static bool in_training(const Options *opt) {
+    return opt->train;
+}
 static bool with_optimizer(const Options *opt) {
     return opt->train && opt->recipe && opt->recipe->optimizer;
 }

@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum { MOST_TRIES = 2000 };
-static const uint64_t most_work = 25000000; /* comparisons of two buffers: about 40 ms */
+static const uint64_t most_work =
+    25000000; /* comparisons of two buffers: about 40 ms */
 
 typedef struct Slot { /* a placed buffer, what a scan reads of it */
     uint32_t first, last;
@@ -48,8 +49,10 @@ static void insert(Placer *p, uint32_t n, const Buffer *x, uint64_t offset) {
     uint32_t low = 0, high = n;
     while (low < high) {
         uint32_t mid = (low + high) / 2;
-        if (p->slot[mid].offset <= offset) low = mid + 1;
-        else high = mid;
+        if (p->slot[mid].offset <= offset)
+            low = mid + 1;
+        else
+            high = mid;
     }
     memmove(p->slot + low + 1, p->slot + low, (n - low) * sizeof *p->slot);
     p->slot[low] = (Slot){x->first, x->last, offset, offset + x->bytes};
@@ -141,7 +144,9 @@ static void try_move(Search *s) {
     if (top <= s->top) keep(s, s->trial, top);
 }
 
-static bool good_enough(const Search *s) { return s->top <= s->lower + s->lower / 2000; }
+static bool good_enough(const Search *s) {
+    return s->top <= s->lower + s->lower / 2000;
+}
 
 static void portfolio(Search *s, Key *key) {
     for (int how = 0; how < TURNS && !good_enough(s); how++) {
@@ -160,7 +165,8 @@ uint64_t buffers_place(Buffers *b, uint64_t lower_bound) {
     if (!b->n) return 0;
     Arena *a = arena_new();
     Search s = {.top = UINT64_MAX, .lower = lower_bound, .random = 88172645463325252u};
-    s.p = (Placer){.b = b, .slot = NEW(a, Slot, b->n + 1), .offset = NEW(a, uint64_t, b->n)};
+    s.p = (Placer){
+        .b = b, .slot = NEW(a, Slot, b->n + 1), .offset = NEW(a, uint64_t, b->n)};
     s.turn = NEW(a, uint32_t, b->n);
     s.trial = NEW(a, uint32_t, b->n);
     s.best = NEW(a, uint64_t, b->n);

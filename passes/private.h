@@ -22,15 +22,17 @@ const char *bytes_text(Arena *a, uint64_t bytes);
 
 /* ---- activity: what a gradient can reach (passes/activity.c) ---- */
 typedef struct Activity {
-    Id *from;    /* per value: a trainable that it depends on (the first found), or NO_ID */
-    bool *to;    /* per value: the loss depends on it */
+    Id *from; /* per value: a trainable that it depends on (the first found), or NO_ID */
+    bool *to; /* per value: the loss depends on it */
     Id loss;
 } Activity;
 /* The loss is the output "loss", an f32 scalar; anything else is an error. */
 bool activity_find(Arena *a, const Graph *g, Activity *out, Err *e);
 /* Does a gradient flow through input i of the node? */
 bool differentiable(const Graph *g, const Node *n, int i);
-static inline bool active(const Activity *y, Id v) { return y->from[v] != NO_ID && y->to[v]; }
+static inline bool active(const Activity *y, Id v) {
+    return y->from[v] != NO_ID && y->to[v];
+}
 
 /* ---- liveness ---- */
 /* Per node: outputs or effects of the graph need it. with_init: or a parameter's start. */
@@ -41,14 +43,14 @@ typedef struct Buffer {
     uint32_t first, last; /* places in the order, both included */
     uint64_t bytes;       /* rounded up to 64 */
     uint64_t offset;
-    Id root;              /* the value that was first in it */
+    Id root; /* the value that was first in it */
 } Buffer;
 typedef struct Buffers {
     Buffer *item;
     uint32_t n;
-    uint32_t *of;         /* per value: index into item, NO_ID: not in this memory */
-    Id *base;             /* per value: whose memory it is (itself, or what it views) */
-    uint32_t n_in_place;  /* outputs that were written over an input */
+    uint32_t *of;        /* per value: index into item, NO_ID: not in this memory */
+    Id *base;            /* per value: whose memory it is (itself, or what it views) */
+    uint32_t n_in_place; /* outputs that were written over an input */
 } Buffers;
 enum { MEMORY_ALIGN = 64 };
 /* The buffers of nodes run in this order (indices of nodes, n_order of them): views share

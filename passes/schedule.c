@@ -13,14 +13,16 @@ typedef struct Links { /* edges among nodes that run, through any base value */
     const Graph *g;
     Arena *a;
     const Id *base;
-    uint32_t n;            /* nodes of the graph */
+    uint32_t n; /* nodes of the graph */
     bool *runs;
     uint32_t **user, *n_user; /* per node: nodes that read its outputs, rising */
-    uint32_t *n_before;    /* per node: producers it waits for */
-    uint32_t *n_reader;    /* per value (base): readers among running nodes */
+    uint32_t *n_before;       /* per node: producers it waits for */
+    uint32_t *n_reader;       /* per value (base): readers among running nodes */
 } Links;
 
-static bool has_effect(const Node *n) { return n->op->flags & OP_NO_FOLD; }
+static bool has_effect(const Node *n) {
+    return n->op->flags & OP_NO_FOLD;
+}
 
 /* Producers of n's inputs, each once. */
 static int producers(const Links *l, const Node *n, uint32_t *out, int most) {
@@ -72,8 +74,8 @@ static Links find_links(Arena *a, const Graph *g, const Id *base, const uint32_t
 
 typedef struct List {
     const Links *l;
-    uint32_t *waits;  /* producers that have not run */
-    uint32_t *reads;  /* per base: readers that have not run */
+    uint32_t *waits; /* producers that have not run */
+    uint32_t *reads; /* per base: readers that have not run */
     bool *done;
     uint32_t *order, n_order;
     uint32_t *ready, n_ready; /* rising */
@@ -89,7 +91,8 @@ static List list_new(Arena *a, const Links *l) {
     memcpy(s.waits, l->n_before, l->n * sizeof *s.waits);
     memcpy(s.reads, l->n_reader, l->g->n_value * sizeof *s.reads);
     for (uint32_t k = 0; k < l->n; k++)
-        if (l->runs[k] && !s.waits[k] && !has_effect(l->g->node[k])) s.ready[s.n_ready++] = k;
+        if (l->runs[k] && !s.waits[k] && !has_effect(l->g->node[k]))
+            s.ready[s.n_ready++] = k;
     return s;
 }
 
@@ -135,7 +138,8 @@ static void run_ready(List *s, uint32_t at) {
         if (n->in[i] != NO_ID) s->reads[s->l->base[n->in[i]]]--;
     for (uint32_t u = 0; u < s->l->n_user[k]; u++) {
         uint32_t user = s->l->user[k][u];
-        if (--s->waits[user] == 0 && !has_effect(s->l->g->node[user])) insert_ready(s, user);
+        if (--s->waits[user] == 0 && !has_effect(s->l->g->node[user]))
+            insert_ready(s, user);
     }
 }
 
@@ -184,7 +188,8 @@ static uint32_t *sink(Arena *a, const Links *l, const uint32_t *given, uint32_t 
         key[k] = p;
         for (uint32_t u = 0; u < l->n_user[k]; u++)
             if (key[l->user[k][u]] < first) first = key[l->user[k][u]];
-        bool sinks = l->n_user[k] && first < n && growth(&s, k) > 0 && l->n_before[k] == 0;
+        bool sinks =
+            l->n_user[k] && first < n && growth(&s, k) > 0 && l->n_before[k] == 0;
         if (sinks) key[k] = first;
         next[k] = head[key[k]]; /* what sinks to p runs before p, in the given order */
         head[key[k]] = k;
@@ -197,7 +202,8 @@ static uint32_t *sink(Arena *a, const Links *l, const uint32_t *given, uint32_t 
 
 /* ---- choice ---- */
 
-static uint64_t peak_of(const Graph *g, const uint32_t *order, uint32_t n, bool in_place) {
+static uint64_t peak_of(const Graph *g, const uint32_t *order, uint32_t n,
+                        bool in_place) {
     Arena *a = arena_new();
     Buffers b = buffers_find(a, g, order, n, in_place);
     uint64_t peak = buffers_peak(&b, n);
@@ -205,7 +211,8 @@ static uint64_t peak_of(const Graph *g, const uint32_t *order, uint32_t n, bool 
     return peak;
 }
 
-static uint32_t *effects_last(Arena *a, const Graph *g, const uint32_t *given, uint32_t n) {
+static uint32_t *effects_last(Arena *a, const Graph *g, const uint32_t *given,
+                              uint32_t n) {
     uint32_t *order = NEW(a, uint32_t, n + 1), m = 0;
     for (int effects = 0; effects < 2; effects++)
         for (uint32_t p = 0; p < n; p++)
@@ -213,8 +220,8 @@ static uint32_t *effects_last(Arena *a, const Graph *g, const uint32_t *given, u
     return order;
 }
 
-static Graph *reorder(const Graph *g, const bool *runs, const uint32_t *order, uint32_t n,
-                      Err *e) {
+static Graph *reorder(const Graph *g, const bool *runs, const uint32_t *order,
+                      uint32_t n, Err *e) {
     Id *map;
     Graph *out = graph_rewrite(g, &map);
     for (uint32_t p = 0; p < n; p++)
@@ -239,7 +246,8 @@ static Graph *improve(const Graph *g, bool in_place, bool *improved, Err *e) {
     for (int i = 0; i < 2; i++) append_effects(&lists[i], given, n);
     uint32_t *order[] = {given, lists[0].order, lists[1].order, sink(a, &l, given, n),
                          sink(a, &l, lists[1].order, n)};
-    static const char *const names[] = {"as given", "greedy", "eager", "late", "eager, late"};
+    static const char *const names[] = {"as given", "greedy", "eager", "late",
+                                        "eager, late"};
     int best = 0;
     for (int i = 1; i < (int)COUNT(order); i++) {
         uint64_t peak = peak_of(g, order[i], n, in_place);

@@ -23,7 +23,7 @@ typedef struct Simplify {
     Id *map;
     Entry *entry; /* hash table */
     uint32_t n_entry, cap_entry;
-    Str key;      /* reused */
+    Str key; /* reused */
     uint32_t folded, merged, removed;
 } Simplify;
 
@@ -33,7 +33,8 @@ static uint32_t slot_of(const Simplify *s, const char *key) {
     uint32_t h = 2166136261u; /* FNV-1a */
     for (const char *c = key; *c; c++) h = (h ^ (uint8_t)*c) * 16777619u;
     uint32_t i = h & (s->cap_entry - 1);
-    while (s->entry[i].key && strcmp(s->entry[i].key, key)) i = (i + 1) & (s->cap_entry - 1);
+    while (s->entry[i].key && strcmp(s->entry[i].key, key))
+        i = (i + 1) & (s->cap_entry - 1);
     return i;
 }
 
@@ -56,7 +57,8 @@ static void remember(Simplify *s, const char *key, const Id *out, int n_out) {
     s->n_entry++;
 }
 
-static const char *node_key(Simplify *s, const Op *op, const void *attrs, int n, const Id *in) {
+static const char *node_key(Simplify *s, const Op *op, const void *attrs, int n,
+                            const Id *in) {
     s->key.n = 0;
     str_add(&s->key, op->name);
     for (int i = 0; i < n; i++) str_printf(&s->key, " %u", in[i]);
@@ -186,8 +188,10 @@ static Id scaled_by_one(const Simplify *s, const Node *n, const Id *in) {
         if (!strcmp(f, alone[i])) keep = 0;
     bool product = n->n_in == 2 && !strcmp(f, "x0 * x1");
     bool quotient = n->n_in == 2 && !strcmp(f, "x0 / x1");
-    if ((product || quotient) && is_one(s, in[1])) keep = 0;
-    else if (product && is_one(s, in[0])) keep = 1;
+    if ((product || quotient) && is_one(s, in[1]))
+        keep = 0;
+    else if (product && is_one(s, in[0]))
+        keep = 1;
     if (keep < 0) return NO_ID;
     const Value *y = s->old->value[n->out[0]];
     return type_equal(&s->g->value[in[keep]]->type, &y->type) ? in[keep] : NO_ID;
@@ -202,7 +206,8 @@ static Id look_through(Simplify *s, const Node *n, Id *in) {
     const Node *before = maker(s, in[0], n->op);
     if (n->op == &op_detach) return before ? in[0] : NO_ID;
     if (before) {
-        DType mid = s->g->value[in[0]]->type.dtype, first = s->g->value[before->in[0]]->type.dtype;
+        DType mid = s->g->value[in[0]]->type.dtype,
+              first = s->g->value[before->in[0]]->type.dtype;
         bool exact = n->op == &op_view || holds(mid, first);
         if (exact) in[0] = before->in[0];
     }
@@ -237,7 +242,8 @@ static bool emit(Simplify *s, const Node *n, const Id *in, Err *e) {
 
 static bool walk(Simplify *s, const Node *n, Err *e) {
     Id few[16], *in = n->n_in <= 16 ? few : NEW(s->g->arena, Id, n->n_in);
-    for (int i = 0; i < n->n_in; i++) in[i] = n->in[i] == NO_ID ? NO_ID : s->map[n->in[i]];
+    for (int i = 0; i < n->n_in; i++)
+        in[i] = n->in[i] == NO_ID ? NO_ID : s->map[n->in[i]];
     if (foldable(s, n->op, n->n_in, in) && small(s, n)) return fold(s, n, in, e);
     Id same = look_through(s, n, in);
     if (same == NO_ID) return emit(s, n, in, e);

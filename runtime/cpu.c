@@ -16,7 +16,8 @@ static void *scratch_of(Cpu *c, int worker) {
     return (char *)c->scratch.data + (size_t)worker * SCRATCH_BYTES;
 }
 
-static void run_all(Device *d, int64_t n, void (*body)(void *, int64_t, void *), void *arg) {
+static void run_all(Device *d, int64_t n, void (*body)(void *, int64_t, void *),
+                    void *arg) {
     Cpu *c = (Cpu *)d;
     if (n <= 1 || d->threads == 1) {
         for (int64_t i = 0; i < n; i++) body(arg, i, c->scratch.data);
@@ -32,7 +33,8 @@ Device *cpu_open(int threads) {
     if (threads > 1024) threads = 1024;
     Cpu *c = calloc(1, sizeof *c);
     Err e = {0};
-    if (!c || !guard_open(&c->scratch, (uint64_t)threads * SCRATCH_BYTES, "scratch", &e)) {
+    if (!c ||
+        !guard_open(&c->scratch, (uint64_t)threads * SCRATCH_BYTES, "scratch", &e)) {
         free(c);
         return NULL;
     }

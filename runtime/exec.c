@@ -17,12 +17,12 @@ struct Exec {
     Arena *arena;
     Store *store;
     const Plan *plan;
-    void **at;      /* per value: its address, NULL: only packed */
-    Sig *sig;       /* per step */
-    Call *call;     /* per step */
+    void **at;  /* per value: its address, NULL: only packed */
+    Sig *sig;   /* per step */
+    Call *call; /* per step */
     Guard input, constant;
     NameTable names, outputs;
-    Dying *dying;   /* with poison */
+    Dying *dying;    /* with poison */
     uint64_t *times; /* with profile */
     bool poison, profile;
 };
@@ -31,10 +31,14 @@ struct Exec {
 
 static void *memory(const Exec *x, Mem m) {
     switch (m) {
-    case MEM_ACT: return x->store->act.data;
-    case MEM_INPUT: return x->input.data;
-    case MEM_CONST: return x->constant.data;
-    default: return NULL;
+    case MEM_ACT:
+        return x->store->act.data;
+    case MEM_INPUT:
+        return x->input.data;
+    case MEM_CONST:
+        return x->constant.data;
+    default:
+        return NULL;
     }
 }
 
@@ -44,8 +48,10 @@ void exec_rebind(Exec *x) {
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
         char *base = memory(x, v->mem);
-        if (base) x->at[i] = base + v->offset;
-        else x->at[i] = x->at[v->base]; /* persistent tensors and weights keep theirs */
+        if (base)
+            x->at[i] = base + v->offset;
+        else
+            x->at[i] = x->at[v->base]; /* persistent tensors and weights keep theirs */
     }
     for (uint32_t k = 0; k < p->n_step; k++) {
         const PlanStep *t = &p->step[k];
@@ -104,9 +110,11 @@ static Sig sig_of(Arena *a, const Plan *p, const PlanStep *t) {
     return (Sig){t->op, t->attrs, in, t->n_in, out, t->n_out, t->frozen};
 }
 
-static bool bind_packed(Exec *x, const PlanStep *t, const Sig *s, const void **packed, Err *e) {
+static bool bind_packed(Exec *x, const PlanStep *t, const Sig *s, const void **packed,
+                        Err *e) {
     for (int i = 0; i < t->n_in && i < 64; i++) {
-        if (!(t->frozen >> i & 1) || !t->kernel->packed || !t->kernel->packed(s, i)) continue;
+        if (!(t->frozen >> i & 1) || !t->kernel->packed || !t->kernel->packed(s, i))
+            continue;
         const PlanValue *v = &x->plan->value[t->in[i]];
         packed[i] = store_packed(x->store, v->name, &v->type, t->kernel, s, i, e);
         if (!packed[i]) return false;
@@ -119,12 +127,15 @@ static bool bind_step(Exec *x, uint32_t k, Err *e) {
     Sig *s = &x->sig[k];
     Call *c = &x->call[k];
     *s = sig_of(x->arena, x->plan, t);
-    Tensor *in = NEW(x->arena, Tensor, t->n_in + 1), *out = NEW(x->arena, Tensor, t->n_out + 1);
+    Tensor *in = NEW(x->arena, Tensor, t->n_in + 1),
+           *out = NEW(x->arena, Tensor, t->n_out + 1);
     const void **packed = NEW(x->arena, const void *, t->n_in + 1);
     for (int i = 0; i < t->n_in; i++) in[i].type = &s->in[i];
     for (int o = 0; o < t->n_out; o++) out[o].type = &s->out[o];
-    *c = (Call){in, out, t->n_in, t->n_out, t->attrs, NULL, packed, NULL, x->store->dev};
-    if (t->kernel->prepare && !t->kernel->prepare(x->arena, s, &c->prep, e)) return false;
+    *c =
+        (Call){in, out, t->n_in, t->n_out, t->attrs, NULL, packed, NULL, x->store->dev};
+    if (t->kernel->prepare && !t->kernel->prepare(x->arena, s, &c->prep, e))
+        return false;
     return bind_packed(x, t, s, packed, e);
 }
 
@@ -186,7 +197,9 @@ void exec_close(Exec *x) {
 
 /* ---- values by name ---- */
 
-const Plan *exec_plan(const Exec *x) { return x->plan; }
+const Plan *exec_plan(const Exec *x) {
+    return x->plan;
+}
 
 static bool find(const Exec *x, const char *name, uint32_t *v) {
     return table_get(&x->names, name, v) || table_get(&x->outputs, name, v);
@@ -197,11 +210,12 @@ const Type *exec_type(const Exec *x, const char *name) {
     return find(x, name, &v) ? &x->plan->value[v].type : NULL;
 }
 
-static bool check(const Exec *x, const char *name, size_t n_bytes, uint32_t *v, Err *e) {
+static bool check(const Exec *x, const char *name, size_t n_bytes, uint32_t *v,
+                  Err *e) {
     if (!find(x, name, v)) return err_fail(e, "the plan has no value '%s'", name);
     uint64_t want = x->plan->value[*v].bytes;
-    return n_bytes == want || err_fail(e, "'%s': got %zu bytes, want %llu", name, n_bytes,
-                                       (unsigned long long)want);
+    return n_bytes == want || err_fail(e, "'%s': got %zu bytes, want %llu", name,
+                                       n_bytes, (unsigned long long)want);
 }
 
 bool exec_write(Exec *x, const char *name, const void *data, size_t n_bytes, Err *e) {
@@ -249,28 +263,34 @@ void exec_run(Exec *x) {
         if (x->profile) x->times[k] = now() - start;
         if (!x->poison) continue;
         memset(x->store->work.data, 0xff, x->store->work.bytes);
-        for (uint32_t i = 0; i < x->dying[k].n; i++) poison_value(x, x->dying[k].value[i]);
+        for (uint32_t i = 0; i < x->dying[k].n; i++)
+            poison_value(x, x->dying[k].value[i]);
     }
 }
 
 /* ---- not a number ---- */
 
-#define ALL_FINITE(T, of)                                                                  \
-    do {                                                                                   \
-        const T *q = data;                                                                 \
-        for (int64_t i = 0; i < n; i++)                                                    \
-            if (!isfinite(of(q[i]))) return false;                                         \
-        return true;                                                                       \
+#define ALL_FINITE(T, of)                                                              \
+    do {                                                                               \
+        const T *q = data;                                                             \
+        for (int64_t i = 0; i < n; i++)                                                \
+            if (!isfinite(of(q[i]))) return false;                                     \
+        return true;                                                                   \
     } while (0)
 
 static bool all_finite(const void *data, const Type *t) {
     int64_t n = type_count(t);
     switch (t->dtype) {
-    case F64: ALL_FINITE(double, );
-    case F32: ALL_FINITE(float, );
-    case F16: ALL_FINITE(uint16_t, half_to_float);
-    case BF16: ALL_FINITE(uint16_t, bf16_to_float);
-    default: return true;
+    case F64:
+        ALL_FINITE(double, );
+    case F32:
+        ALL_FINITE(float, );
+    case F16:
+        ALL_FINITE(uint16_t, half_to_float);
+    case BF16:
+        ALL_FINITE(uint16_t, bf16_to_float);
+    default:
+        return true;
     }
 }
 
@@ -298,14 +318,17 @@ void exec_profile(Exec *x, bool on) {
     x->profile = on;
 }
 
-const uint64_t *exec_times(const Exec *x) { return x->times; }
+const uint64_t *exec_times(const Exec *x) {
+    return x->times;
+}
 
 /* Does a value written at step k stand where `v` stood? Then it is no longer v's memory. */
 static bool taken(const Plan *p, uint32_t v, uint32_t k) {
     const PlanStep *t = &p->step[k];
     for (int o = 0; o < t->n_out; o++) {
         const PlanValue *y = &p->value[p->value[t->out[o]].base];
-        if (y->mem == MEM_ACT && y != &p->value[v] && y->offset < p->value[v].offset + p->value[v].bytes &&
+        if (y->mem == MEM_ACT && y != &p->value[v] &&
+            y->offset < p->value[v].offset + p->value[v].bytes &&
             p->value[v].offset < y->offset + y->bytes)
             return true;
     }
@@ -319,11 +342,14 @@ void exec_poison(Exec *x, bool on) {
     x->dying = NEW(x->arena, Dying, p->n_step + 1);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
-        if (v->base != i || v->mem != MEM_ACT || v->last >= p->n_step || taken(p, i, v->last))
+        if (v->base != i || v->mem != MEM_ACT || v->last >= p->n_step ||
+            taken(p, i, v->last))
             continue;
         Dying *d = &x->dying[v->last];
         PUSH(x->arena, d->value, d->n, d->cap, i);
     }
 }
 
-uint64_t exec_bytes(const Exec *x, Mem m) { return x->plan->size[m]; }
+uint64_t exec_bytes(const Exec *x, Mem m) {
+    return x->plan->size[m];
+}

@@ -17,7 +17,8 @@ bool guard_open(Guard *g, uint64_t bytes, const char *what, Err *e) {
     if (pages < bytes || !pages) pages += page;
     size_t all = (size_t)(pages + 2 * page);
     char *map = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED || mprotect(map + page, (size_t)pages, PROT_READ | PROT_WRITE)) {
+    if (map == MAP_FAILED ||
+        mprotect(map + page, (size_t)pages, PROT_READ | PROT_WRITE)) {
         if (map != MAP_FAILED) munmap(map, all);
         return err_fail(e, "%s: no memory for %.1f MiB", what, (double)bytes / 1048576);
     }

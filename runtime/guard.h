@@ -5,7 +5,7 @@
 #include "graph/base.h"
 
 typedef struct Guard {
-    void *data;     /* 64-byte aligned; the block ends where the page behind it begins */
+    void *data; /* 64-byte aligned; the block ends where the page behind it begins */
     uint64_t bytes; /* asked for */
     void *map;
     size_t map_bytes;

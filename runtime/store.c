@@ -76,8 +76,9 @@ static void draw4(const Init *init, double bound, const int32_t *rng, uint32_t s
     rng_block(rng, stream, 0, at, w);
     if (init->kind == INIT_NORMAL) normal4(w, out);
     for (int i = 0; i < 4; i++)
-        out[i] = init->kind == INIT_NORMAL ? init->number * out[i]
-                                           : bound * (2 * (double)rng_uniform(w[i]) - 1);
+        out[i] = init->kind == INIT_NORMAL
+                     ? init->number * out[i]
+                     : bound * (2 * (double)rng_uniform(w[i]) - 1);
 }
 
 /* torch.nn.init.kaiming_uniform_(a=sqrt(5)): the bound is 1/sqrt(fan_in). */
@@ -88,15 +89,17 @@ static double bound_of(const Init *init, const Type *t) {
     return 1 / sqrt(fan_in);
 }
 
-static void initialise(const Store *s, const char *name, const Init *init, const Type *t,
-                       char *data) {
+static void initialise(const Store *s, const char *name, const Init *init,
+                       const Type *t, char *data) {
     int64_t n = type_count(t);
     size_t size = dtype_size(t->dtype);
     int32_t rng[RNG_WORDS] = {0};
     rng[RNG_SEED_LO] = (int32_t)(uint32_t)s->seed;
     rng[RNG_SEED_HI] = (int32_t)(uint32_t)(s->seed >> 32);
     uint32_t stream = rng_stream(name, "init");
-    double same = init->kind == INIT_ONES ? 1 : init->kind == INIT_CONSTANT ? init->number : 0;
+    double same = init->kind == INIT_ONES       ? 1
+                  : init->kind == INIT_CONSTANT ? init->number
+                                                : 0;
     bool drawn = init->kind == INIT_UNIFORM || init->kind == INIT_NORMAL ||
                  init->kind == INIT_KAIMING_UNIFORM;
     double x[4] = {same, same, same, same}, bound = bound_of(init, t);
@@ -179,7 +182,8 @@ const void *store_packed(Store *s, const char *name, const Type *type, const Ker
 /* ---- shared arenas ---- */
 
 bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e) {
-    bool grows = act > s->act.bytes || work > s->work.bytes || !s->act.map || !s->work.map;
+    bool grows =
+        act > s->act.bytes || work > s->work.bytes || !s->act.map || !s->work.map;
     if (!grows) return true;
     Guard new_act, new_work;
     uint64_t most_act = act > s->act.bytes ? act : s->act.bytes;
@@ -197,7 +201,9 @@ bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e) {
     return true;
 }
 
-void store_add_exec(Store *s, Exec *x) { PUSH(s->arena, s->exec, s->n_exec, s->cap_exec, x); }
+void store_add_exec(Store *s, Exec *x) {
+    PUSH(s->arena, s->exec, s->n_exec, s->cap_exec, x);
+}
 
 void store_remove_exec(Store *s, Exec *x) {
     uint32_t kept = 0;
