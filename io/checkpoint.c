@@ -323,6 +323,10 @@ void checkpoint_close(Checkpoint *c) {
     arena_free(c->arena);
 }
 
+void checkpoint_release(const Checkpoint *c, const void *data, size_t n) {
+    for (int i = 0; i < c->n_file; i++) tensors_release(c->file[i], data, n);
+}
+
 const char *checkpoint_path(const Checkpoint *c) {
     return c->path;
 }

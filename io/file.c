@@ -148,6 +148,15 @@ void file_unmap(void *map, size_t n) {
     if (map) munmap(map, n);
 }
 
+void file_release(void *map, size_t map_bytes, const void *data, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data;
+    const uintptr_t start = (uintptr_t)map, end = start + map_bytes;
+    if (!map || from < start || from > end || n > end - from) return;
+    const uintptr_t first = (from + page - 1) / page * page,
+                    last = (from + n) / page * page;
+    if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
 bool folder_exists(const char *path) {
     struct stat st;
     return !stat(path, &st) && S_ISDIR(st.st_mode);

@@ -271,6 +271,10 @@ void tensors_close(TensorFile *f) {
     arena_free(f->arena);
 }
 
+void tensors_release(const TensorFile *f, const void *data, size_t n) {
+    file_release(f->map, f->map_bytes, data, n);
+}
+
 const TensorEntry *tensors_find(const TensorFile *f, const char *name) {
     TensorEntry key = {.name = name};
     return f->n ? bsearch(&key, f->entry, (size_t)f->n, sizeof *f->entry, by_name)

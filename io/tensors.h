@@ -33,6 +33,9 @@ TensorFile *safetensors_open(const char *path, Err *e);
  * (io/torch_file.h; nothing in it is executed). */
 TensorFile *tensors_open(const char *path, Err *e);
 void tensors_close(TensorFile *f);
+/* n bytes of a tensor's data were read and are not wanted soon: memory for them is given
+ * back. Nothing is lost. */
+void tensors_release(const TensorFile *f, const void *data, size_t n);
 const TensorEntry *tensors_find(const TensorFile *f, const char *name);
 
 /* ---- writing ---- */
@@ -74,6 +77,7 @@ const char *checkpoint_path(const Checkpoint *c); /* as opened */
 bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
                      const void **data);
 int checkpoint_count(const Checkpoint *c);
+void checkpoint_release(const Checkpoint *c, const void *data, size_t n); /* as above */
 const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
 /* config.json's fields of one component ("unet"), from the model's folder or
  * NAME.config.json beside the file; "" if there is none. JSON text. "scheduler": of a
