@@ -14,7 +14,7 @@ static double number_of(const Module *m, const char *name) {
 /* alpha as it will be saved: rsLoRA stores another one than its argument */
 static double alpha_of(const Trainer *t, const Module *m) {
     const LoraTensor *l =
-        lora_find(&t->lora, arena_printf(t->arena, "%s.alpha", m->name));
+        lora_tensor_find(&t->lora, arena_printf(t->arena, "%s.alpha", m->name));
     return l && !l->value ? l->number : number_of(m, "alpha");
 }
 

@@ -93,7 +93,7 @@ static bool read_micro(Inputs *in, int64_t i, Micro *m, Err *e) {
 static bool is_known(const Inputs *in, const char *name, const LoraTensors *lora) {
     static const char *const known[] = {"latents", "noise", "timesteps", "input_ids",
                                         "loss_weights"};
-    if (!strncmp(name, "w0.", 3)) return lora_find(lora, name + 3) != NULL;
+    if (!strncmp(name, "w0.", 3)) return lora_tensor_find(lora, name + 3) != NULL;
     char *end;
     if (name[0] != 'm') return false;
     long long i = strtoll(name + 1, &end, 10);

@@ -43,7 +43,7 @@ bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme
     return true;
 }
 
-const LoraTensor *lora_find(const LoraTensors *t, const char *key) {
+const LoraTensor *lora_tensor_find(const LoraTensors *t, const char *key) {
     LoraTensor want = {.key = key};
     return t->n ? bsearch(&want, t->item, (size_t)t->n, sizeof *t->item, by_key) : NULL;
 }
