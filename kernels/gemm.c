@@ -7,7 +7,7 @@
 /* Most depth of a block (its B panel stays in the L1 cache) and rows of one (its A panels
  * stay in the L2 cache); fewest columns worth a pass over the same A; pieces of work
  * wanted. */
-enum { DEPTH = 320, ROWS = 144, COLUMNS = 64, PIECES = 16 };
+enum { DEPTH = 160, ROWS = 240, COLUMNS = 64, PIECES = 16 };
 
 typedef struct Cut {
     int64_t m, n;  /* rows and columns of a piece */
