@@ -36,7 +36,9 @@ bool svd_of_product(Arena *a, double *x, double *y, int64_t m, int64_t n, int64_
  * singular values; asking for it costs the whole decomposition. */
 bool svd_leading(Arena *a, Device *dev, const float *x, int64_t m, int64_t n,
                  int64_t most, uint32_t stream, double *sum, Svd *out, Err *e);
-/* Vectors u[k], u[k+1] ... of any directions, orthonormal to those there: a full set of
- * `k` (at most min(m, n)) with singular values 0 behind. */
-bool svd_complete(Arena *a, Svd *s, int64_t k, Err *e);
+/* The same product, formed and rounded to f32 first, with min(m, n) triples: what a program
+ * finds that knows nothing of the factors. Vectors behind the product's rank are those of
+ * its rounding errors. x and y stay. */
+bool svd_of_rounded(Arena *a, Device *dev, const double *x, const double *y, int64_t m,
+                    int64_t n, int64_t r, Svd *out, Err *e);
 #endif

@@ -120,22 +120,20 @@ bool svd_of_product(Arena *a, double *x, double *y, int64_t m, int64_t n, int64_
     return ok;
 }
 
-bool svd_complete(Arena *a, Svd *s, int64_t k, Err *e) {
-    if (k <= s->k) return true;
-    double *values = NEW(a, double, k), *u = NEW(a, double, k * s->m);
-    double *v = NEW(a, double, k * s->n), *tau = NEW(a, double, k);
-    memcpy(values, s->s, sizeof *values * (size_t)s->k);
-    memcpy(u, s->u, sizeof *u * (size_t)(s->k * s->m));
-    for (int64_t i = 0; i < k * s->n; i++) {
-        uint32_t c[4] = {(uint32_t)i, 0, 0, 0};
-        philox(c, 1, 0);
-        v[i] = i < s->k * s->n ? s->v[i] : (double)rng_uniform(c[0]) - 0.5;
-    }
-    if (!orthonormal(v, s->n, k, tau, e)) return false;
-    /* QR may turn signs of the vectors that were there */
-    memcpy(v, s->v, sizeof *v * (size_t)(s->k * s->n));
-    s->s = values, s->u = u, s->v = v, s->k = k;
-    return true;
+bool svd_of_rounded(Arena *a, Device *dev, const double *x, const double *y, int64_t m,
+                    int64_t n, int64_t r, Svd *out, Err *e) {
+    Arena *t = arena_new();
+    float *fx = NEW(t, float, r *m), *fy = NEW(t, float, r *n),
+          *w = NEW(t, float, m *n);
+    double *rows = NEW(t, double, m *n), *unit = NEW(t, double, m *m);
+    for (int64_t i = 0; i < r * m; i++) fx[i] = (float)x[i];
+    for (int64_t i = 0; i < r * n; i++) fy[i] = (float)y[i];
+    bool ok = matrix_mul(dev, true, false, m, r, n, fx, fy, w, e);
+    for (int64_t i = 0; i < m * n; i++) rows[i] = (double)w[i];
+    for (int64_t i = 0; i < m; i++) unit[i * m + i] = 1;
+    ok = ok && svd_of_product(a, unit, rows, m, n, m, m, out, e);
+    arena_free(t);
+    return ok;
 }
 
 /* ---- the leading triples of a matrix ---- */

@@ -1,0 +1,61 @@
+/* What the commands on model and LoRA files have in common. */
+#ifndef GRAPHRUN_FILE_TOOL_H
+#define GRAPHRUN_FILE_TOOL_H
+#include "cli/opt.h"
+#include "runtime/lora_merge.h"
+
+extern const char *const precision_words[]; /* float fp16 bf16 */
+extern const char *const compat_words[];    /* sd-scripts */
+extern const char *const dynamic_words[];   /* sv_ratio sv_fro sv_cumulative */
+/* A rule by its word (NULL: the fixed ranks) and number. */
+RankRule rank_rule(const char *method, double param, int64_t most, int64_t most_conv);
+/* DType of a precision word; NULL: `absent`. */
+DType precision_of(const char *word, DType absent);
+/* The device to work on: "cpu"; anything else is a failure that says why. */
+Device *tool_device(const Common *c, const char *name, Err *e);
+
+/* ---- inputs of a merge ---- */
+typedef struct MergeFiles {
+    MergeInput *in;
+    int n;
+} MergeFiles;
+/* Opens every model; ratios and block weight lists (JSON) must be as many as they, or
+ * none. */
+bool merge_files_open(Arena *a, const WordList *models, const WordList *ratios,
+                      const WordList *lbws, MergeFiles *out, Err *e);
+void merge_files_close(MergeFiles *f);
+
+/* ---- metadata ---- */
+typedef struct MetaList {
+    Arena *arena;
+    Meta *item;
+    int n, cap;
+} MetaList;
+void meta_put(MetaList *m, const char *key, const char *value); /* replaces */
+const char *meta_get(const MetaList *m, const char *key);       /* NULL: none */
+void meta_copy(MetaList *m, const LoraFile *f);                 /* all of the file's */
+/* 4.0 as "4.0", 0.25 as "0.25" */
+const char *meta_float(Arena *a, double x);
+const char *meta_base_name(Arena *a,
+                           const char *path); /* without folder and extension */
+
+/* ss_v2 and ss_base_model_version of the first file that has each. */
+void meta_origin(MetaList *m, const MergeFiles *f);
+/* ss_network_module, _dim, _alpha: what is common to all modules, else "Dynamic". */
+void meta_network(MetaList *m, const LoraSet *s);
+
+typedef struct ModelSpec { /* modelspec.*, version 1.0.1 */
+    const char *save_to;
+    bool lora, v2, v_prediction;
+    const char *merged_from; /* or NULL */
+} ModelSpec;
+void meta_modelspec(MetaList *m, const ModelSpec *s);
+/* Titles of the files that were merged, the model (or NULL) first: modelspec.title, else
+ * the file's name. */
+const char *meta_merged_from(Arena *a, const char *model, const MergeFiles *f);
+
+/* ---- what was kept ---- */
+/* The energy each module kept, in total and where least; with verbose or as JSON every
+ * module. JSON goes to stdout, with `file`. */
+void tool_report_energy(const Common *c, const LoraSet *s, const char *file);
+#endif

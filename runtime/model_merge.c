@@ -1,0 +1,361 @@
+/* Merging into a model (see model_merge.h). First every tensor of the result is listed with
+ * the parts it comes from, then every module of the LoRAs is held against that list, and
+ * only then does the file begin: its tensors are made one by one while it is written. */
+#include "runtime/model_merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/names.h"
+#include "io/safetensors.h"
+#include "io/torch_file.h"
+
+typedef struct Part {
+    const char *lora; /* kohya name of the module that wraps this weight, or NULL */
+    Type type;
+    const void *data;
+} Part;
+
+typedef struct Target { /* a tensor of the file that is written */
+    const char *key;
+    Type type;
+    Part part[NAME_PARTS]; /* of its rows, in order */
+    int parts;
+} Target;
+
+typedef struct Place { /* where a module's weight is */
+    const char *lora;
+    Part *part;
+} Place;
+
+typedef struct Job {
+    Arena *arena;
+    const ModelMerge *m;
+    Device *dev;
+    TensorFile *file; /* one of both */
+    Checkpoint *checkpoint;
+    const Names *names;
+    bool sd2;
+    Target *target;
+    int n, cap;
+    Place *place; /* sorted */
+    int n_place, cap_place;
+    float *sum; /* of the tensor being made */
+    size_t room;
+    ModelMerged *out;
+} Job;
+
+enum { ROWS = 256 }; /* of a product that is added at a time */
+
+/* ---- the list of tensors ---- */
+
+static bool starts_with(const char *s, const char *start) {
+    return !strncmp(s, start, strlen(start));
+}
+static bool is_weight(const char *name) {
+    size_t n = strlen(name);
+    return n > 7 && !strcmp(name + n - 7, ".weight");
+}
+
+/* OpenCLIP's last layer is no part of the text encoder: it stays what it was. */
+static bool unused_layer(const Job *j, const char *name) {
+    return j->sd2 && starts_with(name, "text_encoder.text_model.encoder.layers.23.");
+}
+
+static const char *module_of(Job *j, const char *name, const Type *t) {
+    if (!is_weight(name) || t->rank < 2) return NULL;
+    const char *path = arena_strndup(j->arena, name, strlen(name) - 7);
+    return starts_with(name, "unet.") || starts_with(name, "text_encoder.")
+               ? lora_name_of(j->arena, path)
+               : NULL;
+}
+
+static Type as_convolution(Type t, bool yes) {
+    if (yes && t.rank == 2) t.rank = 4, t.dim[2] = t.dim[3] = 1;
+    return t;
+}
+
+/* A tensor of a single file, with the names it holds (n of them; 0: none of ours). */
+static Target file_target(Job *j, const TensorEntry *x) {
+    Target t = {.key = x->name, .type = x->type, .parts = 1};
+    t.part[0] = (Part){NULL, x->type, x->data};
+    NamePart name[NAME_PARTS];
+    bool dropped;
+    int n = names_from_file(j->names, j->arena, x->name, name, &dropped);
+    if (n && (unused_layer(j, name[0].name) || x->type.rank < 1 || x->type.dim[0] % n))
+        return t;
+    NameTo to;
+    if (n && names_to_file(j->names, j->arena, name[0].name, &to)) {
+        t.key = to.key;
+        t.type = as_convolution(t.type, to.conv_ldm);
+    }
+    if (!n && !dropped &&
+        (starts_with(x->name, "unet.") || starts_with(x->name, "text_encoder.") ||
+         starts_with(x->name, "vae."))) /* a file with Diffusers' names */
+        name[n++] = (NamePart){x->name, 0, 1};
+    if (!n) return t;
+    if (dtype_is_float(t.type.dtype)) t.type.dtype = j->m->save;
+    t.parts = n;
+    for (int i = 0; i < n; i++) {
+        Part *p = &t.part[name[i].part];
+        p->type = x->type;
+        p->type.dim[0] /= n;
+        p->data = (const char *)x->data + type_bytes(&p->type) * (size_t)name[i].part;
+        p->lora = module_of(j, name[i].name, &p->type);
+    }
+    return t;
+}
+
+static Target *target_find(Job *j, const char *key) {
+    for (int i = j->n - 1; i >= 0; i--)
+        if (!strcmp(j->target[i].key, key)) return &j->target[i];
+    return NULL;
+}
+
+/* A tensor of a folder goes to its place in a file of the original form. */
+static bool add_named(Job *j, const char *name, Err *e) {
+    Part p = {0};
+    NameTo to;
+    checkpoint_find(j->checkpoint, name, &p.type, &p.data);
+    if (!names_to_file(j->names, j->arena, name, &to))
+        return err_fail(e, "'%s': tensor '%s' has no place in a checkpoint file",
+                        j->m->model, name);
+    p.lora = module_of(j, name, &p.type);
+    Target *t = target_find(j, to.key);
+    if (!t) {
+        Target fresh = {.key = to.key, .type = as_convolution(p.type, to.conv_ldm)};
+        if (dtype_is_float(p.type.dtype)) fresh.type.dtype = j->m->save;
+        fresh.type.dim[0] *= to.parts;
+        fresh.parts = to.parts;
+        PUSH(j->arena, j->target, j->n, j->cap, fresh);
+        t = &j->target[j->n - 1];
+    }
+    t->part[to.part] = p;
+    return true;
+}
+
+static bool whole(const Job *j, Err *e) {
+    for (int i = 0; i < j->n; i++)
+        for (int k = 0; k < j->target[i].parts; k++)
+            if (!j->target[i].part[k].data && type_count(&j->target[i].type))
+                return err_fail(e, "'%s': part %d of '%s' is missing", j->m->model,
+                                k + 1, j->target[i].key);
+    return true;
+}
+
+static bool list_folder(Job *j, Err *e) {
+    j->checkpoint = checkpoint_open(j->m->model, e);
+    if (!j->checkpoint) return false;
+    const int n = checkpoint_count(j->checkpoint);
+    /* linear projections: only SD2's U-Net has them as matrices */
+    Type t;
+    const void *data;
+    j->sd2 =
+        checkpoint_find(j->checkpoint, "unet.down_blocks.0.attentions.0.proj_in.weight",
+                        &t, &data) &&
+        t.rank == 2;
+    j->names = names_open(j->arena, j->sd2 ? "sd2" : "sd1", e);
+    if (!j->names) return false;
+    for (int i = 0; i < n; i++) {
+        const char *key;
+        if (!add_named(j, checkpoint_name(j->checkpoint, i, &key), e)) return false;
+    }
+    return whole(j, e);
+}
+
+static bool list_file(Job *j, Err *e) {
+    j->file = tensors_open(j->m->model, e);
+    if (!j->file) return false;
+    const char **key = NEW(j->arena, const char *, j->file->n + 1);
+    for (int i = 0; i < j->file->n; i++) key[i] = j->file->entry[i].name;
+    const char *family = names_family(key, j->file->n);
+    j->sd2 = !strcmp(family, "sd2");
+    j->names = names_open(j->arena, family, e);
+    if (!j->names) return false;
+    for (int i = 0; i < j->file->n; i++) {
+        Target t = file_target(j, &j->file->entry[i]);
+        PUSH(j->arena, j->target, j->n, j->cap, t);
+    }
+    return true;
+}
+
+/* ---- the LoRAs against the list ---- */
+
+static int by_lora(const void *a, const void *b) {
+    return strcmp(((const Place *)a)->lora, ((const Place *)b)->lora);
+}
+
+static void list_places(Job *j) {
+    for (int i = 0; i < j->n; i++)
+        for (int k = 0; k < j->target[i].parts; k++) {
+            Place p = {j->target[i].part[k].lora, &j->target[i].part[k]};
+            if (p.lora) PUSH(j->arena, j->place, j->n_place, j->cap_place, p);
+        }
+    if (j->n_place) qsort(j->place, (size_t)j->n_place, sizeof *j->place, by_lora);
+}
+
+static const Part *place_of(const Job *j, const char *lora) {
+    Place key = {lora, NULL};
+    const Place *p = j->n_place ? bsearch(&key, j->place, (size_t)j->n_place,
+                                          sizeof *j->place, by_lora)
+                                : NULL;
+    return p ? p->part : NULL;
+}
+
+static bool fits(const Part *p, const LoraModule *m) {
+    return p->type.dim[0] == m->out &&
+           type_count(&p->type) == m->out * m->in * m->kernel_h * m->kernel_w;
+}
+
+enum { SHOWN = 8 }; /* names in a message */
+
+static bool check_lora(Job *j, const LoraFile *f, int *cap, Err *e) {
+    Str bad = {0};
+    int n_bad = 0, found = 0, first_unmatched = j->out->n_unmatched;
+    for (int i = 0; i < f->n; i++) {
+        const LoraModule *m = &f->module[i];
+        const Part *p = place_of(j, m->name);
+        if (!p) {
+            PUSH(j->arena, j->out->unmatched, j->out->n_unmatched, *cap, m->name);
+        } else if (!fits(p, m)) {
+            if (n_bad++ < SHOWN)
+                str_printf(&bad, "\n  %s: %s x %s for a weight of %s", m->name,
+                           type_text(j->arena, &m->up.type),
+                           type_text(j->arena, &m->down.type),
+                           type_text(j->arena, &p->type));
+        } else {
+            found++;
+        }
+    }
+    bool ok = !n_bad && found;
+    if (n_bad) {
+        err_fail(
+            e,
+            "'%s' is made for another model: %d of its %d modules do not fit '%s'%s%s",
+            f->file->path, n_bad, f->n, j->m->model, bad.s,
+            n_bad > SHOWN ? "\n  ..." : "");
+    } else if (!found) {
+        for (int i = 0; i < SHOWN && first_unmatched + i < j->out->n_unmatched; i++)
+            str_printf(&bad, "\n  %s", j->out->unmatched[first_unmatched + i]);
+        err_fail(e, "none of the %d modules of '%s' is in '%s'%s%s", f->n,
+                 f->file->path, j->m->model, bad.s ? bad.s : "",
+                 f->n > SHOWN ? "\n  ..." : "");
+    }
+    j->out->modules += found;
+    str_free(&bad);
+    return ok;
+}
+
+/* ---- making tensors ---- */
+
+/* sum[rows of a part] += f up down, some rows at a time */
+static bool add_product(Job *j, float *sum, const LoraModule *m, double f, Err *e) {
+    Arena *t = arena_new();
+    const DType to = j->m->precision;
+    const int64_t row = m->in * m->kernel_h * m->kernel_w, r = m->rank;
+    float *up = lora_floats(t, j->dev, &m->up.type, m->up.data, to);
+    const float *down = lora_floats(t, j->dev, &m->down.type, m->down.data, to);
+    float *delta = NEW(t, float, (m->out < ROWS ? m->out : ROWS) * row);
+    for (int64_t i = 0; i < m->out * r; i++) up[i] *= (float)f;
+    bool ok = true;
+    for (int64_t at = 0; ok && at < m->out; at += ROWS) {
+        const int64_t rows = m->out - at < ROWS ? m->out - at : ROWS;
+        ok =
+            matrix_mul(j->dev, false, false, rows, r, row, up + at * r, down, delta, e);
+        float *y = sum + at * row;
+        for (int64_t i = 0; ok && i < rows * row; i++) y[i] += delta[i];
+    }
+    matrix_round(j->dev, sum, to, m->out * row);
+    arena_free(t);
+    return ok;
+}
+
+static bool make_room(Job *j, const Target *t, Err *e) {
+    const size_t n = (size_t)type_count(&t->type);
+    if (n <= j->room) return true;
+    free(j->sum);
+    j->sum = malloc(n * sizeof *j->sum);
+    j->room = n;
+    return j->sum || err_fail(e, "no memory for tensor '%s' of %zu numbers", t->key, n);
+}
+
+static bool make_sum(Job *j, const Target *t, Err *e) {
+    if (!make_room(j, t, e)) return false;
+    float *y = j->sum;
+    for (int i = 0; i < t->parts; i++) {
+        const Part *p = &t->part[i];
+        const int64_t n = type_count(&p->type);
+        matrix_convert(j->dev, y, F32, p->data, p->type.dtype, n);
+        matrix_round(j->dev, y, j->m->precision, n);
+        for (int k = 0; p->lora && k < j->m->n; k++) {
+            const LoraModule *m = lora_of(j->m->in[k].file, p->lora);
+            if (m && !add_product(j, y, m,
+                                  merge_ratio(&j->m->in[k], p->lora) * m->alpha /
+                                      (double)m->rank,
+                                  e))
+                return false;
+        }
+        y += n;
+    }
+    return true;
+}
+
+/* The pages of a part that was read are not wanted again. */
+static void release(const Job *j, const Part *p) {
+    if (j->file)
+        tensors_release(j->file, p->data, type_bytes(&p->type));
+    else
+        checkpoint_release(j->checkpoint, p->data, type_bytes(&p->type));
+}
+
+static bool changed(const Job *j, const Target *t) {
+    for (int i = 0; i < t->parts; i++)
+        for (int k = 0; t->part[i].lora && k < j->m->n; k++)
+            if (lora_of(j->m->in[k].file, t->part[i].lora)) return true;
+    return false;
+}
+
+static bool make_piece(void *ctx, int index, int64_t first, int64_t n, void *buf,
+                       Err *e) {
+    Job *j = ctx;
+    const Target *t = &j->target[index];
+    const bool direct = t->parts == 1 && !changed(j, t);
+    if (!direct && !first && !make_sum(j, t, e)) return false;
+    const DType from = direct ? t->part[0].type.dtype : F32;
+    const char *src = direct ? t->part[0].data : (const char *)j->sum;
+    matrix_convert(j->dev, buf, t->type.dtype, src + (size_t)first * dtype_size(from),
+                   from, n);
+    if (first + n == type_count(&t->type))
+        for (int i = 0; i < t->parts; i++) release(j, &t->part[i]);
+    return true;
+}
+
+static bool write_model(Job *j, Err *e) {
+    TensorOut *t = NEW(j->arena, TensorOut, j->n + 1);
+    for (int i = 0; i < j->n; i++)
+        t[i] = (TensorOut){j->target[i].key, j->target[i].type, NULL};
+    TensorFill fill = {j, make_piece};
+    const char *path = j->m->save_to, *dot = strrchr(path, '.');
+    if (dot && (!strcmp(dot, ".ckpt") || !strcmp(dot, ".pt") || !strcmp(dot, ".pth"))) {
+        const bool kept = j->file && j->file->wrapped;
+        TorchTop top = {kept ? j->file->epoch : 0, kept ? j->file->global_step : 0};
+        return torch_write_made(path, t, j->n, &top, &fill, e);
+    }
+    return safetensors_write_made(path, t, j->n, j->m->meta, j->m->n_meta, &fill, e);
+}
+
+bool model_merge(Arena *a, const ModelMerge *m, Device *dev, ModelMerged *out, Err *e) {
+    Job j = {.arena = a, .m = m, .dev = dev, .out = out};
+    *out = (ModelMerged){0};
+    int cap = 0;
+    bool ok = folder_exists(m->model) ? list_folder(&j, e) : list_file(&j, e);
+    if (ok) list_places(&j);
+    for (int i = 0; ok && i < m->n; i++) ok = check_lora(&j, m->in[i].file, &cap, e);
+    ok = ok && write_model(&j, e);
+    out->tensors = j.n;
+    free(j.sum);
+    tensors_close(j.file);
+    if (j.checkpoint) checkpoint_close(j.checkpoint);
+    return ok;
+}
