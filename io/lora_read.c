@@ -35,21 +35,21 @@ static const Ending endings[] = {
     {".alpha", ALPHA, LORA_KOHYA},
 };
 
-/* Adapters that are something else than up @ down. */
+/* Adapters that are something else than up @ down: how their keys end, or what is in them. */
 static const struct {
     const char *mark, *what;
+    bool end;
 } others[] = {
-    {".dora_scale", "DoRA"},
-    {"lora_magnitude_vector", "DoRA"},
-    {".hada_", "LyCORIS LoHa"},
-    {".lokr_", "LyCORIS LoKr"},
-    {".lora_mid.", "LyCORIS LoCon with a middle factor"},
-    {".oft_", "OFT"},
-    {".oft_blocks", "OFT"},
-    {".boft_", "BOFT"},
-    {".on_input", "IA3"},
-    {".diff_b", "full differences"},
-    {".diff", "full differences"},
+    {".dora_scale", "DoRA", true},
+    {"lora_magnitude_vector", "DoRA", false},
+    {".hada_", "LyCORIS LoHa", false},
+    {".lokr_", "LyCORIS LoKr", false},
+    {".lora_mid.weight", "LyCORIS LoCon with a middle factor", true},
+    {".oft_", "OFT", false},
+    {".boft_", "BOFT", false},
+    {".on_input", "IA3", true},
+    {".diff_b", "full differences", true},
+    {".diff", "full differences", true},
 };
 
 typedef struct Key {
@@ -66,6 +66,15 @@ static bool ends_with(const char *s, const char *end) {
 
 static bool starts_with(const char *s, const char *start) {
     return !strncmp(s, start, strlen(start));
+}
+
+/* What kind of other adapter a key is of, or NULL. */
+static const char *other(const char *key) {
+    for (size_t i = 0; i < COUNT(others); i++)
+        if (others[i].end ? ends_with(key, others[i].mark)
+                          : !!strstr(key, others[i].mark))
+            return others[i].what;
+    return NULL;
 }
 
 /* ---- keys ---- */
@@ -131,8 +140,7 @@ bool lora_is(const TensorFile *f) {
     for (int i = 0; i < f->n && !found; i++) {
         Key k;
         found = split(a, &f->entry[i], &k) && k.part != ALPHA;
-        for (size_t j = 0; j < COUNT(others) && !found; j++)
-            found = strstr(f->entry[i].name, others[j].mark) != NULL;
+        found = found || other(f->entry[i].name);
     }
     arena_free(a);
     return found;
@@ -305,11 +313,12 @@ static const char *family_of(const LoraFile *f) {
 }
 
 static bool refuse_others(const LoraFile *f, Err *e) {
-    for (int i = 0; i < f->file->n; i++)
-        for (size_t j = 0; j < COUNT(others); j++)
-            if (strstr(f->file->entry[i].name, others[j].mark))
-                return bad(f, e, "'%.200s' belongs to %s, which is not supported",
-                           f->file->entry[i].name, others[j].what);
+    for (int i = 0; i < f->file->n; i++) {
+        const char *what = other(f->file->entry[i].name);
+        if (what)
+            return bad(f, e, "'%.200s' belongs to %s, which is not supported",
+                       f->file->entry[i].name, what);
+    }
     return true;
 }
 

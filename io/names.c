@@ -16,7 +16,7 @@ typedef struct Entry {
     const char *name, *key; /* without the * */
     size_t n_name, n_key;
     bool tail; /* the rest of the name goes on */
-    bool read, drop, conv_ldm, conv_diffusers;
+    bool read, drop, conv_ldm, conv_diffusers, matrix;
     int part, parts;
 } Entry;
 
@@ -139,6 +139,8 @@ static bool read_note(const char *note, Entry *x) {
             x->conv_ldm = true;
         else if (!strcmp(word, "1x1both"))
             x->conv_ldm = x->conv_diffusers = true;
+        else if (!strcmp(word, "matrix"))
+            x->matrix = true;
         else if (sscanf(word, "rows=%d/%d", &x->part, &x->parts) == 2)
             continue;
         else if (strcmp(word, "-"))
@@ -234,8 +236,12 @@ bool names_to_file(const Names *t, Arena *a, const char *name, NameTo *out) {
     for (int i = 0; i < t->n; i++) {
         const Entry *x = &t->entry[i];
         if (x->read || x->drop || !matches(name, x->name, x->n_name, x->tail)) continue;
-        *out = (NameTo){arena_printf(a, "%s%s", x->key, name + x->n_name), x->part,
-                        x->parts, x->conv_ldm, x->conv_diffusers};
+        *out = (NameTo){arena_printf(a, "%s%s", x->key, name + x->n_name),
+                        x->part,
+                        x->parts,
+                        x->conv_ldm,
+                        x->conv_diffusers,
+                        x->matrix};
         return true;
     }
     return false;

@@ -23,6 +23,7 @@ typedef struct NameTo {
     const char *key; /* in an LDM file */
     int part, parts;
     bool conv_ldm, conv_diffusers; /* a matrix is stored as [out, in, 1, 1] there */
+    bool matrix; /* it is one, even where some file has [out, in, 1, 1] */
 } NameTo;
 bool names_to_file(const Names *t, Arena *a, const char *name, NameTo *out);
 

@@ -1,0 +1,355 @@
+/* `graphrun convert SRC DST`: model and LoRA files between formats, names and precisions.
+ * Which of the two SRC is, is told by its keys; what DST becomes, by --to and its ending. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/opt.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/lora_write.h"
+#include "io/model_write.h"
+
+typedef struct Convert {
+    const char *to, *save_precision;
+    bool fold_alpha, v1, v2, v_parameterization, strict_pickle;
+    int64_t epoch, global_step;
+} Convert;
+
+typedef struct Job {
+    Arena *arena;
+    const Common *common;
+    const Convert *opt;
+    const char *from, *to;
+    int precision;
+    Err *e;
+} Job;
+
+static const char *const to_words[] = {"ldm", "diffusers", "kohya", "peft", NULL};
+static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
+
+static bool wants(const Job *j, const char *word) {
+    return j->opt->to && !strcmp(j->opt->to, word);
+}
+
+static bool is_file_name(const char *path) {
+    size_t n = strlen(path);
+    static const char end[] = ".safetensors";
+    return path_is_torch(path) ||
+           (n > sizeof end - 1 && !strcmp(path + n - (sizeof end - 1), end));
+}
+
+static void say(const Job *j, int tensors, const char *what, int64_t overflow) {
+    if (overflow)
+        fprintf(stderr,
+                "warning: %lld numbers are larger than fp16 can hold and became "
+                "infinite\n",
+                (long long)overflow);
+    if (!j->common->quiet)
+        fprintf(stderr, "%s: %d tensors, %s\n", j->to, tensors, what);
+}
+
+static void say_notes(const Job *j, const TensorFile *f) {
+    for (int i = 0; i < f->n_note && !j->common->quiet; i++)
+        fprintf(stderr, "note: %s: %s\n", f->path, f->note[i]);
+}
+
+/* ---- LoRA ---- */
+static bool convert_lora(const Job *j, TensorFile *t) {
+    if (wants(j, "ldm")) {
+        tensors_close(t);
+        return err_usage(j->e, "--to ldm is for models, '%s' is a LoRA file", j->from);
+    }
+    LoraFile *f = lora_from(t, j->e);
+    if (!f) return false;
+    bool peft = wants(j, "peft") || wants(j, "diffusers");
+    LoraSave how = {.form = peft ? LORA_PEFT : LORA_KOHYA,
+                    .precision = j->precision,
+                    .fold = j->opt->fold_alpha,
+                    .family = j->opt->v2   ? "sd2"
+                              : j->opt->v1 ? "sd1"
+                                           : NULL};
+    for (int i = 0; i < f->n_unknown && !j->common->quiet; i++)
+        fprintf(stderr, "note: '%s' is no part of a LoRA module and is left out\n",
+                f->unknown[i]);
+    say_notes(j, f->file);
+    bool ok = (is_file_name(j->to) ||
+               err_usage(j->e,
+                         "'%s': a LoRA is one file, want a name that ends with "
+                         ".safetensors, .ckpt or .pt",
+                         j->to)) &&
+              lora_save(f, j->to, &how, j->e);
+    if (ok)
+        say(j, peft ? 2 * f->n : 3 * f->n,
+            arena_printf(j->arena, "%d modules, names of %s", f->n,
+                         peft ? "Diffusers (peft)" : "kohya"),
+            0);
+    lora_close(f);
+    return ok;
+}
+
+/* ---- models, names kept ---- */
+static bool is_weight(const Names *names, Arena *a, const char *key) {
+    NamePart part[NAME_PARTS];
+    bool dropped;
+    return names_from_file(names, a, key, part, &dropped) > 0 && !dropped;
+}
+
+/* Every tensor of the file; weights of the networks are cast, the rest (noise schedule,
+ * moving averages) keeps its type. names NULL: everything is cast. */
+static bool copy_file(const Job *j, const TensorFile *f, const Names *names,
+                      const char *what) {
+    StoredList list = {.arena = j->arena};
+    for (int i = 0; i < f->n; i++) {
+        const TensorEntry *x = &f->entry[i];
+        bool cast = !names || is_weight(names, j->arena, x->name);
+        stored_add(&list, x->name, x, cast ? j->precision : STORED_KEEP);
+    }
+    Meta *meta = NEW(j->arena, Meta, f->n_meta + 1);
+    for (int i = 0; i < f->n_meta; i++)
+        meta[i] = (Meta){f->meta_key[i], f->meta_value[i]};
+    int n_meta = f->n_meta;
+    if (!n_meta) meta[n_meta++] = (Meta){"format", "pt"};
+    TorchTop top = {f->wrapped ? f->epoch : 0, f->wrapped ? f->global_step : 0};
+    if (j->opt->epoch != UNSET_INT) top.epoch = j->opt->epoch;
+    if (j->opt->global_step != UNSET_INT) top.global_step = j->opt->global_step;
+    if (!stored_write(j->to, &list, meta, n_meta, names ? &top : NULL, j->e))
+        return false;
+    say(j, list.n, what, list.overflow);
+    return true;
+}
+
+/* ---- models, other names ---- */
+static const char *family_of(const Job *j, const Checkpoint *c) {
+    return j->opt->v2 ? "sd2" : j->opt->v1 ? "sd1" : model_family(c);
+}
+
+/* A file with LDM keys calls its tensors otherwise than we do. */
+static bool has_ldm_keys(const Checkpoint *c) {
+    for (int i = 0; i < checkpoint_count(c); i++) {
+        const char *key;
+        const char *name = checkpoint_name(c, i, &key);
+        size_t n = strlen(name), m = strlen(key);
+        if (m > n || strcmp(name + n - m, key)) return true;
+    }
+    return false;
+}
+
+/* Whether the source's configs say something that neither shapes nor family tell. */
+static bool config_differs(const Job *j, const Checkpoint *c, const char *family,
+                           const char *component) {
+    static const char *const told[] = {"num_attention_heads", "attention_head_dim",
+                                       "hidden_act"};
+    const char *made = diffusers_config(j->arena, c, component, family);
+    json_t *have = json_loads(checkpoint_config(c, component), 0, NULL);
+    json_t *want = made ? json_loads(made, 0, NULL) : NULL;
+    bool differs = false;
+    for (size_t i = 0; i < COUNT(told); i++) {
+        json_t *x = json_object_get(have, told[i]), *y = json_object_get(want, told[i]);
+        if (x && !json_is_null(x) && !json_equal(x, y)) differs = true;
+    }
+    json_decref(have);
+    json_decref(want);
+    return differs;
+}
+
+/* NAME.config.json beside the file, only where reading it without would go wrong. */
+static bool put_config(const Job *j, const Checkpoint *c, const char *family) {
+    static const char *const components[] = {"unet", "text_encoder", "vae"};
+    bool needed = false;
+    json_t *all = json_pack("{s:s}", "base", family);
+    for (size_t i = 0; i < COUNT(components); i++) {
+        needed = needed || config_differs(j, c, family, components[i]);
+        json_t *x = json_loads(checkpoint_config(c, components[i]), 0, NULL);
+        if (x) json_object_set_new(all, components[i], x);
+    }
+    json_t *scheduler = json_loads(checkpoint_config(c, "scheduler"), 0, NULL);
+    json_t *type = json_object_get(scheduler, "prediction_type");
+    if (type) json_object_set(all, "prediction_type", type);
+    const char *usual = "epsilon", *is = json_string_value(type);
+    needed = needed || (is && strcmp(is, usual));
+    json_decref(scheduler);
+    char *text =
+        needed
+            ? json_dumps(all, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15))
+            : NULL;
+    json_decref(all);
+    if (!text) return true;
+    const char *path = arena_printf(j->arena, "%.*s.config.json",
+                                    (int)(strrchr(j->to, '.') - j->to), j->to);
+    bool ok = file_write(path, text, strlen(text), j->e);
+    if (ok && !j->common->quiet)
+        fprintf(stderr, "%s: what the weights do not tell\n", path);
+    free(text);
+    return ok;
+}
+
+static bool to_ldm(const Job *j, const Checkpoint *c) {
+    StoredList list = {.arena = j->arena};
+    const char *family = family_of(j, c);
+    TorchTop top = {j->opt->epoch != UNSET_INT ? j->opt->epoch : 0,
+                    j->opt->global_step != UNSET_INT ? j->opt->global_step : 0};
+    if (!model_to_ldm(&list, c, family, j->precision, j->e) ||
+        !stored_write(j->to, &list, &(Meta){"format", "pt"}, 1, &top, j->e) ||
+        !put_config(j, c, family))
+        return false;
+    say(j, list.n, arena_printf(j->arena, "%s, LDM names", family), list.overflow);
+    return true;
+}
+
+static bool to_diffusers(const Job *j, const Checkpoint *c) {
+    if (is_file_name(j->to))
+        return err_usage(
+            j->e, "--to diffusers makes a folder, '%s' is the name of a file", j->to);
+    DiffusersSave how = {family_of(j, c), j->precision, j->opt->v_parameterization};
+    int64_t overflow;
+    if (!diffusers_write(j->to, c, &how, &overflow, j->e)) return false;
+    say(j, checkpoint_count(c),
+        arena_printf(j->arena, "%s, a Diffusers folder", how.family), overflow);
+    if (!checkpoint_tokenizer(c) && !j->common->quiet)
+        fprintf(stderr, "note: the source has no tokenizer, so the folder has none\n");
+    return true;
+}
+
+/* What a folder has no place for, so that nothing is lost without a word. */
+static void say_left_out(const Job *j, const TensorFile *f, const Names *names) {
+    int n = 0;
+    const char *first = NULL;
+    for (int i = 0; i < f->n; i++) {
+        NamePart part[NAME_PARTS];
+        bool dropped;
+        if (names_from_file(names, j->arena, f->entry[i].name, part, &dropped) ||
+            dropped)
+            continue;
+        if (!n++) first = f->entry[i].name;
+    }
+    if (n && !j->common->quiet)
+        fprintf(stderr,
+                "note: %d tensors of '%s' have no place there, the first is '%s'\n", n,
+                j->from, first);
+}
+
+static bool convert_model(const Job *j, const TensorFile *f) {
+    if (wants(j, "kohya") || wants(j, "peft"))
+        return err_usage(j->e, "--to %s is for LoRA files, '%s' is a model", j->opt->to,
+                         j->from);
+    if (j->opt->fold_alpha)
+        return err_usage(j->e, "--fold_alpha is for LoRA files, '%s' is a model",
+                         j->from);
+    Checkpoint *c = checkpoint_open(j->from, j->e);
+    if (!c) return false;
+    bool ldm = wants(j, "ldm") || (!j->opt->to && is_file_name(j->to)), ok;
+    const Names *names = names_open(j->arena, family_of(j, c), j->e);
+    if (!names)
+        ok = false;
+    else if (ldm && !is_file_name(j->to))
+        ok = err_usage(
+            j->e, "'%s': want a name that ends with .safetensors, .ckpt or .pt", j->to);
+    else if (ldm && f && has_ldm_keys(c))
+        ok = copy_file(j, f, names, "names kept");
+    else if (ldm)
+        ok = to_ldm(j, c);
+    else
+        ok = to_diffusers(j, c);
+    if (ok && !ldm && f) say_left_out(j, f, names);
+    checkpoint_close(c);
+    return ok;
+}
+
+/* Whether any key is of a model: else the file is copied as tensors of some other kind. */
+static bool is_model(const Job *j, const TensorFile *f) {
+    const char **key = NEW(j->arena, const char *, f->n + 1);
+    for (int i = 0; i < f->n; i++) key[i] = f->entry[i].name;
+    const Names *names = names_open(j->arena, names_family(key, f->n), j->e);
+    static const char *const components[] = {"unet.", "vae.", "text_encoder."};
+    for (int i = 0; names && i < f->n; i++) {
+        if (is_weight(names, j->arena, key[i])) return true;
+        for (size_t k = 0; k < COUNT(components); k++)
+            if (!strncmp(key[i], components[k], strlen(components[k]))) return true;
+    }
+    return false;
+}
+
+static bool convert_file(const Job *j) {
+    TensorFile *f = j->opt->strict_pickle && path_is_torch(j->from)
+                        ? torch_open(j->from, true, j->e)
+                        : tensors_open(j->from, j->e);
+    if (!f) return false;
+    if (lora_is(f)) return convert_lora(j, f);
+    bool ok;
+    say_notes(j, f);
+    if (is_model(j, f))
+        ok = convert_model(j, f);
+    else if (j->opt->to || j->opt->fold_alpha)
+        ok = err_fail(j->e,
+                      "'%s' is neither a model nor a LoRA file: only its format and "
+                      "precision can be changed",
+                      j->from);
+    else
+        ok = (is_file_name(j->to) ||
+              err_usage(j->e,
+                        "'%s': want a name that ends with .safetensors, .ckpt or .pt",
+                        j->to)) &&
+             copy_file(j, f, NULL, "neither a model nor a LoRA, names kept");
+    tensors_close(f);
+    return ok;
+}
+
+static int precision_of(const char *word) {
+    return !word                   ? STORED_KEEP
+           : !strcmp(word, "fp16") ? F16
+           : !strcmp(word, "bf16") ? BF16
+                                   : F32;
+}
+
+static int run(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e) {
+    (void)given;
+    const Convert *o = opts;
+    Job j = {arena_new(), c, o, words->word[0], words->word[1], 0, e};
+    j.precision = precision_of(o->save_precision);
+    bool ok = (!(o->v1 && o->v2) || err_usage(e, "--v1 and --v2 exclude each other")) &&
+              (folder_exists(j.from) ? convert_model(&j, NULL) : convert_file(&j));
+    arena_free(j.arena);
+    return ok ? EXIT_DONE : e->code;
+}
+
+static const Convert defaults = {.epoch = UNSET_INT, .global_step = UNSET_INT};
+static const Opt options[] = {
+    OPT(Convert, TEXT, to, "NAMES",
+        "names of the result: ldm or diffusers for a model, kohya or diffusers (= "
+        "peft) "
+        "for a LoRA; without it a model file gets ldm, a folder diffusers, a LoRA "
+        "kohya",
+        .words = to_words),
+    OPT(Convert, TEXT, save_precision, "TYPE",
+        "type of the stored numbers; without it they stay as they are",
+        .words = precision_words),
+    OPT(Convert, FLAG, fold_alpha, NULL,
+        "LoRA: multiply lora_up by alpha/rank and set alpha to the rank, which means "
+        "the "
+        "same to every loader"),
+    OPT(Convert, FLAG, v1, NULL,
+        "the model is Stable Diffusion 1.x; usually told by itself"),
+    OPT(Convert, FLAG, v2, NULL, "the model is Stable Diffusion 2.x"),
+    OPT(Convert, FLAG, v_parameterization, NULL,
+        "write v_prediction into the scheduler's config if the source has none"),
+    OPT(Convert, INT, epoch, "N", "epoch to write into a .ckpt"),
+    OPT(Convert, INT, global_step, "N", "global_step to write into a .ckpt"),
+    OPT(Convert, FLAG, strict_pickle, NULL,
+        "refuse a .ckpt that names anything but tensors, which otherwise is left out"),
+    OPT_END,
+};
+
+const Command cmd_convert = {
+    .name = "convert",
+    .args = "SRC DST",
+    .doc = "Convert model and LoRA files between formats, names and precisions.",
+    .options = options,
+    .size = sizeof(Convert),
+    .defaults = &defaults,
+    .min_words = 2,
+    .max_words = 2,
+    .run = run,
+};
