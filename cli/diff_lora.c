@@ -1,0 +1,214 @@
+/* `graphrun diff` of two LoRAs. Modules are compared by what they add to the weights,
+ * whatever their ranks: |A - B| / |A| in the Frobenius norm, from the factors alone. As a
+ * difference of inner products it is good to about 1e-8; equal factors are told by bytes. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/diff.h"
+#include "io/lora_read.h"
+
+/* below it a difference of inner products in double is rounding */
+static const double same = 1e-7;
+
+typedef struct Pair {
+    const LoraModule *a, *b; /* one may be NULL */
+    bool shapes, equal;      /* of the weights they belong to; every byte, and alpha */
+    double norm_a, norm_b, relative;
+} Pair;
+
+typedef struct Compared {
+    const LoraFile *a, *b;
+    Pair *pair;
+    int n, equal, only_a, only_b;
+    double square, square_a; /* of the whole difference, and of A */
+    const char **meta;       /* keys whose values differ */
+    int n_meta;
+} Compared;
+
+bool diff_is_lora(const char *path) {
+    Err ignored = {0};
+    TensorFile *f = tensors_open(path, &ignored);
+    bool is = f && lora_is(f);
+    tensors_close(f);
+    return is;
+}
+
+static bool same_bytes(const TensorEntry *x, const TensorEntry *y) {
+    return type_equal(&x->type, &y->type) &&
+           !memcmp(x->data, y->data, type_bytes(&x->type));
+}
+
+static void compare_pair(Compared *c, Pair *p) {
+    double aa = p->a ? fmax(0, lora_dot(p->a, p->a)) : 0;
+    double bb = p->b ? fmax(0, lora_dot(p->b, p->b)) : 0, square = aa + bb;
+    p->norm_a = sqrt(aa);
+    p->norm_b = sqrt(bb);
+    p->shapes = p->a && p->b && lora_same_shape(p->a, p->b);
+    p->equal = p->shapes && p->a->alpha == p->b->alpha &&
+               same_bytes(&p->a->down, &p->b->down) && same_bytes(&p->a->up, &p->b->up);
+    if (p->equal)
+        square = 0;
+    else if (p->shapes)
+        square = fmax(0, aa + bb - 2 * lora_dot(p->a, p->b));
+    p->relative = square == 0 ? 0 : aa > 0 ? sqrt(square / aa) : INFINITY;
+    c->equal += p->equal;
+    c->only_a += !p->b;
+    c->only_b += !p->a;
+    c->square += square;
+    c->square_a += aa;
+}
+
+/* Both lists are sorted by name. */
+static void match(Compared *c) {
+    c->pair = NEW(c->a->arena, Pair, c->a->n + c->b->n);
+    for (int i = 0, k = 0; i < c->a->n || k < c->b->n;) {
+        const LoraModule *a = i < c->a->n ? &c->a->module[i] : NULL;
+        const LoraModule *b = k < c->b->n ? &c->b->module[k] : NULL;
+        int order = !a ? 1 : !b ? -1 : strcmp(a->name, b->name);
+        c->pair[c->n++] =
+            (Pair){.a = order <= 0 ? a : NULL, .b = order >= 0 ? b : NULL};
+        i += order <= 0;
+        k += order >= 0;
+    }
+    for (int i = 0; i < c->n; i++) compare_pair(c, &c->pair[i]);
+}
+
+static void match_meta(Compared *c) {
+    const TensorFile *a = c->a->file, *b = c->b->file;
+    c->meta = NEW(c->a->arena, const char *, a->n_meta + b->n_meta + 1);
+    for (int i = 0; i < a->n_meta; i++) {
+        const char *other = lora_meta(c->b, a->meta_key[i]);
+        if (!other || strcmp(other, a->meta_value[i]))
+            c->meta[c->n_meta++] = a->meta_key[i];
+    }
+    for (int i = 0; i < b->n_meta; i++)
+        if (!lora_meta(c->a, b->meta_key[i])) c->meta[c->n_meta++] = b->meta_key[i];
+}
+
+/* ---- text ---- */
+static void put_pair(Str *s, const Pair *p) {
+    if (p->equal) return;
+    str_printf(s, "  %s: ", (p->a ? p->a : p->b)->name);
+    if (!p->b)
+        str_printf(s, "only in A, norm %.4g", p->norm_a);
+    else if (!p->a)
+        str_printf(s, "only in B, norm %.4g", p->norm_b);
+    else if (!p->shapes)
+        str_printf(s, "of different layers, %lld x %lld and %lld x %lld",
+                   (long long)p->a->out, (long long)p->a->in, (long long)p->b->out,
+                   (long long)p->b->in);
+    else if (p->relative < same)
+        str_printf(s, "other factors with the same product, norm %.4g", p->norm_a);
+    else
+        str_printf(s, "differs by %.3g, norms %.4g and %.4g", p->relative, p->norm_a,
+                   p->norm_b);
+    if (p->a && p->b && p->a->rank != p->b->rank)
+        str_printf(s, ", ranks %lld and %lld", (long long)p->a->rank,
+                   (long long)p->b->rank);
+    if (p->a && p->b && p->a->alpha != p->b->alpha)
+        str_printf(s, ", alphas %g and %g", p->a->alpha, p->b->alpha);
+    str_add(s, "\n");
+}
+
+static const char *shown(const LoraFile *f, const char *key) {
+    enum { MOST_SHOWN = 60 };
+    const char *v = lora_meta(f, key);
+    return !v                       ? "(not there)"
+           : strlen(v) > MOST_SHOWN ? arena_printf(f->arena, "%.*s...", MOST_SHOWN, v)
+                                    : v;
+}
+
+static double relative(const Compared *c) {
+    return c->square == 0    ? 0
+           : c->square_a > 0 ? sqrt(c->square / c->square_a)
+                             : INFINITY;
+}
+
+static void put_text(Str *s, const Compared *c) {
+    str_printf(s, "A %s: %d modules, names of %s\nB %s: %d modules, names of %s\n",
+               c->a->file->path, c->a->n, lora_form_name(c->a->form), c->b->file->path,
+               c->b->n, lora_form_name(c->b->form));
+    str_printf(
+        s,
+        "%d modules are equal, %d differ, %d are only in A, %d only in B; in all "
+        "|A - B| / |A| = %.3g\n",
+        c->equal, c->n - c->equal - c->only_a - c->only_b, c->only_a, c->only_b,
+        relative(c));
+    for (int i = 0; i < c->n; i++) put_pair(s, &c->pair[i]);
+    if (c->n_meta) str_add(s, "metadata\n");
+    for (int i = 0; i < c->n_meta; i++)
+        str_printf(s, "  %s: %s | %s\n", c->meta[i], shown(c->a, c->meta[i]),
+                   shown(c->b, c->meta[i]));
+}
+
+/* ---- JSON ---- */
+static void put_side(Str *s, const char *side, const LoraModule *m, double norm) {
+    str_printf(s, ", \"%s\": ", side);
+    if (!m) {
+        str_add(s, "null");
+        return;
+    }
+    str_printf(s, "{\"rank\": %lld, \"alpha\": ", (long long)m->rank);
+    str_double(s, m->alpha);
+    str_add(s, ", \"norm\": ");
+    if (isfinite(norm))
+        str_double(s, norm);
+    else
+        str_add(s, "null");
+    str_add(s, "}");
+}
+
+static void put_ratio(Str *s, double x) {
+    if (isfinite(x))
+        str_double(s, x);
+    else
+        str_add(s, "null");
+}
+
+static void put_json(Str *s, const Compared *c) {
+    str_add(s, "{\"kind\": \"lora\", \"a\": ");
+    str_json(s, c->a->file->path);
+    str_add(s, ", \"b\": ");
+    str_json(s, c->b->file->path);
+    str_printf(s, ", \"equal\": %d, \"only_a\": %d, \"only_b\": %d, \"relative\": ",
+               c->equal, c->only_a, c->only_b);
+    put_ratio(s, relative(c));
+    str_add(s, ", \"modules\": [");
+    for (int i = 0; i < c->n; i++) {
+        const Pair *p = &c->pair[i];
+        str_add(s, i ? ", {\"name\": " : "{\"name\": ");
+        str_json(s, (p->a ? p->a : p->b)->name);
+        str_printf(s, ", \"equal\": %s", p->equal ? "true" : "false");
+        put_side(s, "a", p->a, p->norm_a);
+        put_side(s, "b", p->b, p->norm_b);
+        str_add(s, ", \"relative\": ");
+        put_ratio(s, p->relative);
+        str_add(s, "}");
+    }
+    str_add(s, "], \"metadata\": [");
+    for (int i = 0; i < c->n_meta; i++) {
+        if (i) str_add(s, ", ");
+        str_json(s, c->meta[i]);
+    }
+    str_add(s, "]}\n");
+}
+
+bool diff_lora(const Common *common, const char *a, const char *b, Err *e) {
+    LoraFile *x = lora_open(a, e), *y = x ? lora_open(b, e) : NULL;
+    if (x && y) {
+        Compared c = {.a = x, .b = y};
+        match(&c);
+        match_meta(&c);
+        Str s = {0};
+        if (common->json)
+            put_json(&s, &c);
+        else
+            put_text(&s, &c);
+        fputs(s.s, stdout);
+        str_free(&s);
+    }
+    lora_close(x);
+    lora_close(y);
+    return x && y;
+}
