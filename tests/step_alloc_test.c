@@ -1,7 +1,11 @@
 /* A training step allocates nothing: malloc, calloc, realloc, aligned_alloc and mmap of
  * this program and of every library it calls are counted while steps are replayed. And it
  * stays inside what the plan promised: arenas lie between guard pages, filled with NaN
- * before each step. */
+ * before each step.
+ *
+ *   step_alloc_test [MODEL LATENT_HEIGHT LATENT_WIDTH BATCH]
+ *
+ * Without arguments: golden/nano. With them the figures of docs/performance.md. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <math.h>
@@ -11,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "cli/job.h"
+#include "runtime/store.h"
 #include "tests/check.h"
 
 static atomic_bool counting;
@@ -53,17 +58,20 @@ void *mmap(void *at, size_t n, int protection, int flags, int file, off_t offset
 }
 #endif
 
-static Plan *plan_of(Job *j, Err *e) {
+typedef struct Sizes {
+    const char *model;
+    int64_t h, w, batch;
+} Sizes;
+
+static Plan *plan_of(Job *j, const Sizes *z, Err *e) {
     Args *set = args_new(j->arena), *dims = args_new(j->arena);
-    args_set(set, "pretrained_model_name_or_path",
-             val_word("tests/golden/nano/nano-sd.safetensors"));
+    args_set(set, "pretrained_model_name_or_path", val_word(z->model));
+    args_set(set, "network_dim", val_int(16));
     if (!job_open(j, set, e)) return NULL;
-    static const struct {
-        const char *name;
-        int64_t value;
-    } sizes[] = {{"B", 2}, {"H", 10}, {"W", 12}, {"N", 1}};
-    for (size_t i = 0; i < COUNT(sizes); i++)
-        args_set(dims, sizes[i].name, val_int(sizes[i].value));
+    args_set(dims, "B", val_int(z->batch));
+    args_set(dims, "H", val_int(z->h));
+    args_set(dims, "W", val_int(z->w));
+    args_set(dims, "N", val_int(1));
     static const char *const absent[] = {"mask", "loss_weight", NULL};
     Options opt = {.recipe = &j->recipe,
                    .net = j->net,
@@ -90,11 +98,25 @@ static void fill_inputs(Exec *x, Err *e) {
     }
 }
 
-int main(void) {
+enum { MARK = 0xA5 };
+
+/* The highest byte of the activation arena that a step writes, counted from its start. */
+static uint64_t touched(Store *s, Exec *x) {
+    unsigned char *arena = s->act.data;
+    memset(arena, MARK, s->act.bytes);
+    exec_run(x);
+    uint64_t top = s->act.bytes;
+    while (top && arena[top - 1] == MARK) top--;
+    return top;
+}
+
+int main(int argc, char **argv) {
     Err e = {0};
     Job j;
+    Sizes z = {"tests/golden/nano/nano-sd.safetensors", 10, 12, 2};
+    if (argc == 5) z = (Sizes){argv[1], atoll(argv[2]), atoll(argv[3]), atoll(argv[4])};
     CHECK(job_load(&j, "lora", &e), "%s", e.text);
-    Plan *p = plan_of(&j, &e);
+    Plan *p = plan_of(&j, &z, &e);
     CHECK(p, "%s", e.text);
     Device *dev = cpu_open(2);
     WeightSource w = job_weights(&j);
@@ -115,6 +137,18 @@ int main(void) {
               (double)later);
         CHECK(atomic_load(&allocations) == 0, "%d allocations in three steps",
               atomic_load(&allocations));
+        exec_poison(x, false);
+        uint64_t planned = p->size[MEM_ACT], top = touched(s, x);
+        CHECK(top <= planned && planned - top < 64,
+              "touched %llu of %llu planned bytes", (unsigned long long)top,
+              (unsigned long long)planned);
+        printf("  activations: %.1f MiB planned, highest touched byte %llu of %llu\n",
+               (double)planned / 1048576, (unsigned long long)top,
+               (unsigned long long)planned);
+        printf("  adapters and optimizer: %.1f MiB, workspace %.1f MiB, %d allocations "
+               "in 3 steps\n",
+               (double)p->size[MEM_STATE] / 1048576,
+               (double)p->size[MEM_WORK] / 1048576, atomic_load(&allocations));
         exec_close(x);
     }
 #ifndef __SANITIZE_ADDRESS__
