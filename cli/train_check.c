@@ -36,94 +36,6 @@ bool train_resolution(const char *text, int *w, int *h, Err *e) {
         e, "--resolution: got '%s', want one number or two (W,H) of 8 … 16384", text);
 }
 
-/* The keys of networks.lora, and the recipe's option each becomes; NULL: not yet. */
-typedef struct NetworkArg {
-    const char *key, *option;
-    enum { ONE_INT, ONE_FLOAT, INTS, FLOATS } kind;
-} NetworkArg;
-static const NetworkArg network_arg[] = {
-    {"conv_dim", "conv_dim", ONE_INT},
-    {"conv_alpha", "conv_alpha", ONE_FLOAT},
-    {"dropout", "network_dropout", ONE_FLOAT},
-    {"rank_dropout", "rank_dropout", ONE_FLOAT},
-    {"module_dropout", "module_dropout", ONE_FLOAT},
-    {"block_dims", "block_dims", INTS},
-    {"block_alphas", "block_alphas", FLOATS},
-    {"conv_block_dims", "conv_block_dims", INTS},
-    {"conv_block_alphas", "conv_block_alphas", FLOATS},
-    {"down_lr_weight", NULL, FLOATS},
-    {"mid_lr_weight", NULL, ONE_FLOAT},
-    {"up_lr_weight", NULL, FLOATS},
-    {"block_lr_zero_threshold", NULL, ONE_FLOAT},
-    {"loraplus_lr_ratio", NULL, ONE_FLOAT},
-    {"loraplus_unet_lr_ratio", NULL, ONE_FLOAT},
-    {"loraplus_text_encoder_lr_ratio", NULL, ONE_FLOAT},
-};
-
-static const NetworkArg *network_arg_find(Arena *a, const char *key, Err *e) {
-    const char *names[COUNT(network_arg) + 1] = {0};
-    for (size_t i = 0; i < COUNT(network_arg); i++) {
-        const NetworkArg *n = &network_arg[i];
-        names[i] = n->key;
-        if (strcmp(n->key, key)) continue;
-        if (n->option) return n;
-        err_usage(e, "--network_args %s is not available in this version", key);
-        return NULL;
-    }
-    err_usage(e, "--network_args: unknown key '%s'%s", key,
-              did_you_mean(a, key, names));
-    return NULL;
-}
-
-/* One number of a value; *end behind it. */
-static bool number(const NetworkArg *n, const char *text, const char **end, Val *v) {
-    char *stop;
-    if (n->kind == ONE_INT || n->kind == INTS) {
-        long long x = strtoll(text, &stop, 10);
-        *v = val_int(x);
-        *end = stop;
-        return stop != text && x >= 0 && x <= 4096;
-    }
-    double x = strtod(text, &stop);
-    *v = val_float(x);
-    *end = stop;
-    size_t digits = strspn(text, "0123456789+-.eE");
-    return stop != text && (size_t)(stop - text) <= digits && isfinite(x);
-}
-
-static bool network_value(Arena *a, const NetworkArg *n, const char *text, Val *v,
-                          Err *e) {
-    const char *at = text;
-    bool list = n->kind == INTS || n->kind == FLOATS;
-    bool integers = n->kind == INTS || n->kind == ONE_INT;
-    Val one = {0}, many = {.kind = VAL_LIST};
-    int cap = 0;
-    for (;;) {
-        if (!number(n, at, &at, &one)) break;
-        PUSH(a, many.list.item, many.list.n, cap, one);
-        if (*at != ',' || !list) break;
-        at++;
-    }
-    *v = list ? many : one;
-    if (!*at && many.list.n) return true;
-    return err_usage(e, "--network_args %s: got '%s', want %s%s", n->key, text,
-                     !integers ? "a number" : "an integer of 0 … 4096",
-                     list ? " or several with commas between" : "");
-}
-
-bool train_network_args(Arena *a, const WordList *words, Args *out, Err *e) {
-    for (int i = 0; i < words->n; i++) {
-        const char *key = NULL, *value = NULL;
-        Val v;
-        if (!key_value(a, "--network_args", words->word[i], &key, &value, e))
-            return false;
-        const NetworkArg *n = network_arg_find(a, key, e);
-        if (!n || !network_value(a, n, value, &v, e)) return false;
-        args_set(out, n->option, v);
-    }
-    return true;
-}
-
 static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
     int w, h;
     if (!train_resolution(o->resolution, &w, &h, e)) return false;
@@ -143,8 +55,8 @@ static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
     return true;
 }
 
-static bool check_network(Arena *a, const TrainOptions *o, Err *e) {
-    if (!train_network_args(a, &o->network_args, args_new(a), e)) return false;
+static bool check_network(Arena *a, const TrainOptions *o, WordList *notes, Err *e) {
+    if (!train_network_args(a, &o->network_args, args_new(a), notes, e)) return false;
     if (o->network_train_unet_only && o->network_train_text_encoder_only)
         return err_usage(e, "--network_train_unet_only and "
                             "--network_train_text_encoder_only leave nothing to train");
@@ -170,7 +82,7 @@ static bool check_loss(const TrainOptions *o, Err *e) {
     return true;
 }
 
-static void warn(Arena *a, WordList *notes, const char *text) {
+void word_add(Arena *a, WordList *notes, const char *text) {
     const char **grown = NEW(a, const char *, notes->n + 1);
     for (int i = 0; i < notes->n; i++) grown[i] = notes->word[i];
     grown[notes->n++] = text;
@@ -179,17 +91,17 @@ static void warn(Arena *a, WordList *notes, const char *text) {
 
 bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
                          WordList *notes, Err *e) {
-    if (!check_data(o, given, e) || !check_network(a, o, e) || !check_loss(o, e))
+    if (!check_data(o, given, e) || !check_network(a, o, notes, e) || !check_loss(o, e))
         return false;
     if (o->dataset_config && (o->train_data_dir || o->reg_data_dir))
-        warn(a, notes,
+        word_add(a, notes,
              "--train_data_dir and --reg_data_dir are ignored: --dataset_config "
              "is given");
     if (o->max_train_epochs != UNSET_INT && args_get(given, "max_train_steps"))
-        warn(a, notes, "--max_train_steps is ignored: --max_train_epochs is given");
+        word_add(a, notes, "--max_train_steps is ignored: --max_train_epochs is given");
     if (o->v2 && args_get(given, "clip_skip"))
-        warn(a, notes, "--clip_skip is not made for --v2 models");
+        word_add(a, notes, "--clip_skip is not made for --v2 models");
     if (o->zero_terminal_snr && !o->v_parameterization)
-        warn(a, notes, "--zero_terminal_snr wants --v_parameterization");
+        word_add(a, notes, "--zero_terminal_snr wants --v_parameterization");
     return true;
 }

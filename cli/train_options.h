@@ -99,8 +99,11 @@ bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
 /* --resolution; NULL text gives 512 × 512. */
 bool train_resolution(const char *text, int *w, int *h, Err *e);
 
-/* --network_args as options of the recipe: conv_dim, block_dims … with typed values. */
-bool train_network_args(Arena *a, const WordList *words, Args *out, Err *e);
+/* cli/network_args.c: --network_args as options of the recipe, with typed values: conv_dim,
+ * block_dims, block_lr_weight … notes: warnings worth telling, or NULL. */
+bool train_network_args(Arena *a, const WordList *words, Args *out, WordList *notes,
+                        Err *e);
+void word_add(Arena *a, WordList *list, const char *word);
 /* "key=value" split at the first '='; what: the option's name, for the message. */
 bool key_value(Arena *a, const char *what, const char *word, const char **key,
                const char **value, Err *e);

@@ -32,7 +32,7 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
                              t->job.doc->name);
     }
     Args *network = args_new(a);
-    if (!train_network_args(a, &t->o->network_args, network, e)) return false;
+    if (!train_network_args(a, &t->o->network_args, network, NULL, e)) return false;
     for (int i = 0; i < network->n; i++) {
         if (!listed(mine, network->name[i]))
             return err_usage(e, "--network_args: recipe '%s' has no option '%s'",

@@ -240,18 +240,31 @@ static void train_table(void) {
 }
 
 static void network_args(void) {
-    const char *words[] = {"conv_dim=4", "conv_alpha=0.5", "block_dims=1,2,3"};
-    WordList list = {words, 3};
+    const char *words[] = {
+        "conv_dim=4",
+        "conv_alpha=0.5",
+        "block_dims=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25",
+        "down_lr_weight=,.5,0.05",
+        "block_lr_zero_threshold=.1",
+        "up_lr_weight=sine+.25"};
+    WordList list = {words, 6};
     Args *out = args_new(arena);
     e = (Err){0};
-    CHECK(train_network_args(arena, &list, out, &e), "%s", e.text);
+    CHECK(train_network_args(arena, &list, out, NULL, &e), "%s", e.text);
     const Val *dim = args_get(out, "conv_dim"), *alpha = args_get(out, "conv_alpha");
     const Val *dims = args_get(out, "block_dims");
     CHECK(dim && dim->kind == VAL_INT && dim->i == 4, "conv_dim");
     CHECK(alpha && alpha->kind == VAL_FLOAT && alpha->f == 0.5, "conv_alpha");
-    CHECK(dims && dims->kind == VAL_LIST && dims->list.n == 3 &&
+    CHECK(dims && dims->kind == VAL_LIST && dims->list.n == 25 &&
               dims->list.item[2].i == 3,
           "block_dims");
+    /* empty: 0; below the threshold: 0; missing or not given: 1 */
+    const Val *w = args_get(out, "block_lr_weight");
+    static const double want[] = {0, .5, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1.0, .25};
+    CHECK(w && w->list.n == 25, "25 weights");
+    for (size_t i = 0; w && i < COUNT(want); i++)
+        CHECK(w->list.item[i].f == want[i], "weight %zu: %g", i, w->list.item[i].f);
+    CHECK(w && fabs(w->list.item[24].f - 1.25) < 1e-12, "the last weight");
 }
 
 static void train_rules(void) {
@@ -279,9 +292,21 @@ static void train_rules(void) {
     train_refuses(
         "--network_args conv_dim=x",
         "error: --network_args conv_dim: got 'x', want an integer of 0 … 4096");
-    train_refuses(
-        "--network_args down_lr_weight=sine",
-        "error: --network_args down_lr_weight is not available in this version");
+    train_refuses("--network_args block_dims=4,4",
+                  "error: --network_args block_dims: got 2 values, want 25, one per "
+                  "block");
+    train_refuses("--network_args down_lr_weight=sine-.25",
+                  "error: --network_args down_lr_weight: got 'sine-.25', want sine, "
+                  "cosine, linear, reverse_linear or zeros, with +X behind it if you "
+                  "like, or 12 numbers with commas between");
+    train_refuses("--network_args up_lr_weight=1,x,1",
+                  "error: --network_args up_lr_weight: got '1,x,1', want numbers with "
+                  "commas between");
+    CHECK(train_accepts("--network_args conv_alpha=1 block_alphas="
+                        "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
+                        &notes) &&
+              notes.n == 2,
+          "warnings that conv_alpha and block_alphas are ignored");
     train_refuses(
         "--network_args block_dims=4,x",
         "error: --network_args block_dims: got '4,x', want an integer of 0 … 4096 "

@@ -2,8 +2,8 @@
 """Makes the golden files of the data tests: tests/golden/extract.py GOLDEN_TRAIN_FOLDER
 
 From the reference numbers of sd-scripts (tokenizer.json, token_chunks.json, buckets.json,
-batches.json, captions.json, images.json): tokenizer.tsv chunks.tsv buckets.tsv batches.tsv
-captions.tsv images.tsv. From the libraries themselves, OpenCV 4.14 and Pillow 11.3:
+batches.json, captions.json, images.json, lr.json, ../lora/block_lr.json): tokenizer.tsv
+chunks.tsv buckets.tsv batches.tsv captions.tsv images.tsv lr.tsv block_lr.tsv. From the libraries themselves, OpenCV 4.14 and Pillow 11.3:
 resize.tsv and pictures/ with pictures.tsv. Texts are UTF-8 in hexadecimal."""
 import itertools
 import json
@@ -174,8 +174,27 @@ def pictures():
     write("pictures.tsv", "file in pictures/, size, pixels as Pillow reads them", rows)
 
 
+def learning_rates(golden):
+    rows = []
+    for c in json.load(open(golden + "/lr.json"))["cases"]:
+        o = c["options"]
+        rules = [a.split("=", 1)[1].strip("'") for a in o.get("lr_scheduler_args", [])]
+        keys = ("lr_warmup_steps", "lr_decay_steps", "lr_scheduler_num_cycles", "lr_scheduler_power",
+                "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio")
+        rows.append((o["lr_scheduler"], c["base_lr"], c["max_train_steps"], *[o.get(k, "-") for k in keys],
+                     *(rules or ["-"]), " ".join(repr(x) for x in c["lr"])))
+    write("lr.tsv", "schedule, learning rate, steps, warm-up, decay, cycles, power, timescale, smallest part, "
+          "rules, rates", rows)
+
+
+def block_weights(golden):
+    rows = [(" ".join(f"{k}={v}" for k, v in c["args"].items()), " ".join(repr(w) for w in c["weights"]))
+            for c in json.load(open(golden + "/../lora/block_lr.json"))]
+    write("block_lr.tsv", "network_args, weights of the 25 blocks", rows)
+
+
 if __name__ == "__main__":
-    for part in (tokenizer, buckets, batches, captions, images):
+    for part in (tokenizer, buckets, batches, captions, images, learning_rates, block_weights):
         part(sys.argv[1])
     resize()
     pictures()
