@@ -6,6 +6,7 @@
 
 static const DiffKind kinds[] = {
     {"a LoRA file", diff_is_lora, diff_lora},
+    {"a plan", diff_is_plan, diff_plan},
 };
 
 static const DiffKind *kind_of(const char *path) {
@@ -49,7 +50,7 @@ static const Opt options[] = {OPT_END};
 const Command cmd_diff = {
     .name = "diff",
     .args = "A B",
-    .doc = "Show what differs between two LoRA files.",
+    .doc = "Show what differs between two LoRA files or two plans.",
     .options = options,
     .size = sizeof(Diff),
     .defaults = &defaults,

@@ -11,4 +11,6 @@ typedef struct DiffKind {
 
 bool diff_is_lora(const char *path);
 bool diff_lora(const Common *c, const char *a, const char *b, Err *e);
+bool diff_is_plan(const char *path);
+bool diff_plan(const Common *c, const char *a, const char *b, Err *e);
 #endif

@@ -45,3 +45,11 @@ void version_print(Str *s) {
     str_printf(s, "schema version: %d\nplan version: %d\n", SCHEMA_VERSION,
                PLAN_VERSION);
 }
+
+const char *version_isa(void) {
+    return isa()->name;
+}
+
+const char *version_text(void) {
+    return GRAPHRUN_VERSION " " GRAPHRUN_COMMIT;
+}

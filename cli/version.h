@@ -6,4 +6,8 @@
 /* Version, commit, backends, instruction set in use, libraries, schema and plan versions;
  * one per line. */
 void version_print(Str *s);
+/* The instruction set in use. */
+const char *version_isa(void);
+/* "0.1.0 COMMIT" */
+const char *version_text(void);
 #endif

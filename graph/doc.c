@@ -55,6 +55,10 @@ Library *library_new(Arena *a) {
     return lib;
 }
 
+const Doc *library_doc(const Library *lib, int i) {
+    return i < lib->n ? &lib->entry[i]->doc : NULL;
+}
+
 Doc *doc_of(Library *lib, const Source *src) {
     for (int i = 0; i < lib->n; i++)
         if (lib->entry[i]->doc.src == src) return &lib->entry[i]->doc;

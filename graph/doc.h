@@ -28,6 +28,8 @@ struct Doc {
 /* Where documents come from, and those already read (each file once). */
 typedef struct Library Library;
 Library *library_new(Arena *a);
+/* Document i in the order in which they were read; NULL: there are not as many. */
+const Doc *library_doc(const Library *lib, int i);
 /* Finds `name` of the given kind (DOC_KINDS: any): as the path given, relative to the file
  * that asks (`from`, may be NULL), in $GRAPHRUN_GRAPHS (FOLDER/NAME.yaml), embedded.
  * `loc`: where the name was written (none: command line). */

@@ -1,0 +1,179 @@
+/* `graphrun compile RECIPE -o PLAN`: a recipe as a plan file. No checkpoint is needed where
+ * the recipe names its networks' variants. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/inspect.h"
+#include "cli/job_plan.h"
+#include "cli/plan_facts.h"
+#include "cli/setting.h"
+#include "io/tensors.h"
+
+typedef struct CompileOptions {
+    const char *o, *explain, *dump_after;
+    WordList disable_pass, set;
+    bool exact, no_cache;
+} CompileOptions;
+
+static const char *const explain_parts[] = {"", INSPECT_PARTS, NULL};
+
+/* clang-format off */
+#define T(kind, field, value, help, ...) OPT(CompileOptions, kind, field, value, help, __VA_ARGS__)
+static const Opt options[] = {
+    T(TEXT, o, "PLAN", "the plan file to write"),
+    T(EACH, set, "KEY=VALUE", "any key of the recipe: network_dim=16, data.resolution=[768,512]"),
+    T(MAYBE, explain, "PART", "say what the plan is made of: as `inspect`; all parts, or one", .words = explain_parts),
+    T(TEXT, dump_after, "PASS", "print the graph as it is after a pass"),
+    T(EACH, disable_pass, "PASS", "leave a pass out"),
+    T(FLAG, exact, NULL, "the plain kernels only"),
+    T(FLAG, no_cache, NULL, "compile even if the plan was kept from an earlier run"),
+    OPT_END,
+};
+/* clang-format on */
+static const CompileOptions defaults = {0};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* ---- the recipe ---- */
+static bool side_of(const Job *j, const Val *v, int *out, Err *e) {
+    double x;
+    bool fine = val_number(v, &x) && x >= 8 && x <= 16384 && x == (int)x;
+    *out = fine ? (int)x / 8 : 0;
+    return fine ||
+           err_at(e, v->loc, "'resolution' of recipe '%s': want numbers of 8 … 16384",
+                  j->recipe.doc->name);
+}
+
+static bool shape_of(const Job *j, Shape *s, Err *e) {
+    double batch, chunks;
+    const Args *data = j->recipe.data;
+    if (!job_number(j, data, "batch", 1, &batch, e) ||
+        !job_number(j, data, "chunks", 1, &chunks, e))
+        return false;
+    if (!(batch >= 1 && batch <= 4096 && chunks >= 1 && chunks <= 3))
+        return err_usage(e, "batch %g and chunks %g: want 1 … 4096 and 1 … 3", batch,
+                         chunks);
+    *s = (Shape){(int)batch, 64, 64, (int)chunks};
+    const Val *v = args_get(data, "resolution");
+    if (!v) return true;
+    if (v->kind != VAL_LIST) return side_of(j, v, &s->w, e) && side_of(j, v, &s->h, e);
+    if (v->list.n != 2)
+        return err_at(e, v->loc, "'resolution' of recipe '%s': got %d numbers, want 2",
+                      j->recipe.doc->name, v->list.n);
+    return side_of(j, &v->list.item[0], &s->w, e) &&
+           side_of(j, &v->list.item[1], &s->h, e);
+}
+
+static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
+    const char *names[66] = {0};
+    int n = 0;
+    for (const Pass *p = pipeline; p->name && n < 64; p++) names[n++] = p->name;
+    names[n] = "in-place";
+    for (int i = -1; i < o->disable_pass.n; i++) {
+        const char *name = i < 0 ? o->dump_after : o->disable_pass.word[i], *const *x =
+                                                                                names;
+        if (!name) continue;
+        while (*x && strcmp(*x, name)) x++;
+        if (!*x || (i < 0 && x - names == n))
+            return err_usage(e, "no pass '%s'%s", name, did_you_mean(a, name, names));
+    }
+    return true;
+}
+
+static bool open_job(Job *j, const CompileOptions *o, const char *recipe, Err *e) {
+    if (!job_load(j, recipe, e)) return false;
+    Args *set = args_new(j->arena);
+    return passes_exist(j->arena, o, e) &&
+           settings(j->arena, &o->set, "--set", set, e) && job_open(j, set, e);
+}
+
+static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *from,
+                       Err *e) {
+    Shape s;
+    Options opt = {.recipe = &j->recipe,
+                   .net = j->net,
+                   .n_net = j->n_net,
+                   .absent = job_absent_inputs,
+                   .train = true,
+                   .dump_after = o->dump_after,
+                   .dump = dump,
+                   .reference_kernels = o->exact};
+    if (!shape_of(j, &s, e) ||
+        !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e))
+        return NULL;
+    opt.dims = job_dims(j->arena, &s);
+    const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
+    for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
+    if (o->disable_pass.n) opt.disable = disable;
+    PlanCache cache = plan_cache_default(j->arena);
+    bool keep = !o->no_cache && !o->dump_after;
+    return job_plan(j, &opt, keep ? &cache : NULL, from, e);
+}
+
+/* ---- results ---- */
+static bool write_plan(const char *path, const Plan *p, Err *e) {
+    Str bytes = {0};
+    plan_write(&bytes, p);
+    bool ok = file_write(path, bytes.s, bytes.n, e);
+    str_free(&bytes);
+    return ok;
+}
+
+static void print_result(const Common *c, const CompileOptions *o, Arena *a,
+                         const Plan *p, bool cached, double ms, Str *dump) {
+    Str s = {0};
+    if (c->json) {
+        str_add(&s, "{");
+        inspect_json_totals(&s, p,
+                            arena_printf(a, ", \"compile_ms\": %.3f, \"cached\": %s",
+                                         ms, cached ? "true" : "false"));
+        str_add(&s, "}\n");
+    } else if (o->explain) {
+        inspect_text(&s, a, p, *o->explain ? o->explain : NULL, NULL);
+    } else if (!o->dump_after) {
+        inspect_text(&s, a, p, "totals", NULL);
+        str_printf(&s, "%s in %.1f ms\n", cached ? "found in the cache" : "compiled",
+                   ms);
+    }
+    fputs(dump->s ? dump->s : "", stdout);
+    fputs(s.s ? s.s : "", stdout);
+    str_free(&s);
+}
+
+static int run(const Common *c, const void *opts, const Args *given,
+               const WordList *words, Err *e) {
+    (void)given;
+    const CompileOptions *o = opts;
+    Job j = {0};
+    Str dump = {0};
+    PlanOrigin from = {0};
+    double start = now();
+    Plan *p =
+        open_job(&j, o, words->word[0], e) ? make_plan(&j, o, &dump, &from, e) : NULL;
+    double ms = now() - start;
+    bool ok = p && (!o->o || write_plan(o->o, p, e));
+    if (!c->quiet && from.note.s) fputs(from.note.s, stderr);
+    if (!c->quiet && c->verbose && p && p->report) fputs(p->report, stderr);
+    if (ok) print_result(c, o, j.arena, p, from.cached, ms, &dump);
+    str_free(&dump);
+    str_free(&from.note);
+    if (j.arena) job_close(&j);
+    return ok ? EXIT_DONE : e->code;
+}
+
+const Command cmd_compile = {
+    .name = "compile",
+    .args = "RECIPE",
+    .doc = "Compiles a recipe to a plan file; no checkpoint is needed.",
+    .options = options,
+    .size = sizeof(CompileOptions),
+    .defaults = &defaults,
+    .min_words = 1,
+    .max_words = 1,
+    .run = run,
+};

@@ -1,0 +1,176 @@
+/* Plans of a job, by way of the cache (job_plan.h). */
+#include "cli/job_plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "io/file.h"
+
+const char *const job_absent_inputs[] = {"mask", NULL};
+
+Args *job_dims(Arena *a, const Shape *s) {
+    Args *dims = args_new(a);
+    args_set(dims, "B", val_int(s->batch));
+    args_set(dims, "H", val_int(s->h));
+    args_set(dims, "W", val_int(s->w));
+    args_set(dims, "N", val_int(s->chunks));
+    return dims;
+}
+
+bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
+                double *out, Err *e) {
+    const Val *v = args_get(section, key);
+    *out = otherwise;
+    if (!v || val_number(v, out)) return true;
+    return err_at(e, v->loc, "'%s' of recipe '%s' is not a number", key,
+                  j->recipe.doc->name);
+}
+
+/* ---- what people want to know of a plan's adapters ---- */
+static double argument(const Module *m, const char *name) {
+    const Val *v = args_get(m->args, name);
+    double x;
+    return v && val_number(v, &x) ? x : NAN;
+}
+
+static uint64_t parameters(const LoraTensors *t, const Module *m) {
+    uint64_t n = 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->item[i].module == m && t->item[i].value)
+            n += (uint64_t)type_count(&t->item[i].type);
+    return n;
+}
+
+/* alpha as it is saved, which rsLoRA makes another one than its argument; the branch is
+ * scaled by alpha / rank in every reader of LoRA files. */
+static bool add_adapters(Arena *a, const Options *opt, Plan *p, Err *e) {
+    LoraTensors t;
+    const Modules *all = opt->modules;
+    if (!all || !all->n) return true;
+    if (!lora_tensors(a, all, opt->adapted, "kohya", &t, e)) return false;
+    PlanAdapter *out = NEW(a, PlanAdapter, all->n);
+    for (int i = 0; i < all->n; i++) {
+        const Module *m = &all->item[i];
+        const LoraTensor *alpha = lora_tensor_find(&t, arena_printf(a, "%s.alpha", m->name));
+        double rank = argument(m, "rank");
+        double number = alpha && !alpha->value ? alpha->number : argument(m, "alpha");
+        out[i] = (PlanAdapter){.name = m->root,
+                               .kind = m->adapter->name,
+                               .path = arena_printf(a, "%s.%s", m->network, m->path),
+                               .block = m->block,
+                               .rank = rank,
+                               .alpha = number,
+                               .scale = number / rank,
+                               .parameters = parameters(&t, m)};
+    }
+    p->adapter = out;
+    p->n_adapter = (uint32_t)all->n;
+    return true;
+}
+
+/* ---- compiling ---- */
+static Plan *compiled(Job *j, Options *opt, Err *e) {
+    Str own = {0};
+    Str *report = opt->report ? opt->report : &own;
+    size_t from = report->n;
+    opt->report = report;
+    Plan *p = compile(j->arena, opt, e);
+    if (p) p->report = arena_strdup(j->arena, report->s ? report->s + from : "");
+    opt->report = report == &own ? NULL : report;
+    str_free(&own);
+    return p && add_adapters(j->arena, opt, p, e) ? p : NULL;
+}
+
+Plan *job_plan(Job *j, Options *opt, const PlanCache *cache, PlanOrigin *from, Err *e) {
+    uint8_t key[16];
+    const PlanPart *part;
+    uint32_t n;
+    *from = (PlanOrigin){0};
+    job_key(j, opt, key, &part, &n);
+    Plan *p = cache ? plan_cache_get(cache, j->arena, key, &from->note) : NULL;
+    from->cached = p != NULL;
+    if (p) {
+        if (opt->report && p->report) str_add(opt->report, p->report);
+        return p;
+    }
+    p = compiled(j, opt, e);
+    if (!p) return NULL;
+    memcpy(p->key, key, sizeof key);
+    p->part = part;
+    p->n_part = n;
+    if (cache) plan_cache_put(cache, p, &from->note);
+    return p;
+}
+
+/* The passes behind inject-adapters are left out. */
+bool job_modules(Job *j, Options *opt, Err *e) {
+    enum { MOST_PASSES = 64 };
+    const char *later[MOST_PASSES] = {0};
+    int n = 0;
+    bool behind = false;
+    if (opt->modules) return true;
+    for (const Pass *p = pipeline; p->name && n + 1 < MOST_PASSES; p++) {
+        if (behind) later[n++] = p->name;
+        behind |= !strcmp(p->name, "inject-adapters");
+    }
+    Options first = *opt;
+    first.disable = later;
+    first.report = NULL;
+    first.dump = NULL;
+    Graph *g = graph_new(j->arena, j->recipe.doc->name);
+    if (!passes_run(g, &first, NULL, e)) return false;
+    opt->modules = first.modules;
+    opt->adapted = first.adapted;
+    return true;
+}
+
+/* ---- plans from files ---- */
+
+/* A step that reads a rate and a trainable says whose rate it is. */
+static bool rate_of_step(Plan *p, const PlanStep *t, const Graph *adapted,
+                         double *rate) {
+    PlanValue *scalar = NULL;
+    const char *tensor = NULL;
+    for (int i = 0; i < t->n_in; i++) {
+        if (t->in[i] == UINT32_MAX) continue;
+        PlanValue *v = &p->value[t->in[i]];
+        if (v->role == ROLE_TRAIN && !tensor) tensor = v->name;
+        if (v->role == ROLE_SCALAR && !strncmp(v->name, "lr.", 3)) scalar = v;
+    }
+    if (!scalar) return true;
+    Id id = tensor ? graph_find(adapted, tensor) : NO_ID;
+    if (id == NO_ID || adapted->value[id]->role != ROLE_TRAIN) return false;
+    const Param *of = adapted->value[id]->param;
+    double *known = &rate[scalar - p->value], lr = of ? of->lr : 1;
+    bool same = isnan(*known) || *known == lr;
+    *known = lr;
+    return same;
+}
+
+bool job_rates(Plan *p, const Graph *adapted) {
+    double *rate = NEW(p->arena, double, p->n_value + 1);
+    for (uint32_t i = 0; i < p->n_value; i++) rate[i] = NAN;
+    for (uint32_t k = 0; k < p->n_step; k++)
+        if (!rate_of_step(p, &p->step[k], adapted, rate)) return false;
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        PlanValue *v = &p->value[i];
+        if (v->role != ROLE_SCALAR || strncmp(v->name, "lr.", 3)) continue;
+        Param *own = param_new(p->arena);
+        own->lr = rate[i];
+        v->param = own;
+        if (isnan(rate[i])) return false;
+    }
+    return true;
+}
+
+Plan *job_plan_read(Arena *a, const char *path, bool *old, Err *e) {
+    void *map;
+    size_t n;
+    *old = false;
+    if (!file_map(path, &map, &n, e)) return NULL;
+    Err why = {0};
+    Plan *p = plan_read(a, map, n, old, &why);
+    file_unmap(map, n);
+    if (!p) err_fail(e, "'%s': %s", path, why.text);
+    return p;
+}

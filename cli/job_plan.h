@@ -1,0 +1,37 @@
+/* From a job to a plan: what a training step is compiled with, and the cache in front of
+ * the compiler. What train and compile have in common. */
+#ifndef GRAPHRUN_JOB_PLAN_H
+#define GRAPHRUN_JOB_PLAN_H
+#include "cli/job.h"
+#include "runtime/plan_cache.h"
+#include "runtime/train.h"
+
+/* Inputs of objectives that nothing here writes; their defaults are constants. */
+extern const char *const job_absent_inputs[];
+/* The symbols of an objective: B H W N. */
+Args *job_dims(Arena *a, const Shape *s);
+/* A number of one of the recipe's sections. */
+bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
+                double *out, Err *e);
+
+/* All that a plan depends on: documents, bound arguments, weights' names and types, shapes,
+ * options of passes, this program and the instruction set. Not: learning rates, seeds,
+ * numbers of steps, threads, where weights lie. */
+void job_key(const Job *j, const Options *opt, uint8_t key[16], const PlanPart **part,
+             uint32_t *n);
+
+typedef struct PlanOrigin {
+    bool cached;
+    Str note; /* warnings about the cache, a line each; str_free */
+} PlanOrigin;
+/* The plan for these options, from the cache or compiled (and then opt->modules and
+ * opt->adapted are filled); with its key, its report and its adapters. cache NULL: none. */
+Plan *job_plan(Job *j, Options *opt, const PlanCache *cache, PlanOrigin *from, Err *e);
+/* Fills opt->modules and opt->adapted without compiling, if they are not there. */
+bool job_modules(Job *j, Options *opt, Err *e);
+/* Gives the learning rates of `adapted`'s tensors to a plan that was read from a file.
+ * false: its scalars are divided in another way; compile again. */
+bool job_rates(Plan *p, const Graph *adapted);
+/* A plan file; NULL with the reason in e, *old as in plan_read. */
+Plan *job_plan_read(Arena *a, const char *path, bool *old, Err *e);
+#endif
