@@ -112,7 +112,8 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
     if (o->disable_pass.n) opt.disable = disable;
     PlanCache cache = plan_cache_default(j->arena);
     bool keep = !o->no_cache && !o->dump_after;
-    return job_plan(j, &opt, keep ? &cache : NULL, from, e);
+    PlanWish wish = {.cache = keep ? &cache : NULL};
+    return job_plan(j, &opt, &wish, from, e);
 }
 
 /* ---- results ---- */

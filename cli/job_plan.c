@@ -51,7 +51,8 @@ static bool add_adapters(Arena *a, const Options *opt, Plan *p, Err *e) {
     PlanAdapter *out = NEW(a, PlanAdapter, all->n);
     for (int i = 0; i < all->n; i++) {
         const Module *m = &all->item[i];
-        const LoraTensor *alpha = lora_tensor_find(&t, arena_printf(a, "%s.alpha", m->name));
+        const LoraTensor *alpha =
+            lora_tensor_find(&t, arena_printf(a, "%s.alpha", m->name));
         double rank = argument(m, "rank");
         double number = alpha && !alpha->value ? alpha->number : argument(m, "alpha");
         out[i] = (PlanAdapter){.name = m->root,
@@ -81,27 +82,6 @@ static Plan *compiled(Job *j, Options *opt, Err *e) {
     return p && add_adapters(j->arena, opt, p, e) ? p : NULL;
 }
 
-Plan *job_plan(Job *j, Options *opt, const PlanCache *cache, PlanOrigin *from, Err *e) {
-    uint8_t key[16];
-    const PlanPart *part;
-    uint32_t n;
-    *from = (PlanOrigin){0};
-    job_key(j, opt, key, &part, &n);
-    Plan *p = cache ? plan_cache_get(cache, j->arena, key, &from->note) : NULL;
-    from->cached = p != NULL;
-    if (p) {
-        if (opt->report && p->report) str_add(opt->report, p->report);
-        return p;
-    }
-    p = compiled(j, opt, e);
-    if (!p) return NULL;
-    memcpy(p->key, key, sizeof key);
-    p->part = part;
-    p->n_part = n;
-    if (cache) plan_cache_put(cache, p, &from->note);
-    return p;
-}
-
 /* The passes behind inject-adapters are left out. */
 bool job_modules(Job *j, Options *opt, Err *e) {
     enum { MOST_PASSES = 64 };
@@ -124,7 +104,7 @@ bool job_modules(Job *j, Options *opt, Err *e) {
     return true;
 }
 
-/* ---- plans from files ---- */
+/* ---- plans from files: modules and learning rates ---- */
 
 /* A step that reads a rate and a trainable says whose rate it is. */
 static bool rate_of_step(Plan *p, const PlanStep *t, const Graph *adapted,
@@ -161,6 +141,47 @@ bool job_rates(Plan *p, const Graph *adapted) {
         if (isnan(rate[i])) return false;
     }
     return true;
+}
+
+/* ---- both ---- */
+/* What of a plan from a file is not in the file. */
+static bool ready(Job *j, Options *opt, Plan *p, const PlanWish *w, Err *e) {
+    if (!w->to_run) return true;
+    return job_modules(j, opt, e) && job_rates(p, opt->adapted);
+}
+
+/* A given plan is taken for what it was made from, or not at all. */
+static Plan *given_plan(Job *j, const PlanWish *w, const uint8_t key[16],
+                        const PlanPart *part, uint32_t n, Str *note) {
+    Plan *p = w->given;
+    if (!p || !memcmp(p->key, key, sizeof p->key)) return p;
+    const char *diff = plan_key_diff(j->arena, p->part, p->n_part, part, n);
+    str_printf(note, "warning: the given plan was made from something else: %s\n",
+               *diff ? diff : "it has no key");
+    return NULL;
+}
+
+Plan *job_plan(Job *j, Options *opt, const PlanWish *w, PlanOrigin *from, Err *e) {
+    uint8_t key[16];
+    const PlanPart *part;
+    uint32_t n;
+    *from = (PlanOrigin){0};
+    job_key(j, opt, key, &part, &n);
+    Plan *p = given_plan(j, w, key, part, n, &from->note);
+    if (!p && w->cache) p = plan_cache_get(w->cache, j->arena, key, &from->note);
+    if (p && ready(j, opt, p, w, e)) {
+        from->cached = true;
+        if (opt->report && p->report) str_add(opt->report, p->report);
+        return p;
+    }
+    if (e->set) return NULL;
+    p = compiled(j, opt, e);
+    if (!p) return NULL;
+    memcpy(p->key, key, sizeof key);
+    p->part = part;
+    p->n_part = n;
+    if (w->cache) plan_cache_put(w->cache, p, &from->note);
+    return p;
 }
 
 Plan *job_plan_read(Arena *a, const char *path, bool *old, Err *e) {

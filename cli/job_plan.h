@@ -24,9 +24,14 @@ typedef struct PlanOrigin {
     bool cached;
     Str note; /* warnings about the cache, a line each; str_free */
 } PlanOrigin;
-/* The plan for these options, from the cache or compiled (and then opt->modules and
- * opt->adapted are filled); with its key, its report and its adapters. cache NULL: none. */
-Plan *job_plan(Job *j, Options *opt, const PlanCache *cache, PlanOrigin *from, Err *e);
+typedef struct PlanWish {
+    const PlanCache *cache; /* NULL: none */
+    Plan *given;            /* a plan that was read from a file, if it fits; or NULL */
+    bool to_run;            /* fill opt->modules and opt->adapted, and the rates */
+} PlanWish;
+/* The plan for these options: the given one, one from the cache, or compiled; with its key,
+ * its report and its adapters. */
+Plan *job_plan(Job *j, Options *opt, const PlanWish *w, PlanOrigin *from, Err *e);
 /* Fills opt->modules and opt->adapted without compiling, if they are not there. */
 bool job_modules(Job *j, Options *opt, Err *e);
 /* Gives the learning rates of `adapted`'s tensors to a plan that was read from a file.

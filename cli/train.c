@@ -112,6 +112,7 @@ static bool after_update(void *ctx, Exec *x, const StepResult *r, Err *e) {
     ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
     n.average = loss_average_add(t->arena, &t->average, r->epoch,
                                  (int)((r->step - 1) % per_epoch), r->loss);
+    if (t->trace) trace_add(t->trace, x);
     t->micro++;
     progress_at(t->progress, r->step, &n);
     t->last = x;
@@ -206,11 +207,14 @@ static int train(Trainer *t, Err *e) {
     if (done < t->steps) return ended_early(t, done, e);
     if (!save(t, t->last, "", done, t->epochs, e)) return e->code;
     if (t->record && !record_write(t->record, t->o->record, e)) return e->code;
+    if (t->trace && !trace_write(t->trace, t->o->profile, e)) return e->code;
     return EXIT_DONE;
 }
 
 static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!train_setup(t, recipe, e)) return e->code;
+    train_given_plan(t);
+    if (t->o->profile) t->trace = trace_new(t->arena);
     bool replay = t->o->inputs != NULL;
     if (!(replay ? open_inputs(t, e) : train_data_open(t, e))) return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;

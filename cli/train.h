@@ -2,6 +2,8 @@
 #ifndef GRAPHRUN_CLI_TRAIN_H
 #define GRAPHRUN_CLI_TRAIN_H
 #include "cli/job.h"
+#include "cli/job_plan.h"
+#include "cli/trace.h"
 #include "cli/train_options.h"
 #include "runtime/data_feed.h"
 #include "runtime/inputs.h"
@@ -38,14 +40,18 @@ typedef struct Trainer {
     Store *store, *vae_store;
     BucketPlan *plan, *vae_plan; /* vae: shape in pixels */
     int n_plan, cap_plan, n_vae, cap_vae;
+    PlanCache cache;
+    Plan *given_plan; /* --plan; NULL: none, or one that cannot be used */
     Modules *modules;
+    Graph *adapted; /* the graph that the modules' tensors belong to */
     LoraTensors lora;
     Str report; /* of the passes, for the first plan */
     /* results */
     Record *record;
     Progress *progress;
     LossAverage average;
-    Exec *last; /* of the last update: where the weights are read from */
+    Trace *trace; /* --profile */
+    Exec *last;   /* of the last update: where the weights are read from */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
     Meta *meta;
@@ -59,7 +65,8 @@ bool train_data_open(Trainer *t, Err *e);
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
-Exec *train_exec(void *trainer, const Shape *s, Err *e);    /* bound on first call */
+void train_given_plan(Trainer *t); /* reads --plan, or says why it cannot be used */
+Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call */
 Exec *train_vae_exec(void *trainer, int w, int h, Err *e);
 void train_plans_close(Trainer *t);
 

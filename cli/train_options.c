@@ -310,6 +310,8 @@ const Opt train_options[] = {
     T(EACH, set, "KEY=VALUE", "any key of the recipe"),
     T(TEXT, inputs, "FILE", "micro-batches and starting weights as tensors, instead of data"),
     T(TEXT, record, "FILE", "losses, gradients and weights of every update as tensors"),
+    T(TEXT, plan, "PLAN", "replay a plan of `graphrun compile` for the shape it was made for"),
+    T(TEXT, profile, "FILE", "measured time of every plan step, as a Chrome trace"),
     T(FLAG, exact, NULL, "the plain kernels only, one result on every machine; slow"),
     T(TEXT, compat, "NAME", "the original's numbers where graphrun's differ", .words = compat_words),
     OPT_END,

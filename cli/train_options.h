@@ -86,7 +86,7 @@ typedef struct TrainOptions {
     const char *config_file;
     bool output_config, dry_run, exact;
     WordList set;
-    const char *inputs, *record, *compat;
+    const char *inputs, *record, *compat, *plan, *profile;
 } TrainOptions;
 
 extern const TrainOptions train_defaults;

@@ -5,21 +5,20 @@
 
 static const char *const given_nodes[] = {"noise", "t", NULL};
 static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
-/* inputs of objectives that nothing here writes; their defaults are constants */
-static const char *const absent_inputs[] = {"mask", NULL};
 
 static bool same(const Shape *a, const Shape *b) {
     return a->batch == b->batch && a->h == b->h && a->w == b->w &&
            a->chunks == b->chunks;
 }
 
-static Args *symbols(Arena *a, const Shape *s) {
-    Args *dims = args_new(a);
-    args_set(dims, "B", val_int(s->batch));
-    args_set(dims, "H", val_int(s->h));
-    args_set(dims, "W", val_int(s->w));
-    args_set(dims, "N", val_int(s->chunks));
-    return dims;
+void train_given_plan(Trainer *t) {
+    Err why = {0};
+    bool old;
+    t->cache = plan_cache_default(t->arena);
+    if (!t->o->plan) return;
+    t->given_plan = job_plan_read(t->job.arena, t->o->plan, &old, &why);
+    if (!t->given_plan)
+        str_printf(&t->job.note, "warning: the plan is compiled again: %s\n", why.text);
 }
 
 static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
@@ -27,18 +26,25 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     Options opt = {.recipe = &t->job.recipe,
                    .net = t->job.net,
                    .n_net = t->job.n_net,
-                   .dims = symbols(t->arena, s),
+                   .dims = job_dims(t->arena, s),
                    .given = replay ? given_nodes : NULL,
-                   .absent = absent_inputs,
+                   .absent = job_absent_inputs,
                    .train = true,
                    .max_grad_norm = t->max_grad_norm,
                    .record = t->o->record ? recorded : NULL,
                    .record_gradients = t->o->record != NULL,
                    .reference_kernels = t->o->exact,
-                   .report = first ? &t->report : NULL};
-    Plan *p = compile(t->arena, &opt, e);
+                   .report = first ? &t->report : NULL,
+                   .modules = t->modules,
+                   .adapted = t->adapted};
+    PlanWish wish = {.cache = &t->cache, .given = t->given_plan, .to_run = true};
+    PlanOrigin from;
+    Plan *p = job_plan(&t->job, &opt, &wish, &from, e);
+    if (from.note.s) str_add(&t->job.note, from.note.s);
+    str_free(&from.note);
     if (!p || !first) return p;
     t->modules = opt.modules;
+    t->adapted = opt.adapted;
     if (!t->modules || !t->modules->n) {
         err_at(e, t->job.recipe.doc->root->loc,
                "recipe '%s' trains nothing: no adapter is made",
@@ -64,6 +70,7 @@ Exec *train_exec(void *trainer, const Shape *s, Err *e) {
     if (!b) return NULL;
     if (!t->store) t->store = store_open(t->dev, &t->weights, t->seed);
     if (!b->exec) b->exec = exec_open(t->store, b->plan, e);
+    if (b->exec && t->trace) exec_profile(b->exec, true);
     return b->exec;
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/plan_facts.h"
 #include "cli/train.h"
 
 static double number_of(const Module *m, const char *name) {
@@ -90,25 +91,10 @@ static int groups(const Trainer *t, Group *g) {
     return n;
 }
 
-typedef struct Memory {
-    uint64_t weights, state, activations, other, total, flops;
-} Memory;
-
-static Memory memory_of(const Plan *p) {
-    Memory m = {.state = p->size[MEM_STATE],
-                .activations = p->size[MEM_ACT],
-                .other = p->size[MEM_INPUT] + p->size[MEM_CONST] + p->size[MEM_WORK]};
-    for (uint32_t i = 0; i < p->n_value; i++)
-        if (p->value[i].mem == MEM_WEIGHT) m.weights += p->value[i].bytes;
-    for (uint32_t i = 0; i < p->n_step; i++) m.flops += p->step[i].flops;
-    m.total = m.weights + m.state + m.activations + m.other;
-    return m;
-}
-
-static Memory largest(const Trainer *t) {
-    Memory most = {0};
+static PlanTotals largest(const Trainer *t) {
+    PlanTotals most = {0};
     for (int i = 0; i < t->n_plan; i++) {
-        Memory m = memory_of(t->plan[i].plan);
+        PlanTotals m = plan_totals(t->plan[i].plan);
         if (m.total > most.total) most = m;
     }
     return most;
@@ -133,7 +119,7 @@ static void json_report(const Trainer *t, Str *s) {
     for (int i = 0; i < t->n_shape; i++)
         str_printf(s, "%s{\"width\": %d, \"height\": %d, \"batch\": %d}", i ? ", " : "",
                    t->shape[i].w * 8, t->shape[i].h * 8, t->shape[i].batch);
-    Memory m = largest(t);
+    PlanTotals m = largest(t);
     str_printf(
         s, "],\n\"steps\": %lld, \"epochs\": %lld, \"batches_per_epoch\": %lld,\n",
         (long long)t->steps, (long long)t->epochs, (long long)t->steps_per_epoch);
@@ -143,7 +129,7 @@ static void json_report(const Trainer *t, Str *s) {
         "\"activation_bytes\": %llu, \"other_bytes\": %llu, \"total_bytes\": %llu, "
         "\"flops\": %llu, \"steps\": %u}}\n",
         (unsigned long long)m.weights, (unsigned long long)m.state,
-        (unsigned long long)m.activations, (unsigned long long)m.other,
+        (unsigned long long)m.arena, (unsigned long long)(m.other + m.work),
         (unsigned long long)m.total, (unsigned long long)m.flops,
         t->plan[0].plan->n_step);
 }
@@ -171,14 +157,15 @@ static void text_report(const Trainer *t, Str *s) {
     for (int i = 0; i < t->n_shape; i++)
         str_printf(s, "bucket: %d x %d, batch %d\n", t->shape[i].w * 8,
                    t->shape[i].h * 8, t->shape[i].batch);
-    Memory m = largest(t);
+    PlanTotals m = largest(t);
     str_printf(s, "steps: %lld in %lld epochs of %lld batches\n", (long long)t->steps,
                (long long)t->epochs, (long long)t->steps_per_epoch);
     str_printf(
         s,
         "memory: %.1f MiB = weights %.1f (mapped) + adapters and optimizer %.1f + "
         "activations %.1f + other %.1f\n",
-        mib(m.total), mib(m.weights), mib(m.state), mib(m.activations), mib(m.other));
+        mib(m.total), mib(m.weights), mib(m.state), mib(m.arena),
+        mib(m.other + m.work));
     str_printf(s, "work: %.2f GFLOP a step in %u plan steps\n", (double)m.flops / 1e9,
                t->plan[0].plan->n_step);
 }

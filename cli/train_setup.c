@@ -42,15 +42,6 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
     return settings(a, &t->o->set, "--set", set, e);
 }
 
-static bool section_number(const Trainer *t, const Args *section, const char *key,
-                           double otherwise, double *out, Err *e) {
-    const Val *v = args_get(section, key);
-    *out = otherwise;
-    if (!v || val_number(v, out)) return true;
-    return err_at(e, v->loc, "'%s' of recipe '%s' is not a number", key,
-                  t->job.doc->name);
-}
-
 static uint64_t random_seed(void) {
     uint32_t seed = 0;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)time(NULL);
@@ -62,9 +53,9 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
     Args *set = args_new(t->arena);
     if (!job_load(&t->job, recipe, e) || !recipe_settings(t, set, e) ||
         !job_open(&t->job, set, e) ||
-        !section_number(t, t->job.recipe.train, "steps", 1600, &steps, e) ||
-        !section_number(t, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
-                        e))
+        !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
+        !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
+                    e))
         return false;
     if (!(steps >= 1 && steps <= 1e9))
         return err_usage(e, "the number of steps is %g, want 1 … 1e9", steps);
@@ -88,8 +79,9 @@ static bool data_options(Trainer *t, DataOptions *d, Err *e) {
     const TrainOptions *o = t->o;
     const Args *data = t->job.recipe.data;
     double batch, weight;
-    if (!section_number(t, data, "batch", (double)o->train_batch_size, &batch, e) ||
-        !section_number(t, data, "prior_loss_weight", o->prior_loss_weight, &weight, e))
+    if (!job_number(&t->job, data, "batch", (double)o->train_batch_size, &batch, e) ||
+        !job_number(&t->job, data, "prior_loss_weight", o->prior_loss_weight, &weight,
+                    e))
         return false;
     *d = (DataOptions){.dataset_config = text_of(data, "config", o->dataset_config),
                        .train_data_dir = o->train_data_dir,
