@@ -3,17 +3,29 @@
 
 #include <string.h>
 
+/* A value as in a graph file; false: it is none. */
+static bool evaluated(Arena *a, const char *option, const char *text, Val *v, Err *e) {
+    YNode *tree = yaml_parse(a, source_text(a, option, text, strlen(text)), e);
+    Env env = {.args = args_new(a)};
+    return tree && slot_eval(a, tree, &env, v, e);
+}
+
 static bool setting(Arena *a, const char *word, const char *option, Args *out, Err *e) {
     const char *equals = strchr(word, '=');
     if (!equals || equals == word)
         return err_usage(e, "%s: got '%s', want KEY=VALUE", option, word);
     const char *key = arena_strndup(a, word, (size_t)(equals - word)),
                *text = equals + 1;
-    const Source *src = source_text(a, option, text, strlen(text));
-    YNode *tree = *text ? yaml_parse(a, src, e) : NULL;
     Val v = val_word("");
-    Env env = {.args = args_new(a)};
-    if (*text && (!tree || !slot_eval(a, tree, &env, &v, e))) return false;
+    Err why = {0};
+    if (*text && !evaluated(a, option, text, &v, &why)) {
+        /* a path is no expression, and stands for itself */
+        if (!strchr(text, '/') || strchr("[\"'", *text)) {
+            *e = why;
+            return false;
+        }
+        v = val_word(arena_strdup(a, text));
+    }
     args_set(out, key, v);
     return true;
 }
