@@ -1,0 +1,116 @@
+#!/bin/sh
+# graphrun compile: plan files, their totals, the cache, the messages.
+. "$(dirname "$0")/lib.sh"
+export GRAPHRUN_CACHE="$tmp/cache"
+nano=tests/golden/nano/nano-sd.safetensors
+compile() {
+    runs "$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" \
+        --set 'data.resolution=[64,64]' "$@"
+}
+same() { # same A B: equal files
+    cmp -s "$1" "$2"
+    check "$1 and $2 differ" $?
+}
+
+# without a checkpoint: the variants are named in the recipe
+runs "$GRAPHRUN" compile sd15-lora -o "$tmp/sd15.plan" --json
+exits 0
+for key in activation_peak_bytes saved_bytes arena_bytes lower_bound_bytes weights_bytes \
+    total_bytes flops nodes steps compile_ms; do
+    grep -Eq "\"$key\": [0-9.]+" "$tmp/out"
+    check "no number '$key' in the totals" $?
+done
+says out '{"totals": {'
+says out '"cached": false}}'
+silent err
+runs "$GRAPHRUN" compile sd15-lora -o "$tmp/sd15b.plan" --json
+says out '"cached": true}}'
+same "$tmp/sd15.plan" "$tmp/sd15b.plan"
+
+# the same plan in other processes, with other numbers of threads, cached or not
+compile -o "$tmp/a.plan"
+exits 0
+compile -o "$tmp/b.plan" --no-cache --threads 1
+compile -o "$tmp/c.plan" --no-cache --threads 7
+compile -o "$tmp/d.plan"
+says out 'found in the cache'
+for x in b c d; do same "$tmp/a.plan" "$tmp/$x.plan"; done
+
+# a learning rate is not part of a plan; a rank, a shape and a pass are
+n=$(ls "$tmp/cache/plans" | wc -l)
+compile --set learning_rate=0.01 --json
+says out '"cached": true'
+compile --set unet_lr=0.01 --json # another number of rates
+says out '"cached": false'
+compile --set unet_lr=0.02 --json
+says out '"cached": true'
+compile --set network_dim=8 --json
+says out '"cached": false'
+compile --set 'data.resolution=[64,128]' --json
+says out '"cached": false'
+compile --disable-pass=simplify --json
+says out '"cached": false'
+compile --exact --json
+says out '"cached": false'
+[ "$(ls "$tmp/cache/plans" | wc -l)" = $((n + 5)) ]
+check "five more plans in the cache" $?
+
+# a damaged file in the cache costs a compilation and a warning
+for f in "$tmp"/cache/plans/*; do printf x | dd of="$f" bs=1 seek=900 conv=notrunc 2>"$tmp/err"; done
+compile -o "$tmp/e.plan" --json
+exits 0
+says err 'warning: the cached plan'
+says err 'is compiled again'
+says out '"cached": false'
+same "$tmp/a.plan" "$tmp/e.plan"
+compile --json
+silent err
+says out '"cached": true'
+
+# a cache that cannot be written, and none at all
+GRAPHRUN_CACHE=/proc/none compile --json
+exits 0
+says err 'warning: the plan is not cached'
+GRAPHRUN_CACHE='' compile --json
+exits 0
+silent err
+says out '"cached": false'
+
+# eight processes at once, with an empty cache
+rm -rf "$tmp/cache"
+for i in 1 2 3 4 5 6 7 8; do
+    "$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" \
+        --set 'data.resolution=[64,64]' -o "$tmp/race$i.plan" >"$tmp/race$i.out" 2>&1 &
+done
+wait
+for i in 1 2 3 4 5 6 7 8; do same "$tmp/a.plan" "$tmp/race$i.plan"; done
+[ "$(ls -A "$tmp/cache/plans" | wc -l)" = 1 ]
+check "one plan and no temporary file" $?
+
+# what can be asked for
+compile --explain=memory
+says out 'most in step'
+says out 'saved for the backward pass'
+compile --explain
+says out 'work by block'
+compile --dump-after=simplify
+exits 0
+says out 'graph lora {'
+
+# messages
+compile --explain=everything
+exits 2
+says err 'everything'
+compile --dump-after=simplfy
+exits 2
+says err "no pass 'simplfy'; did you mean 'simplify'?"
+compile --disable-pass=none
+exits 2
+compile --set 'data.resolution=[64]'
+exits 2
+says err "want 2"
+compile -o "$tmp/no/such/folder/x.plan"
+exits 1
+runs "$GRAPHRUN" compile nosuch
+exits 2
+finish

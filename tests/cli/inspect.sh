@@ -1,0 +1,91 @@
+#!/bin/sh
+# graphrun inspect and diff, and plans and traces in training.
+. "$(dirname "$0")/lib.sh"
+export GRAPHRUN_CACHE="$tmp/cache"
+nano=tests/golden/nano/nano-sd.safetensors
+plan="$tmp/a.plan"
+"$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" \
+    --set 'data.resolution=[64,64]' -o "$plan" --quiet >"$tmp/out"
+"$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" \
+    --set 'data.resolution=[64,64]' --set network_dim=8 -o "$tmp/b.plan" --quiet >"$tmp/out"
+
+runs "$GRAPHRUN" inspect "$plan"
+exits 0
+silent err
+for part in 'plan lora' 'what the passes did' 'work by block' 'activations over the step' \
+    'the largest of' 'adapters' "the gradient's frontier" 'work by op and kernel'; do
+    says out "$part"
+done
+runs "$GRAPHRUN" inspect "$plan" --part nodes
+says out 'unet.conv_in'
+says out 'networks/unet.yaml:'
+
+runs "$GRAPHRUN" inspect "$plan" why unet.conv_in
+exits 0
+says out 'written at'
+says out 'conv_in'
+says out 'read by step'
+runs "$GRAPHRUN" inspect "$plan" why 0
+exits 0
+runs "$GRAPHRUN" inspect "$plan" why unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q
+says out "is wrapped by adapter 'lora'"
+says out 'scale 0.25'
+runs "$GRAPHRUN" inspect "$plan" why unet.conv_inn
+exits 2
+says err "did you mean 'unet.conv_in'?"
+runs "$GRAPHRUN" inspect "$plan" why 999999
+exits 2
+runs "$GRAPHRUN" inspect "$plan" how unet.conv_in
+exits 2
+
+# JSON that a parser takes, and whose sums are the totals
+runs "$GRAPHRUN" inspect "$plan" --json
+exits 0
+cp "$tmp/out" "$tmp/plan.json"
+runs python3 - "$tmp/plan.json" <<'P'
+import json, sys
+p = json.load(open(sys.argv[1])); t = p["totals"]
+assert len(p["nodes"]) == t["steps"] == len(p["memory"]["live_bytes"])
+assert sum(n["flops"] for n in p["nodes"]) == t["flops"] == sum(b["flops"] for b in p["blocks"])
+assert sum(b["saved_bytes"] for b in p["blocks"]) == t["saved_bytes"]
+assert max(p["memory"]["live_bytes"]) == t["activation_peak_bytes"]
+assert t["lower_bound_bytes"] <= t["arena_bytes"] <= 1.005 * t["lower_bound_bytes"]
+assert len(p["adapters"]) == 264 - 60 and all(m["scale"] == 0.25 for m in p["adapters"])
+P
+exits 0
+
+# files
+runs "$GRAPHRUN" inspect "$plan" --html "$tmp/p.html" --dot "$tmp/p.dot"
+exits 0
+silent out
+grep -q '^digraph "lora" {' "$tmp/p.dot"
+check "no drawing" $?
+grep -q '@PLAN@' "$tmp/p.html"
+[ $? = 1 ]
+check "a page without its plan" $?
+grep -Eq '(src|href)="?http|@import|url\(' "$tmp/p.html"
+[ $? = 1 ]
+check "a page that wants the network" $?
+runs "$GRAPHRUN" inspect "$plan" --html "$tmp/no/p.html"
+exits 1
+runs "$GRAPHRUN" inspect "$nano"
+exits 1
+says err 'does not start like one'
+head -c 5000 "$plan" >"$tmp/cut.plan"
+runs "$GRAPHRUN" inspect "$tmp/cut.plan"
+exits 1
+
+# diff
+runs "$GRAPHRUN" diff "$plan" "$plan"
+exits 0
+says out 'made from the same but for: nothing'
+says out 'nodes: 0 added, 0 removed, 0 changed'
+runs "$GRAPHRUN" diff "$plan" "$tmp/b.plan"
+says out 'made from the same but for: adapter entry 0, adapter entry 1'
+says out '0 added, 0 removed'
+says out 'makes f32['
+runs "$GRAPHRUN" diff "$plan" "$tmp/b.plan" --json
+says out '"added": 0, "removed": 0'
+runs "$GRAPHRUN" diff "$plan" "$nano"
+exits 1
+finish
