@@ -21,7 +21,7 @@ typedef struct Places {
 
 static inline void put(Str *s, uint64_t x, int bytes) {
     for (int i = 0; i < bytes; i++) {
-        char c = (char)(x >> (8 * i));
+        char c = i < 8 ? (char)(x >> (8 * i)) : 0;
         str_addn(s, &c, 1);
     }
 }
