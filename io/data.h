@@ -33,7 +33,8 @@ typedef enum Filter {
     FILTER_LANCZOS,
     FILTER_LINEAR,
     FILTER_CUBIC,
-    FILTER_NEAREST
+    FILTER_NEAREST,
+    FILTER_LANCZOS4 /* OpenCV's: 8 x 8 points, no smoothing when shrinking */
 } Filter;
 bool image_resize(const Image *in, int w, int h, Filter f, Image *out, Err *e);
 bool image_crop(const Image *in, int left, int top, int w, int h, Image *out, Err *e);

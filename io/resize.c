@@ -126,10 +126,25 @@ static void cubic(float f, float w[4]) {
     w[3] = 1.0f - w[0] - w[1] - w[2];
 }
 
-/* Linear, cubic, and what INTER_AREA does when a side grows (linear weights from the
+static double sinc(double x) {
+    return x == 0.0 ? 1.0 : sin(x * M_PI) / (x * M_PI);
+}
+
+/* OpenCV's Lanczos of four lobes at distances 3+f, 2+f, ... 4-f, weights that add to 1. */
+static void lanczos4(float f, float w[8]) {
+    double v[8], total = 0;
+    for (int k = 0; k < 8; k++) {
+        double x = (double)f + 3 - k;
+        total += v[k] = sinc(x) * sinc(x / 4);
+    }
+    for (int k = 0; k < 8; k++) w[k] = (float)(v[k] / total);
+}
+
+/* Linear, cubic, Lanczos of four lobes, and what INTER_AREA does when a side grows (linear weights from the
  * cells' overlap). */
 static bool taps_opencv(Taps *t, int n_in, int n_out, Filter f) {
-    if (!taps_new(t, n_out, f == FILTER_CUBIC ? 4 : 2)) return false;
+    const int most = f == FILTER_CUBIC ? 4 : f == FILTER_LANCZOS4 ? 8 : 2;
+    if (!taps_new(t, n_out, most)) return false;
     double inverse = (double)n_out / n_in, scale = 1.0 / inverse;
     for (int d = 0; d < n_out; d++) {
         float at = (float)((d + 0.5) * scale - 0.5);
@@ -141,19 +156,16 @@ static bool taps_opencv(Taps *t, int n_in, int n_out, Filter f) {
         } else {
             at -= (float)s;
         }
-        if (f != FILTER_CUBIC && s < 0) s = 0, at = 0;
-        if (f != FILTER_CUBIC && s >= n_in - 1) s = n_in - 1, at = 0;
-        float w[4] = {1.0f - at, at};
+        if (most == 2 && s < 0) s = 0, at = 0;
+        if (most == 2 && s >= n_in - 1) s = n_in - 1, at = 0;
+        float w[8] = {1.0f - at, at};
         if (f == FILTER_CUBIC) cubic(at, w);
-        t->from[d] = f == FILTER_CUBIC ? s - 1 : s;
+        if (f == FILTER_LANCZOS4) lanczos4(at, w);
+        t->from[d] = s - (most / 2 - 1);
         for (int k = 0; k < t->most; k++)
             t->weight[d * t->most + k] = (int32_t)lrintf(w[k] * (1 << BITS));
     }
     return true;
-}
-
-static double sinc(double x) {
-    return x == 0.0 ? 1.0 : sin(x * M_PI) / (x * M_PI);
 }
 
 /* Pillow: windowed sinc of three lobes, widened when shrinking, weights that add up to
@@ -186,7 +198,7 @@ static bool taps_lanczos(Taps *t, int n_in, int n_out) {
 
 /* ---- applying the tables ---- */
 /* OpenCV: rows first, in integers, then columns. */
-static bool apply_opencv(const Image *in, const Taps *xt, const Taps *yt, bool is_cubic,
+static bool apply_opencv(const Image *in, const Taps *xt, const Taps *yt, bool is_wide,
                          Image *out) {
     size_t row_n = (size_t)out->w * 3;
     int32_t *rows = calloc((size_t)in->h * row_n, sizeof *rows);
@@ -205,11 +217,10 @@ static bool apply_opencv(const Image *in, const Taps *xt, const Taps *yt, bool i
             int64_t sum = 0;
             for (int k = 0; k < yt->most; k++) {
                 int32_t v = rows[clamp(yt->from[y] + k, in->h) * row_n + i];
-                sum += is_cubic ? (int64_t)v * w[k] : ((v >> 4) * w[k]) >> 16;
+                sum += is_wide ? (int64_t)v * w[k] : ((v >> 4) * w[k]) >> 16;
             }
-            out->rgb[y * row_n + i] =
-                to_byte(is_cubic ? (sum + (1 << (2 * BITS - 1))) >> (2 * BITS)
-                                 : (sum + 2) >> 2);
+            out->rgb[y * row_n + i] = to_byte(
+                is_wide ? (sum + (1 << (2 * BITS - 1))) >> (2 * BITS) : (sum + 2) >> 2);
         }
     }
     free(rows);
@@ -267,9 +278,9 @@ static bool lanczos(const Image *in, Image *out) {
 
 static bool opencv(const Image *in, Filter f, Image *out) {
     Taps xt = {0}, yt = {0};
-    bool ok = taps_opencv(&xt, in->w, out->w, f) &&
-              taps_opencv(&yt, in->h, out->h, f) &&
-              apply_opencv(in, &xt, &yt, f == FILTER_CUBIC, out);
+    bool ok =
+        taps_opencv(&xt, in->w, out->w, f) && taps_opencv(&yt, in->h, out->h, f) &&
+        apply_opencv(in, &xt, &yt, f == FILTER_CUBIC || f == FILTER_LANCZOS4, out);
     taps_free(&xt);
     taps_free(&yt);
     return ok;
