@@ -66,7 +66,7 @@ typedef struct Formula {
     int n_slot;
 } Formula;
 
-/* Names that a formula's text may use, and the node each stands for now. */
+/* Names that a formula's text may use, and the node that each stands for. */
 typedef struct FName {
     const char *name;
     int node;
