@@ -123,20 +123,37 @@ uint16_t float_to_bf16(float f) {
     return (uint16_t)((x.u + 0x7FFF + (x.u >> 16 & 1)) >> 16);
 }
 
+/* Element i of what may lie anywhere: files align nothing. */
+#define LOAD(T, x)                                                                     \
+    T x;                                                                               \
+    memcpy(&x, (const char *)p + (size_t)i * sizeof x, sizeof x)
+
 static double load(const void *p, DType t, int64_t i) {
     switch (t) {
-    case F64:
-        return ((const double *)p)[i];
-    case F32:
-        return ((const float *)p)[i];
-    case F16:
-        return half_to_float(((const uint16_t *)p)[i]);
-    case BF16:
-        return bf16_to_float(((const uint16_t *)p)[i]);
-    case I64:
-        return (double)((const int64_t *)p)[i];
-    case I32:
-        return ((const int32_t *)p)[i];
+    case F64: {
+        LOAD(double, x);
+        return x;
+    }
+    case F32: {
+        LOAD(float, x);
+        return x;
+    }
+    case F16: {
+        LOAD(uint16_t, x);
+        return half_to_float(x);
+    }
+    case BF16: {
+        LOAD(uint16_t, x);
+        return bf16_to_float(x);
+    }
+    case I64: {
+        LOAD(int64_t, x);
+        return (double)x;
+    }
+    case I32: {
+        LOAD(int32_t, x);
+        return x;
+    }
     case U8:
         return ((const uint8_t *)p)[i];
     default:
