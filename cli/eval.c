@@ -90,6 +90,19 @@ Graph *eval_replace_draws(Eval *v, const Graph *old, const char *prefix, Err *e)
     return g;
 }
 
+static Id sum_all(Eval *v, Graph *g, Id x, Err *e) {
+    const Op *op = op_find("sum");
+    void *attrs = attrs_new(v->arena, op);
+    Str axes = {0};
+    int rank = g->value[x]->type.rank;
+    if (rank == 0) return x;
+    for (int i = 0; i < rank; i++) str_printf(&axes, "%s%d", i ? "," : "[", i);
+    str_add(&axes, "]");
+    bool ok = attr_parse(v->arena, attr_find(op, "over"), attrs, axes.s, e);
+    str_free(&axes);
+    return ok ? graph_op(g, op, attrs, 1, &x, e) : NO_ID;
+}
+
 bool eval_loss(Eval *v, Graph *g, Err *e) {
     Id total = NO_ID;
     for (uint32_t i = 0, n = g->n_output; i < n; i++) {
@@ -99,8 +112,7 @@ bool eval_loss(Eval *v, Graph *g, Err *e) {
             terms[1] = graph_value(g, ROLE_INPUT, g->value[y]->type, name, loc_none());
             terms[0] = graph_formula(g, "x0 * x1", 2, terms, e);
         }
-        Id sum =
-            terms[0] == NO_ID ? NO_ID : graph_op(g, op_find("sum"), NULL, 1, terms, e);
+        Id sum = terms[0] == NO_ID ? NO_ID : sum_all(v, g, terms[0], e);
         Id both[2] = {total, sum};
         total = sum == NO_ID || total == NO_ID
                     ? sum
@@ -132,10 +144,11 @@ bool eval_run(Eval *v, Exec *x, Err *e) {
     const Plan *p = exec_plan(x);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *value = &p->value[i];
-        if (!value->name || (value->role != ROLE_INPUT && value->role != ROLE_TRAIN))
-            continue;
+        if (!value->name || (value->role != ROLE_INPUT && value->role != ROLE_TRAIN &&
+                             value->role != ROLE_STATE))
+            continue; /* a state here: an adapter's tensor that does not learn */
         const TensorEntry *t = eval_input(v, file_name(value));
-        if (!t && value->role == ROLE_TRAIN) continue; /* as initialised */
+        if (!t && value->role != ROLE_INPUT) continue; /* as initialised */
         if (!t)
             return err_usage(e, "%s: '%s' is missing", v->in->path, file_name(value));
         Type got;
@@ -152,26 +165,33 @@ bool eval_run(Eval *v, Exec *x, Err *e) {
     return true;
 }
 
-/* "g.NAME" for the gradient "grad.NAME" of a value. */
+/* "g.NAME" for the gradient "grad.NAME" of a value, and the value's name in files. */
 static const char *gradient_key(Eval *v, const Plan *p, const char *of,
-                                bool *adapters) {
-    for (uint32_t i = 0; i < p->n_value; i++) {
-        const PlanValue *value = &p->value[i];
-        if (!value->name || strcmp(value->name, of)) continue;
-        *adapters = file_name(value) != value->name;
-        return arena_printf(v->arena, "g.%s", file_name(value));
-    }
-    return arena_printf(v->arena, "g.%s", of);
+                                const char **in_file) {
+    *in_file = of;
+    for (uint32_t i = 0; i < p->n_value; i++)
+        if (p->value[i].name && !strcmp(p->value[i].name, of))
+            *in_file = file_name(&p->value[i]);
+    return arena_printf(v->arena, "g.%s", *in_file);
+}
+
+/* The gradient of a matrix that the inputs file has as [out,in,1,1] is recorded so. */
+static void like_input(Eval *v, const char *in_file) {
+    const TensorEntry *given = eval_input(v, in_file);
+    Type *t = &v->out[v->n_out - 1].type;
+    if (given && type_count(&given->type) == type_count(t))
+        *t = type_of(t->dtype, given->type.rank, given->type.dim);
 }
 
 bool eval_record_outputs(Eval *v, Exec *x, Err *e) {
     const Plan *p = exec_plan(x);
     for (uint32_t i = 0; i < p->n_output; i++) {
-        const char *name = p->output[i].name, *key = name;
-        bool tensor = false; /* a weight: already as files have it */
+        const char *name = p->output[i].name, *key = name, *in_file = NULL;
         if (!strcmp(name, "loss") && v->doc->kind != DOC_OBJECTIVE) continue;
-        if (!strncmp(name, "grad.", 5)) key = gradient_key(v, p, name + 5, &tensor);
+        if (!strncmp(name, "grad.", 5)) key = gradient_key(v, p, name + 5, &in_file);
+        bool tensor = in_file && strcmp(in_file, name + 5) != 0; /* as files have it */
         if (!eval_record_value(v, x, name, key, !tensor, e)) return false;
+        if (tensor) like_input(v, in_file);
     }
     return true;
 }

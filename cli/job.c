@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/model_config.h"
+#include "io/names.h"
 
 struct JobNet {
     Checkpoint *model; /* NULL: none */
@@ -73,6 +74,39 @@ bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err 
     return true;
 }
 
+/* ---- a network of a known model, without the model ---- */
+typedef struct KnownForms {
+    Arena *arena;
+    const Names *names;
+    const char *component;
+} KnownForms;
+
+static bool convolution_in_files(void *ctx, const char *path) {
+    const KnownForms *k = ctx;
+    const char *name = arena_printf(k->arena, "%s.%s", k->component, path);
+    NameTo to;
+    return names_to_file(k->names, k->arena, name, &to) && to.conv_diffusers;
+}
+
+/* The forms of the model that has this variant of the network; NULL: none is known. */
+static const WeightForms *known_forms(Arena *a, const char *network,
+                                      const char *variant) {
+    for (const char *const *model = names_models(a); *model; model++) {
+        const char *family, *its = names_variant(a, *model, network, &family);
+        if (!its || strcmp(its, variant)) continue;
+        Err ignored = {0};
+        Names *names = names_open(a, family, &ignored);
+        const char *component = names ? names_component(names, network) : NULL;
+        if (!component) return NULL;
+        KnownForms *k = NEW(a, KnownForms, 1);
+        *k = (KnownForms){a, names, component};
+        WeightForms *f = NEW(a, WeightForms, 1);
+        *f = (WeightForms){k, convolution_in_files};
+        return f;
+    }
+    return NULL;
+}
+
 static bool bind(Job *j, int i, Err *e) {
     const RecipeNetwork *r = &j->recipe.network[i];
     Args *given = args_copy(j->arena, r->args);
@@ -83,8 +117,12 @@ static bool bind(Job *j, int i, Err *e) {
     }
     j->source[i].model = model;
     const WeightShapes *shapes = model ? job_shapes(j, model) : NULL;
-    return net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i],
-                    &j->note, e);
+    if (!net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i],
+                  &j->note, e))
+        return false;
+    if (!shapes && r->variant)
+        j->net[i].forms = known_forms(j->arena, r->doc->name, r->variant);
+    return true;
 }
 
 bool job_load(Job *j, const char *recipe, Err *e) {

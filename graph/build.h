@@ -25,6 +25,12 @@ typedef struct Named {
     Id value;
 } Named;
 
+/* Without a checkpoint: does a file store the matrix `path` as [out,in,1,1]? */
+typedef struct WeightForms {
+    void *ctx;
+    bool (*convolution)(void *ctx, const char *path);
+} WeightForms;
+
 /* A network ready to be called: its document with arguments bound. */
 typedef struct Net {
     const char *name; /* in paths and names of parameters: "unet" */
@@ -32,6 +38,7 @@ typedef struct Net {
     Args *args;
     /* NULL: no checkpoint; parameters are F32 as declared */
     const WeightShapes *shapes;
+    const WeightForms *forms; /* looked at where `shapes` is NULL; may be NULL */
     bool train; /* its tensors are ROLE_TRAIN (whole networks), else FROZEN */
 } Net;
 

@@ -240,11 +240,21 @@ static bool like_weight(Use *u, Err *e) {
 
 /* ---- tensors ---- */
 
+/* The type of a tensor that no checkpoint tells. */
+static bool usual_type(const Net *net, const char *path, Type *t) {
+    const WeightForms *f = net->forms;
+    if (f && t->rank == 2 && f->convolution(f->ctx, path)) {
+        t->rank = 4;
+        t->dim[2] = t->dim[3] = 1;
+    }
+    return true;
+}
+
 /* The checkpoint's type of a tensor, or an error. Trailing ones are forms of one matrix. */
 static bool checkpoint_type(Ctx *c, const char *path, Type *t, Loc loc, Err *e) {
     const Net *net = c->net;
     Type got;
-    if (!net->shapes) return true;
+    if (!net->shapes) return usual_type(net, path, t);
     const char *name = arena_printf(c->a, "%s.%s", net->name, path);
     if (!net->shapes->find(net->shapes->ctx, path, &got)) {
         c->misfit = arena_printf(c->a, "no '%s'", path);
