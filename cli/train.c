@@ -148,6 +148,7 @@ static void introduce(const Trainer *t) {
             d->n_train, d->n_reg);
         say(t, "captions: %d found, %d missing", d->captions_found,
             d->captions_missing);
+        for (int i = 0; i < d->n_note; i++) say(t, "note: %s", d->note[i]);
         for (int i = 0; i < d->n_bad; i++)
             say(t, "left out: %s: %s", d->bad_path[i], d->bad_reason[i]);
         say(t, "batches per epoch: %d, epochs: %lld", d->batches_per_epoch,

@@ -122,6 +122,7 @@ static void data_set(Trainer *t) {
     put_int(t, "ss_batch_size_per_device", d->batch_size);
     put_int(t, "ss_total_batch_size", d->batch_size);
     put(t, "ss_dataset_dirs", d->metadata_dirs_json);
+    put(t, "ss_reg_dataset_dirs", d->metadata_reg_dirs_json);
     put(t, "ss_tag_frequency", d->tag_frequency_json);
     int w, h;
     Err ignored = {0};
@@ -134,7 +135,7 @@ static void data_set(Trainer *t) {
     put_bool(t, "ss_shuffle_caption", t->o->shuffle_caption);
     put_int(t, "ss_keep_tokens", t->o->keep_tokens);
     put_bool(t, "ss_color_aug", false);
-    put_bool(t, "ss_flip_aug", false);
+    put_bool(t, "ss_flip_aug", t->o->flip_aug);
     put_bool(t, "ss_random_crop", false);
 }
 

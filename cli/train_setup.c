@@ -94,7 +94,9 @@ static bool data_options(Trainer *t, DataOptions *d, Err *e) {
                        .bucket_reso_steps = (int)o->bucket_reso_steps,
                        .caption_extension = o->caption_extention ? o->caption_extention
                                                                  : o->caption_extension,
+                       .caption_separator = o->caption_separator,
                        .shuffle_caption = o->shuffle_caption,
+                       .flip_aug = o->flip_aug,
                        .allow_missing_captions = o->allow_missing_captions,
                        .skip_bad_images = o->skip_bad_images,
                        .keep_tokens = (int)o->keep_tokens,
