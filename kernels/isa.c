@@ -3,14 +3,26 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+bool cpu_has_avx2(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d; /* clang's __builtin_cpu_supports has no name for f16c */
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+#else
+    return false;
+#endif
+}
 
 const Isa *isa(void) {
     const char *most = getenv("GRAPHRUN_ISA");
 #if defined(__x86_64__)
     bool low = most && !strcmp(most, isa_portable.name);
     bool middle = most && !strcmp(most, isa_avx2.name);
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                __builtin_cpu_supports("f16c");
+    bool avx2 = cpu_has_avx2();
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                   __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512vl") &&

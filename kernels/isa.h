@@ -63,4 +63,5 @@ extern const Isa isa_portable;
 extern const Isa isa_avx2, isa_avx512;
 #endif
 const Isa *isa(void);
+bool cpu_has_avx2(void); /* AVX2, FMA and F16C */
 #endif

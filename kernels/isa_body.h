@@ -72,7 +72,6 @@ static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t 
 }
 
 typedef float V4 __attribute__((vector_size(16)));
-typedef int32_t VI4 __attribute__((vector_size(16)));
 static inline V4 load4(const float *p) {
     V4 v;
     memcpy(&v, p, sizeof v);
@@ -81,8 +80,8 @@ static inline V4 load4(const float *p) {
 /* Four values of each of the rows i and i + 1 into dst, MR apart. */
 static inline void turn2(float *dst, const float *a, const float *b) {
     V4 x = load4(a), y = load4(b);
-    V4 lo = __builtin_shuffle(x, y, (VI4){0, 4, 1, 5});
-    V4 hi = __builtin_shuffle(x, y, (VI4){2, 6, 3, 7});
+    V4 lo = __builtin_shufflevector(x, y, 0, 4, 1, 5);
+    V4 hi = __builtin_shufflevector(x, y, 2, 6, 3, 7);
     memcpy(dst, &lo, 8);
     memcpy(dst + MR, (const char *)&lo + 8, 8);
     memcpy(dst + 2 * MR, &hi, 8);
@@ -92,14 +91,14 @@ static inline void turn2(float *dst, const float *a, const float *b) {
 static inline void turn4(float *dst, const float *a, const float *b, const float *c,
                          const float *d) {
     V4 w = load4(a), x = load4(b), y = load4(c), z = load4(d);
-    V4 p = __builtin_shuffle(w, x, (VI4){0, 4, 1, 5});
-    V4 q = __builtin_shuffle(y, z, (VI4){0, 4, 1, 5});
-    V4 r = __builtin_shuffle(w, x, (VI4){2, 6, 3, 7});
-    V4 s = __builtin_shuffle(y, z, (VI4){2, 6, 3, 7});
-    V4 out[4] = {__builtin_shuffle(p, q, (VI4){0, 1, 4, 5}),
-                 __builtin_shuffle(p, q, (VI4){2, 3, 6, 7}),
-                 __builtin_shuffle(r, s, (VI4){0, 1, 4, 5}),
-                 __builtin_shuffle(r, s, (VI4){2, 3, 6, 7})};
+    V4 p = __builtin_shufflevector(w, x, 0, 4, 1, 5);
+    V4 q = __builtin_shufflevector(y, z, 0, 4, 1, 5);
+    V4 r = __builtin_shufflevector(w, x, 2, 6, 3, 7);
+    V4 s = __builtin_shufflevector(y, z, 2, 6, 3, 7);
+    V4 out[4] = {__builtin_shufflevector(p, q, 0, 1, 4, 5),
+                 __builtin_shufflevector(p, q, 2, 3, 6, 7),
+                 __builtin_shufflevector(r, s, 0, 1, 4, 5),
+                 __builtin_shufflevector(r, s, 2, 3, 6, 7)};
     for (int i = 0; i < 4; i++) memcpy(dst + i * MR, &out[i], sizeof out[i]);
 }
 static void pack(float *dst, const float *const *row, int64_t n) {

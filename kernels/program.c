@@ -1,5 +1,6 @@
 /* The compiler of register programs: splits the formula into its scalar part and its
  * tile-wide part and gives registers away at their last use. */
+#include "kernels/isa.h"
 #include "kernels/program.h"
 
 #include <string.h>
@@ -180,10 +181,5 @@ void slots_to(const TileOps *t, void *dst, const double *slot, int n) {
 }
 
 bool have_avx2(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
-#else
-    return false;
-#endif
+    return cpu_has_avx2();
 }
