@@ -100,7 +100,7 @@ static bool is_weight(const Names *names, Arena *a, const char *key) {
  * moving averages) keeps its type. names NULL: everything is cast. */
 static bool copy_file(const Job *j, const TensorFile *f, const Names *names,
                       const char *what) {
-    StoredList list = {.arena = j->arena};
+    StoredList list = {.arena = j->arena, .file = f};
     for (int i = 0; i < f->n; i++) {
         const TensorEntry *x = &f->entry[i];
         bool cast = !names || is_weight(names, j->arena, x->name);
@@ -186,7 +186,7 @@ static bool put_config(const Job *j, const Checkpoint *c, const char *family) {
 }
 
 static bool to_ldm(const Job *j, const Checkpoint *c) {
-    StoredList list = {.arena = j->arena};
+    StoredList list = {.arena = j->arena, .model = c};
     const char *family = family_of(j, c);
     TorchTop top = {j->opt->epoch != UNSET_INT ? j->opt->epoch : 0,
                     j->opt->global_step != UNSET_INT ? j->opt->global_step : 0};

@@ -342,6 +342,11 @@ bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
     return true;
 }
 
+void checkpoint_forget(const Checkpoint *c, const void *p, size_t n) {
+    for (int i = 0; i < c->n_file; i++)
+        file_forget(c->file[i]->map, c->file[i]->map_bytes, p, n);
+}
+
 int checkpoint_count(const Checkpoint *c) {
     return c->n;
 }

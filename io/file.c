@@ -157,6 +157,16 @@ void file_release(void *map, size_t map_bytes, const void *data, size_t n) {
     if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
+void file_forget(const void *map, size_t map_bytes, const void *p, size_t n) {
+    uintptr_t from = (uintptr_t)p, first = (uintptr_t)map;
+    if (!map || from < first || from - first > map_bytes ||
+        n > map_bytes - (from - first))
+        return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = from / page * page, stop = (from + n) / page * page;
+    if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
+}
+
 bool folder_exists(const char *path) {
     struct stat st;
     return !stat(path, &st) && S_ISDIR(st.st_mode);

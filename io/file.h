@@ -15,6 +15,9 @@ void file_abort(FileOut *f);
 /* Maps a regular file read-only; an empty one gives NULL and 0. */
 bool file_map(const char *path, void **map, size_t *n, Err *e);
 void file_unmap(void *map, size_t n);
+/* Bytes [p, p + n) of a map are not needed soon: their pages no longer count as this
+ * process's memory; reading them again works. What lies outside the map is left alone. */
+void file_forget(const void *map, size_t map_bytes, const void *p, size_t n);
 /* The pages of a map that lie wholly in [data, data + n) leave memory until they are read
  * again. What is outside the map is left alone. */
 void file_release(void *map, size_t map_bytes, const void *data, size_t n);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
+
 static const char layers[] = "text_encoder.text_model.encoder.layers.";
 static const char positions[] =
     "text_encoder.text_model.embeddings.position_embedding.weight";
@@ -46,6 +48,11 @@ static int64_t count_overflow(const uint16_t *half, const void *from, DType dtyp
     return count;
 }
 
+static void forget(const StoredList *l, const void *p, size_t n) {
+    if (l->model) checkpoint_forget(l->model, p, n);
+    if (l->file) file_forget(l->file->map, l->file->map_bytes, p, n);
+}
+
 static bool make(void *ctx, int index, int64_t first, int64_t n, void *buf, Err *e) {
     (void)e;
     StoredList *l = ctx;
@@ -63,6 +70,7 @@ static bool make(void *ctx, int index, int64_t first, int64_t n, void *buf, Err 
         if (s->type.dtype == F16 && p->type.dtype != F16)
             l->overflow +=
                 count_overflow((const uint16_t *)to, from, p->type.dtype, some);
+        forget(l, from, (size_t)some * dtype_size(p->type.dtype));
     }
     return true;
 }
@@ -71,9 +79,7 @@ bool stored_write(const char *path, StoredList *l, const Meta *meta, int n_meta,
                   const TorchTop *top, Err *e) {
     TensorOut *t = NEW(l->arena, TensorOut, l->n + 1);
     for (int i = 0; i < l->n; i++) {
-        const Stored *s = &l->item[i];
-        bool as_is = s->parts == 1 && s->part[0].type.dtype == s->type.dtype;
-        t[i] = (TensorOut){s->key, s->type, as_is ? s->part[0].data : NULL};
+        t[i] = (TensorOut){l->item[i].key, l->item[i].type, NULL};
     }
     TensorFill fill = {l, make};
     return path_is_torch(path)

@@ -14,6 +14,9 @@ typedef struct Stored {
 } Stored;
 typedef struct StoredList {
     Arena *arena; /* what the list is made of; set by the caller */
+    /* where the data is mapped: what was written is forgotten there; either may be NULL */
+    const Checkpoint *model;
+    const TensorFile *file;
     Stored *item;
     int n, cap;
     int64_t overflow; /* after writing: finite numbers that became infinite */

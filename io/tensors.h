@@ -77,6 +77,8 @@ const char *checkpoint_path(const Checkpoint *c); /* as opened */
 bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
                      const void **data);
 int checkpoint_count(const Checkpoint *c);
+/* n bytes at p, as checkpoint_find gave them, are not needed soon (io/file.h). */
+void checkpoint_forget(const Checkpoint *c, const void *p, size_t n);
 void checkpoint_release(const Checkpoint *c, const void *data, size_t n); /* as above */
 const char *checkpoint_name(const Checkpoint *c, int i, const char **file_key);
 /* config.json's fields of one component ("unet"), from the model's folder or
