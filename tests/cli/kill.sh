@@ -17,11 +17,16 @@ old=$(hash "$tmp/old.safetensors") new=$(hash "$tmp/new.safetensors")
 [ "$old" != "$new" ]
 check "the two files are equal" $?
 
+# moments between the start and twice the time that a whole run takes
+start=$(date +%s%N)
+convert "$tmp/out.safetensors" float
+span=$((($(date +%s%N) - start) / 500000)) # milliseconds, twice
 RANDOM=1 seen_old=0 seen_new=0
 for _ in $(seq "${KILLS:-25}"); do
     cp "$tmp/old.safetensors" "$tmp/out.safetensors"
     "$GRAPHRUN" convert "$model" "$tmp/out.safetensors" --save_precision float --quiet &
-    sleep "0.$(printf '%03d' $((RANDOM % 60)))"
+    wait_ms=$((RANDOM % (span + 1)))
+    sleep "$((wait_ms / 1000)).$(printf '%03d' $((wait_ms % 1000)))"
     kill -9 $! 2>/dev/null
     wait $! 2>/dev/null
     case $(hash "$tmp/out.safetensors") in
