@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/tensors.h"
+#include "io/torch_file.h"
 
 #define NANO "tests/golden/nano/nano-sd.safetensors"
 #define SD2  "tests/golden/sd2/nano-sd2.safetensors"
@@ -78,9 +79,10 @@ static void check_recorded(const Checkpoint *c) {
 }
 
 /* ---- the same model written in another form ---- */
-typedef struct Form { /* how write_folder stores a model */
+typedef struct Form { /* how write_folder stores a model; unet_file of shards: ending */
     const char *unet_file;
     bool shards, old_vae;
+    const char *text_file;
 } Form;
 
 static bool in_component(const char *name, const char *component, const char **rest) {
@@ -119,25 +121,31 @@ static int collect(const Checkpoint *c, const char *component, bool old_vae,
     return n;
 }
 
-static void write_shards(const char *dir, const TensorOut *t, int n) {
-    const char *name[2] = {"diffusion_pytorch_model-00001-of-00002.safetensors",
-                           "diffusion_pytorch_model-00002-of-00002.safetensors"};
+/* .bin as torch.save writes it, else safetensors */
+static void write_tensors(const char *path, const TensorOut *t, int n) {
     Err e = {0};
+    bool bin = !strcmp(path + strlen(path) - 4, ".bin");
+    CHECK(bin ? torch_write_made(path, t, n, NULL, NULL, &e)
+              : safetensors_write(path, t, n, NULL, 0, &e),
+          "%s", e.text);
+}
+
+static void write_shards(const char *dir, const TensorOut *t, int n, const char *end) {
+    const char *name[2] = {
+        arena_printf(paths, "diffusion_pytorch_model-00001-of-00002.%s", end),
+        arena_printf(paths, "diffusion_pytorch_model-00002-of-00002.%s", end)};
     Str index = {0};
     str_add(&index, "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {");
     for (int i = 0; i < n; i++)
         str_printf(&index, "%s\"%s\": \"%s\"", i ? ", " : "", t[i].name,
                    name[i >= n / 2]);
     str_add(&index, "}}");
-    put_text(
-        arena_printf(paths, "%s/diffusion_pytorch_model.safetensors.index.json", dir),
-        index.s);
+    put_text(arena_printf(paths, "%s/diffusion_pytorch_model.%s.index.json", dir, end),
+             index.s);
     str_free(&index);
     for (int k = 0; k < 2; k++) {
         int first = k ? n / 2 : 0, count = k ? n - n / 2 : n / 2;
-        CHECK(safetensors_write(arena_printf(paths, "%s/%s", dir, name[k]), t + first,
-                                count, NULL, 0, &e),
-              "%s", e.text);
+        write_tensors(arena_printf(paths, "%s/%s", dir, name[k]), t + first, count);
     }
 }
 
@@ -151,14 +159,12 @@ static const char *write_folder(const Checkpoint *c, const char *name, Form form
         CHECK(folder_make(dir, &e), "%s", e.text);
         int n = collect(c, part[i], form.old_vae, t);
         const char *file = i == 0   ? form.unet_file
-                           : i == 1 ? "model.safetensors"
+                           : i == 1 ? form.text_file
                                     : "diffusion_pytorch_model.safetensors";
         if (i == 0 && form.shards)
-            write_shards(dir, t, n);
+            write_shards(dir, t, n, form.unet_file);
         else
-            CHECK(safetensors_write(arena_printf(paths, "%s/%s", dir, file), t, n, NULL,
-                                    0, &e),
-                  "%s", e.text);
+            write_tensors(arena_printf(paths, "%s/%s", dir, file), t, n);
     }
     put_text(arena_printf(paths, "%s/unet/config.json", root), "{\"in_channels\": 4}");
     put_text(arena_printf(paths, "%s/scheduler/scheduler_config.json", root),
@@ -169,9 +175,13 @@ static const char *write_folder(const Checkpoint *c, const char *name, Form form
 }
 
 static void test_forms(const Checkpoint *c) {
-    const Form forms[] = {{"diffusion_pytorch_model.safetensors", false, false},
-                          {"diffusion_pytorch_model.fp16.safetensors", false, true},
-                          {NULL, true, false}};
+    const Form forms[] = {
+        {"diffusion_pytorch_model.safetensors", false, false, "model.safetensors"},
+        {"diffusion_pytorch_model.fp16.safetensors", false, true, "model.safetensors"},
+        {"safetensors", true, false, "model.fp16.safetensors"},
+        {"diffusion_pytorch_model.bin", false, false, "pytorch_model.bin"},
+        {"bin", true, false, "pytorch_model.fp16.bin"},
+    };
     for (size_t i = 0; i < COUNT(forms); i++) {
         const char *root = write_folder(c, arena_printf(paths, "form%zu", i), forms[i]);
         Err e = {0};
