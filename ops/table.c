@@ -223,6 +223,8 @@ static const char *unquote(Arena *a, const char *text) {
             *to++ = '\n';
         else if (*p == 't')
             *to++ = '\t';
+        else if (*p == 'r')
+            *to++ = '\r';
         else if (*p == 'u' && hex_digit(p[1]) == 0 && hex_digit(p[2]) == 0 &&
                  hex_digit(p[3]) >= 0 && hex_digit(p[4]) >= 0) {
             *to++ = (char)(hex_digit(p[3]) << 4 | hex_digit(p[4]));

@@ -64,8 +64,8 @@ static void test_parse(Arena *a) {
           "a word: %s", e.text);
     CHECK(set(a, &op_mean, r, "keep", "true", &e) && r->keep, "%s", e.text);
     PointwiseAttrs *p = attrs_new(a, &op_pointwise);
-    CHECK(set(a, &op_pointwise, p, "f", "\"a\\\"b\\\\\\n\\u0001\"", &e) &&
-              !strcmp(p->f, "a\"b\\\n\x01"),
+    CHECK(set(a, &op_pointwise, p, "f", "\"a\\\"b\\\\\\n\\r\\u0001\"", &e) &&
+              !strcmp(p->f, "a\"b\\\n\r\x01"),
           "quoted: '%s'", p->f);
     CHECK(set(a, &op_pointwise, p, "f", "x0 + 1", &e) && !strcmp(p->f, "x0 + 1"),
           "bare");

@@ -96,7 +96,10 @@ static void take(const uint8_t *data, size_t n) {
         Str once = {0}, twice = {0}, text = {0};
         plan_write(&once, p);
         Plan *q = plan_read(a, once.s, once.n, &old, &none);
-        if (!q) __builtin_trap();
+        if (!q) {
+            fprintf(stderr, "taken, but not again: %s\n", none.text);
+            __builtin_trap();
+        }
         plan_write(&twice, q);
         if (once.n != twice.n || memcmp(once.s, twice.s, once.n)) __builtin_trap();
         plan_print(&text, q);
