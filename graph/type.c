@@ -189,9 +189,44 @@ static void store(void *p, DType t, int64_t i, double x) {
     }
 }
 
+/* Halves, by far the most frequent, without branches: the compiler makes vector code of
+ * it. The same numbers as half_to_float and float_to_half. */
+static void halves_to_floats(char *dst, const char *src, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, src + 2 * i, sizeof h);
+        const uint32_t u = h & 0x7FFFu, sign = (h & 0x8000u) << 16;
+        const Bits small = {.f = (float)(int32_t)u * 0x1p-24f};
+        const uint32_t normal = (u << 13) + (u >= 0x7C00 ? 0x70000000u : 0x38000000u);
+        const uint32_t x = sign | (u < 0x400 ? small.u : normal);
+        memcpy(dst + 4 * i, &x, sizeof x);
+    }
+}
+
+static void floats_to_halves(char *dst, const char *src, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        Bits x;
+        memcpy(&x.u, src + 4 * i, sizeof x.u);
+        const uint32_t sign = x.u >> 16 & 0x8000u;
+        const Bits size = {.u = x.u & 0x7FFFFFFFu}, small = {.f = size.f + 0.5f};
+        const int32_t u = (int32_t)size.u;
+        const uint32_t normal =
+            (size.u - 0x38000000u + 0xFFFu + (size.u >> 13 & 1)) >> 13;
+        uint32_t h = u >= 0x38800000 ? normal : small.u - 0x3F000000u;
+        h = u >= 0x47800000 ? 0x7C00u : h;
+        h = u > 0x7F800000 ? 0x7E00u | (size.u >> 13 & 0x3FFu) : h;
+        const uint16_t out = (uint16_t)(sign | h);
+        memcpy(dst + 2 * i, &out, sizeof out);
+    }
+}
+
 void convert(void *dst, DType to, const void *src, DType from, int64_t n) {
     if (to == from)
         memcpy(dst, src, (size_t)n * dtypes[to].size);
+    else if (from == F16 && to == F32)
+        halves_to_floats(dst, src, n);
+    else if (from == F32 && to == F16)
+        floats_to_halves(dst, src, n);
     else
         for (int64_t i = 0; i < n; i++) store(dst, to, i, load(src, from, i));
 }

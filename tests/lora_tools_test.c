@@ -322,6 +322,32 @@ static void slots(void) {
     CHECK(!lora_blocks_known(24) && lora_blocks_known(25), "lists of 24 are refused");
 }
 
+/* Halves in bulk are the same as one by one: all of them, and floats around each. */
+static void halves(void) {
+    enum { ALL = 1 << 16 };
+    uint16_t *h = malloc(ALL * sizeof *h), *back = malloc(5 * ALL * sizeof *back);
+    float *f = malloc(ALL * sizeof *f), *near = malloc(5 * ALL * sizeof *near);
+    for (int i = 0; i < ALL; i++) h[i] = (uint16_t)i;
+    convert(f, F32, h, F16, ALL);
+    int wrong = 0;
+    for (int i = 0; i < ALL; i++) {
+        float want = half_to_float(h[i]);
+        wrong += memcmp(&want, &f[i], sizeof want) != 0;
+        uint32_t u;
+        memcpy(&u, &f[i], sizeof u);
+        for (uint32_t k = 0; k < 5; k++) { /* itself, ties and their neighbours */
+            uint32_t x = u + (uint32_t[]){0, 1, 0xFFF, 0x1000, 0x1001}[k];
+            memcpy(&near[5 * i + (int)k], &x, sizeof x);
+        }
+    }
+    CHECK(!wrong, "%d of all halves become other floats", wrong);
+    convert(back, F16, near, F32, 5 * ALL);
+    wrong = 0;
+    for (int i = 0; i < 5 * ALL; i++) wrong += float_to_half(near[i]) != back[i];
+    CHECK(!wrong, "%d floats become other halves", wrong);
+    free(h), free(back), free(f), free(near);
+}
+
 int main(void) {
     Device *dev = cpu_open(2);
     leading(dev, "flat", 200, 300, 200, 0, 16);
@@ -335,6 +361,7 @@ int main(void) {
     merging(dev);
     ranks(dev);
     slots();
+    halves();
     cpu_close(dev);
     return check_done("lora_tools_test");
 }
