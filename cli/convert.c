@@ -207,8 +207,10 @@ static bool to_diffusers(const Job *j, const Checkpoint *c) {
     if (!diffusers_write(j->to, c, &how, &overflow, j->e)) return false;
     say(j, checkpoint_count(c),
         arena_printf(j->arena, "%s, a Diffusers folder", how.family), overflow);
-    if (!checkpoint_tokenizer(c) && !j->common->quiet)
-        fprintf(stderr, "note: the source has no tokenizer, so the folder has none\n");
+    if (!file_exists(arena_printf(j->arena, "%s/tokenizer/vocab.json", j->to)) &&
+        !j->common->quiet)
+        fprintf(stderr,
+                "note: no tokenizer is known for this model: the folder has none\n");
     return true;
 }
 

@@ -11,6 +11,8 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/model_write.h"
+#include "io/tokenizer_write.h"
+#include "io/vocabulary.h"
 
 typedef struct Save {
     Arena *arena;
@@ -19,6 +21,7 @@ typedef struct Save {
     const Names *names;
     const DiffusersSave *how;
     int64_t overflow;
+    bool tokenizer; /* the folder has one */
     Err *e;
 } Save;
 
@@ -98,7 +101,7 @@ static bool put_index(const Save *s, const bool *there) {
     json_object_set_new(j, "scheduler",
                         json_pack("[s,s]", "diffusers", "PNDMScheduler"));
     json_object_set_new(j, "tokenizer",
-                        checkpoint_tokenizer(s->c)
+                        s->tokenizer
                             ? json_pack("[s,s]", "transformers", "CLIPTokenizer")
                             : json_pack("[n,n]"));
     for (size_t i = 0; i < COUNT(absent); i++)
@@ -108,9 +111,7 @@ static bool put_index(const Save *s, const bool *there) {
     return ok;
 }
 
-static bool copy_tokenizer(const Save *s) {
-    const char *from = checkpoint_tokenizer(s->c);
-    if (!from) return true;
+static bool copy_tokenizer(const Save *s, const char *from) {
     bool ok = folder_make(in_folder(s, "tokenizer"), s->e);
     for (size_t i = 0; ok && i < COUNT(tokenizer_files); i++) {
         const char *path = arena_printf(s->arena, "%s/%s", from, tokenizer_files[i]);
@@ -125,6 +126,33 @@ static bool copy_tokenizer(const Save *s) {
         file_unmap(map, n);
     }
     return ok;
+}
+
+/* Whether CLIP's own tokenizer is the model's: by the size of the vocabulary. */
+static bool is_clip(const Checkpoint *c) {
+    Type t;
+    const void *data;
+    return checkpoint_find(c,
+                           "text_encoder.text_model.embeddings.token_embedding.weight",
+                           &t, &data) &&
+           t.rank == 2 && t.dim[0] == CLIP_VOCABULARY;
+}
+
+/* The source's; else CLIP's, if the model's vocabulary is CLIP's and this build has it. */
+static bool put_tokenizer(Save *s) {
+    const char *from = checkpoint_tokenizer(s->c), *pad = "<|endoftext|>";
+    s->tokenizer = from != NULL;
+    if (from) return copy_tokenizer(s, from);
+    Arena *scratch = arena_new();
+    Source text;
+    Err none = {0};
+    bool have = is_clip(s->c) && vocabulary_text(scratch, &text, &none);
+    arena_free(scratch);
+    if (!have) return true;
+    s->tokenizer = true;
+    if (!strcmp(s->how->family, "sd2")) pad = "!"; /* id 0 */
+    return folder_make(in_folder(s, "tokenizer"), s->e) &&
+           tokenizer_write(in_folder(s, "tokenizer"), pad, s->e);
 }
 
 /* ---- weights ---- */
@@ -170,7 +198,7 @@ static bool put_all(Save *s) {
     bool there[COUNT(components)];
     for (size_t i = 0; i < COUNT(components); i++)
         if (!put_weights(s, &components[i], &there[i])) return false;
-    return put_scheduler(s) && copy_tokenizer(s) && put_index(s, there);
+    return put_scheduler(s) && put_tokenizer(s) && put_index(s, there);
 }
 
 /* ---- the folder ---- */
@@ -201,10 +229,12 @@ bool diffusers_write(const char *path, const Checkpoint *c, const DiffusersSave 
                      int64_t *overflow, Err *e) {
     Arena *a = arena_new();
     const char *to = plain(a, path);
-    Save s = {a,   arena_printf(a, "%s.graphrun-%ld.tmp", to, (long)getpid()),
-              c,   names_open(a, how->family, e),
-              how, 0,
-              e};
+    Save s = {.arena = a,
+              .folder = arena_printf(a, "%s.graphrun-%ld.tmp", to, (long)getpid()),
+              .c = c,
+              .names = names_open(a, how->family, e),
+              .how = how,
+              .e = e};
     bool ok = s.names != NULL;
     if (ok && file_exists(to))
         ok = err_fail(e, "cannot make the folder '%s': it is a file", to);

@@ -292,23 +292,24 @@ static bool read_folder(Vocabulary *v, Symbols *t, Arena *a, const char *folder,
     return true;
 }
 
+bool vocabulary_text(Arena *a, Source *out, Err *e) {
+    const char *path = getenv("GRAPHRUN_CLIP_VOCABULARY");
+    *out = (Source){.path = "embedded vocabulary"};
+    if (path && *path) return map_text(a, path, out, e);
+    if (clip_vocabulary_size)
+        return inflate_text(a, clip_vocabulary, clip_vocabulary_size, out, e);
+    return err_fail(e, "this build holds no CLIP vocabulary; use a model folder with "
+                       "tokenizer/, or set GRAPHRUN_CLIP_VOCABULARY to the path of "
+                       "bpe_simple_vocab_16e6.txt.gz");
+}
+
 bool vocabulary_read(Vocabulary *v, Arena *a, const char *folder, Err *e) {
     Arena *scratch = arena_new();
     Symbols t = {.arena = scratch};
-    Source src = {.path = "embedded vocabulary"};
-    const char *path = getenv("GRAPHRUN_CLIP_VOCABULARY");
-    bool ok;
-    if (folder)
-        ok = read_folder(v, &t, a, folder, e);
-    else if (path && *path)
-        ok = map_text(scratch, path, &src, e) && read_text(v, &t, a, &src, e);
-    else if (clip_vocabulary_size)
-        ok = inflate_text(scratch, clip_vocabulary, clip_vocabulary_size, &src, e) &&
-             read_text(v, &t, a, &src, e);
-    else
-        ok = err_fail(e, "this build holds no CLIP vocabulary; use a model folder with "
-                         "tokenizer/, or set GRAPHRUN_CLIP_VOCABULARY to the path of "
-                         "bpe_simple_vocab_16e6.txt.gz");
+    Source src;
+    bool ok = folder
+                  ? read_folder(v, &t, a, folder, e)
+                  : vocabulary_text(scratch, &src, e) && read_text(v, &t, a, &src, e);
     arena_free(scratch);
     return ok;
 }

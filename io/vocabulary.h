@@ -18,6 +18,9 @@ typedef struct Vocabulary {
 
 /* folder: see tokenizer_open. */
 bool vocabulary_read(Vocabulary *v, Arena *a, const char *folder, Err *e);
+/* The text bpe_simple_vocab_16e6.txt that this program holds, or that
+ * $GRAPHRUN_CLIP_VOCABULARY names; in a. */
+bool vocabulary_text(Arena *a, Source *out, Err *e);
 /* The merge of a pair, or NULL. */
 const Merge *vocabulary_merge(const Vocabulary *v, int32_t left, int32_t right);
 #endif

@@ -5,10 +5,11 @@
 
 #include "io/data.h"
 #include "io/text_clean.h"
+#include "io/tokenizer_write.h"
+#include "io/vocabulary.h"
 #include "tests/check.h"
 #include "tests/tsv.h"
 
-extern const unsigned char clip_vocabulary[];
 extern const size_t clip_vocabulary_size;
 
 enum { IDS = 120000 };
@@ -135,7 +136,11 @@ static void write_folder(const char *folder, const char *skip) {
             }
         }
     }
-    const char *p = (const char *)clip_vocabulary, *end = p + clip_vocabulary_size;
+    Arena *a = arena_new();
+    Source text = {0};
+    Err e = {0};
+    CHECK(vocabulary_text(a, &text, &e), "%s", e.text);
+    const char *p = text.text, *end = p + text.len;
     for (int line = 0; p < end && line <= 48894; line++) {
         const char *stop = memchr(p, '\n', (size_t)(end - p)),
                    *gap = memchr(p, ' ', 200);
@@ -157,6 +162,7 @@ static void write_folder(const char *folder, const char *skip) {
     fprintf(names, "\"<|startoftext|>\": 49406, \"<|endoftext|>\": 49407}\n");
     fclose(names);
     fclose(merges);
+    arena_free(a);
     str_free(&s);
 }
 
@@ -189,6 +195,29 @@ static void test_folder(const Tokenizer *t) {
     rmdir(folder);
 }
 
+/* The folder that convert writes is read as the vocabulary it came from. */
+static void test_written(const Tokenizer *t) {
+    char folder[] = "/tmp/graphrun-tokenizer-XXXXXX", path[256];
+    static const char text[] = "a photo of (sks) dog, don't \xc3\xa9t\xc3\xa9 1024!";
+    Err e = {0};
+    if (!mkdtemp(folder)) return;
+    CHECK(tokenizer_write(folder, "!", &e), "%s", e.text);
+    Tokenizer *other = tokenizer_open(folder, &e);
+    CHECK(other, "%s", e.text);
+    int n = tokenizer_encode(t, text, want, IDS);
+    int m = other ? tokenizer_encode(other, text, ids, IDS) : -1;
+    CHECK(n == m && !memcmp(ids, want, (size_t)n * sizeof *ids), "%d and %d tokens", n,
+          m);
+    tokenizer_close(other);
+    static const char *const files[] = {
+        "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"};
+    for (size_t i = 0; i < COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        CHECK(!unlink(path), "%s is not there", files[i]);
+    }
+    rmdir(folder);
+}
+
 int main(void) {
     test_clean();
     if (!clip_vocabulary_size && !getenv("GRAPHRUN_CLIP_VOCABULARY")) {
@@ -204,6 +233,7 @@ int main(void) {
     test_count(t);
     test_long(t);
     if (clip_vocabulary_size) test_folder(t);
+    test_written(t);
     tokenizer_close(t);
     return check_done("tokenizer");
 }
