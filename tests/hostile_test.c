@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "hostile/build.h"
-#include "hostile/headers.h"
-#include "hostile/pickles.h"
 #include "io/file.h"
 #include "io/lora_read.h"
+#include "tests/hostile/build.h"
+#include "tests/hostile/headers.h"
+#include "tests/hostile/pickles.h"
 
 enum { MOST_MEMORY = 512 << 20, MOST_SECONDS = 10, MOST_RESIDENT_KB = 300 << 10 };
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "hostile/pickles.h"
 #include "io/pickle.h"
+#include "tests/hostile/pickles.h"
 
 static Arena *arena;
 

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "hostile/build.h"
-#include "hostile/pickles.h"
 #include "io/file.h"
 #include "io/torch_file.h"
 #include "io/zip.h"
+#include "tests/hostile/build.h"
+#include "tests/hostile/pickles.h"
 
 #define GOLDEN "tests/golden/torch/"
 
