@@ -103,9 +103,13 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
                    .dump_after = o->dump_after,
                    .dump = dump,
                    .reference_kernels = o->exact};
+    double accumulate;
     if (!shape_of(j, &s, e) ||
-        !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e))
+        !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e) ||
+        !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,
+                    e))
         return NULL;
+    opt.accumulate = accumulate > 1 && accumulate <= 1 << 20 ? (int)accumulate : 1;
     opt.dims = job_dims(j->arena, &s);
     const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
     for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];

@@ -138,8 +138,9 @@ _Static_assert(sizeof(Options) == 136,
                "a new option of passes: does it belong to the key?");
 
 static void add_options(Key *k, const Options *opt) {
-    str_printf(&k->text, "train %d reference %d gradients %d norm ", opt->train,
-               opt->reference_kernels, opt->record_gradients);
+    str_printf(&k->text, "train %d reference %d gradients %d accumulate %d norm ",
+               opt->train, opt->reference_kernels, opt->record_gradients,
+               opt->accumulate > 1 ? opt->accumulate : 1);
     str_double(&k->text, opt->max_grad_norm);
     str_add(&k->text, "\n");
     add_names(k, "given", opt->given);

@@ -102,18 +102,19 @@ static bool record_step(Trainer *t, Exec *x, const StepResult *r, Err *e) {
         !record_plain(t->record, x, "text_encoder.context", "m0.encoder_hidden_states",
                       e))
         return false;
-    return record_tensors(t, x, r->step, e);
+    return !r->updated || record_tensors(t, x, r->step, e);
 }
 
-static bool after_update(void *ctx, Exec *x, const StepResult *r, Err *e) {
+static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     Trainer *t = ctx;
     if (t->record && !record_step(t, x, r, e)) return false;
+    t->micro++;
+    if (t->trace) trace_add(t->trace, x);
+    if (!r->updated) return true;
     int64_t per_epoch = t->steps_per_epoch ? t->steps_per_epoch : t->steps;
     ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
     n.average = loss_average_add(t->arena, &t->average, r->epoch,
                                  (int)((r->step - 1) % per_epoch), r->loss);
-    if (t->trace) trace_add(t->trace, x);
-    t->micro++;
     progress_at(t->progress, r->step, &n);
     t->last = x;
     t->last_epoch = r->epoch;
@@ -164,7 +165,7 @@ static void introduce(const Trainer *t) {
 }
 
 static bool open_inputs(Trainer *t, Err *e) {
-    t->in = inputs_open(t->arena, t->o->inputs, t->steps, e);
+    t->in = inputs_open(t->arena, t->o->inputs, t->steps * t->accumulate, e);
     if (!t->in) return false;
     t->shape = NEW(t->arena, Shape, 1);
     t->shape[0] = inputs_shape(t->in, 0);
@@ -193,11 +194,13 @@ static int ended_early(Trainer *t, int64_t done, Err *e) {
 static int train(Trainer *t, Err *e) {
     TrainLoop loop = {.feed = t->in ? inputs_feed(t->in) : data_feed(t->feed),
                       .exec = train_exec,
-                      .after = after_update,
+                      .after = after_micro_batch,
                       .start = start,
                       .ctx = t,
                       .steps = t->steps,
                       .seed = t->seed,
+                      .lr = &t->lr,
+                      .accumulate = t->accumulate,
                       .stop = &stop_signal};
     int64_t done;
     catch_signals();
@@ -217,7 +220,8 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     train_given_plan(t);
     if (t->o->profile) t->trace = trace_new(t->arena);
     bool replay = t->o->inputs != NULL;
-    if (!(replay ? open_inputs(t, e) : train_data_open(t, e))) return e->code;
+    if (!(replay ? open_inputs(t, e) : train_data_open(t, e)) || !train_schedule(t, e))
+        return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
     if (!t->o->output_dir) {
         err_usage(e, "--output_dir is missing: where shall the LoRA go?");

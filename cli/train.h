@@ -25,6 +25,8 @@ typedef struct Trainer {
     int64_t epochs, steps_per_epoch;
     uint64_t seed;
     double max_grad_norm;
+    LrSchedule lr;
+    int accumulate; /* micro-batches per update */
     /* data: a data set or recorded inputs */
     Dataset *data;
     Latents latents;
@@ -62,6 +64,7 @@ typedef struct Trainer {
 /* cli/train_setup.c: options and recipe together; the data set; nothing compiled yet. */
 bool train_setup(Trainer *t, const char *recipe, Err *e);
 bool train_data_open(Trainer *t, Err *e);
+bool train_schedule(Trainer *t, Err *e); /* when the number of updates is known */
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */

@@ -36,6 +36,47 @@ bool train_resolution(const char *text, int *w, int *h, Err *e) {
         e, "--resolution: got '%s', want one number or two (W,H) of 8 … 16384", text);
 }
 
+bool train_part(const char *option, const char *text, double *out, Err *e) {
+    char *end;
+    *out = strtod(text, &end);
+    bool part = *end == '%',
+         fine = end != text && strspn(text, "0123456789.") == (size_t)(end - text);
+    if (part) *out /= 100, end++;
+    if (fine && !*end && (part ? *out < 1 : *out < 1 || *out == floor(*out)))
+        return true;
+    return err_usage(e,
+                     "--%s: got '%s', want steps, or a part of them below 1 or 100%%",
+                     option, text);
+}
+
+/* The one key that is honoured; sd-scripts' users write the value in quotes. */
+bool train_step_rules(Arena *a, const WordList *words, const char **rules, Err *e) {
+    *rules = NULL;
+    for (int i = 0; i < words->n; i++) {
+        const char *key = NULL, *value = NULL;
+        if (!key_value(a, "--lr_scheduler_args", words->word[i], &key, &value, e))
+            return false;
+        if (strcmp(key, "step_rules"))
+            return err_usage(e,
+                             "--lr_scheduler_args %s: only step_rules of the schedule "
+                             "piecewise_constant is known; the others have options of "
+                             "their own",
+                             key);
+        size_t n = strlen(value);
+        bool quoted = n > 1 && strchr("'\"", *value) && value[n - 1] == *value;
+        *rules = quoted ? arena_strndup(a, value + 1, n - 2) : value;
+    }
+    return true;
+}
+
+static bool check_schedule(Arena *a, const TrainOptions *o, Err *e) {
+    double x;
+    const char *rules;
+    return train_part("lr_warmup_steps", o->lr_warmup_steps, &x, e) &&
+           train_part("lr_decay_steps", o->lr_decay_steps, &x, e) &&
+           train_step_rules(a, &o->lr_scheduler_args, &rules, e);
+}
+
 static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
     int w, h;
     if (!train_resolution(o->resolution, &w, &h, e)) return false;
@@ -91,12 +132,13 @@ void word_add(Arena *a, WordList *notes, const char *text) {
 
 bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
                          WordList *notes, Err *e) {
-    if (!check_data(o, given, e) || !check_network(a, o, notes, e) || !check_loss(o, e))
+    if (!check_data(o, given, e) || !check_network(a, o, notes, e) ||
+        !check_loss(o, e) || !check_schedule(a, o, e))
         return false;
     if (o->dataset_config && (o->train_data_dir || o->reg_data_dir))
         word_add(a, notes,
-             "--train_data_dir and --reg_data_dir are ignored: --dataset_config "
-             "is given");
+                 "--train_data_dir and --reg_data_dir are ignored: --dataset_config "
+                 "is given");
     if (o->max_train_epochs != UNSET_INT && args_get(given, "max_train_steps"))
         word_add(a, notes, "--max_train_steps is ignored: --max_train_epochs is given");
     if (o->v2 && args_get(given, "clip_skip"))

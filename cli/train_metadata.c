@@ -150,10 +150,10 @@ static void training(Trainer *t) {
     put_float(t, "ss_unet_lr", option(t, "unet_lr"));
     put_float(t, "ss_text_encoder_lr", option(t, "text_encoder_lr"));
     put_int(t, "ss_max_train_steps", t->steps);
-    put(t, "ss_lr_warmup_steps", "0");
-    put(t, "ss_lr_scheduler", "constant");
+    put_int(t, "ss_lr_warmup_steps", (int64_t)t->lr.warmup);
+    put(t, "ss_lr_scheduler", t->lr.name);
     put_bool(t, "ss_gradient_checkpointing", false);
-    put(t, "ss_gradient_accumulation_steps", "1");
+    put_int(t, "ss_gradient_accumulation_steps", t->accumulate);
     put(t, "ss_mixed_precision", "no");
     put_bool(t, "ss_full_fp16", false);
     put_integral(t, "ss_clip_skip", "clip_skip");

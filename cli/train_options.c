@@ -88,7 +88,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
 static const char fp32_only[] = "everything is computed in 32 bits";
 static const char as_written[] = "captions are used as written, after --shuffle_caption and --keep_tokens";
 static const char no_aug[] = "pictures are resized and cropped to the centre only";
-static const char no_schedule[] = "the learning rate is constant";
 static const char no_state[] = "state folders are not written";
 static const char no_samples[] = "no pictures are sampled while training";
 static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
@@ -180,21 +179,21 @@ const Opt train_options[] = {
     T(FLAG, use_8bit_adam, NULL, "--optimizer_type AdamW8bit", .later = "AdamW is the optimizer"),
     T(FLAG, use_lion_optimizer, NULL, "--optimizer_type Lion", .later = "AdamW is the optimizer"),
     T(FLOAT, max_grad_norm, "X", "clip the gradient's norm; 0: never", AT_LEAST(0)),
-    T(TEXT, lr_scheduler, "NAME", "how the learning rate changes", .later = no_schedule),
-    T(TEXT, lr_warmup_steps, "N|X|N%", "steps, or part of them, of rising learning rate", .later = no_schedule),
-    T(TEXT, lr_decay_steps, "N|X|N%", "steps of falling learning rate", .later = no_schedule),
-    T(INT, lr_scheduler_num_cycles, "N", "restarts", .later = no_schedule),
-    T(FLOAT, lr_scheduler_power, "X", "power of the polynomial schedule", .later = no_schedule),
-    T(FLOAT, lr_scheduler_timescale, "X", "of the inverse square root schedule", .later = no_schedule),
-    T(FLOAT, lr_scheduler_min_lr_ratio, "X", "smallest part of the learning rate", .later = no_schedule),
+    T(TEXT, lr_scheduler, "NAME", "how the learning rate changes"),
+    T(TEXT, lr_warmup_steps, "N|X|N%", "steps, or part of them, of rising learning rate"),
+    T(TEXT, lr_decay_steps, "N|X|N%", "steps of falling learning rate"),
+    T(INT, lr_scheduler_num_cycles, "N", "restarts", AT_LEAST(1)),
+    T(FLOAT, lr_scheduler_power, "X", "power of the polynomial schedule"),
+    T(FLOAT, lr_scheduler_timescale, "X", "of the inverse square root schedule", AT_LEAST(0)),
+    T(FLOAT, lr_scheduler_min_lr_ratio, "X", "smallest part of the learning rate", .min = 0, .max = 1),
     OPT_REFUSED("lr_scheduler_type", TEXT, "CLASS", "it names a Python class; use --lr_scheduler"),
-    OPT_REFUSED("lr_scheduler_args", LIST, "K=V…", "it feeds a Python class; use --lr_scheduler and its options"),
+    T(LIST, lr_scheduler_args, "K=V", "step_rules=1:100,0.1:200,0.05, of the schedule piecewise_constant"),
     OPT_REFUSED("fused_backward_pass", FLAG, NULL, "the plan decides when an update runs; leave it out"),
 
     OPT_GROUP("the run"),
     T(INT, max_train_steps, "N", "updates", AT_LEAST(1)),
     T(INT, max_train_epochs, "N", "epochs; wins over --max_train_steps", AT_LEAST(1)),
-    T(INT, gradient_accumulation_steps, "N", "micro-batches per update", .later = "every micro-batch is an update"),
+    T(INT, gradient_accumulation_steps, "N", "micro-batches per update", .min = 1, .max = 1 << 20),
     T(INT, seed, "N", "of all random numbers; without one a new one is drawn", .min = 0, .max = 4294967295.0),
     T(TEXT, mixed_precision, "TYPE", "no, fp16, bf16", .later = fp32_only),
     T(FLAG, full_fp16, NULL, "adapters in half precision", .later = fp32_only),

@@ -47,6 +47,7 @@ typedef struct TrainOptions {
     bool use_8bit_adam, use_lion_optimizer;
     double max_grad_norm;
     const char *lr_scheduler, *lr_warmup_steps, *lr_decay_steps;
+    WordList lr_scheduler_args;
     int64_t lr_scheduler_num_cycles;
     double lr_scheduler_power, lr_scheduler_timescale, lr_scheduler_min_lr_ratio;
     /* the run */
@@ -103,6 +104,10 @@ bool train_resolution(const char *text, int *w, int *h, Err *e);
  * block_dims, block_lr_weight … notes: warnings worth telling, or NULL. */
 bool train_network_args(Arena *a, const WordList *words, Args *out, WordList *notes,
                         Err *e);
+/* --lr_warmup_steps, --lr_decay_steps: updates, or below 1 a part of them; "10%" is 0.1. */
+bool train_part(const char *option, const char *text, double *out, Err *e);
+/* --lr_scheduler_args: step_rules, or NULL. */
+bool train_step_rules(Arena *a, const WordList *words, const char **rules, Err *e);
 void word_add(Arena *a, WordList *list, const char *word);
 /* "key=value" split at the first '='; what: the option's name, for the message. */
 bool key_value(Arena *a, const char *what, const char *word, const char **key,

@@ -31,6 +31,7 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                    .absent = job_absent_inputs,
                    .train = true,
                    .max_grad_norm = t->max_grad_norm,
+                   .accumulate = t->accumulate,
                    .record = t->o->record ? recorded : NULL,
                    .record_gradients = t->o->record != NULL,
                    .reference_kernels = t->o->exact,

@@ -14,6 +14,22 @@ static bool listed(const char *const *names, const char *name) {
     return false;
 }
 
+/* Texts of the schedule's options become numbers. */
+static bool schedule_settings(Trainer *t, Args *set, Err *e) {
+    static const char *const parts[] = {"lr_warmup_steps", "lr_decay_steps"};
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        const Val *v = args_get(set, parts[i]);
+        double x;
+        if (!v || v->kind != VAL_WORD) continue;
+        if (!train_part(parts[i], v->word, &x, e)) return false;
+        args_set(set, parts[i], val_float(x));
+    }
+    const char *rules;
+    if (!train_step_rules(t->arena, &t->o->lr_scheduler_args, &rules, e)) return false;
+    if (rules) args_set(set, "lr_step_rules", val_word(rules));
+    return true;
+}
+
 /* Options that the recipe declares become its values. An option that the shipped recipe
  * `lora` declares and this one does not would change nothing: an error. */
 static bool recipe_settings(Trainer *t, Args *set, Err *e) {
@@ -39,13 +55,42 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
                              t->job.doc->name, network->name[i]);
         args_set(set, network->name[i], network->val[i]);
     }
-    return settings(a, &t->o->set, "--set", set, e);
+    return schedule_settings(t, set, e) && settings(a, &t->o->set, "--set", set, e);
 }
 
 static uint64_t random_seed(void) {
     uint32_t seed = 0;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)time(NULL);
     return seed;
+}
+
+static const char *text_of(const Args *section, const char *key,
+                           const char *otherwise) {
+    const Val *v = args_get(section, key);
+    return v && v->kind == VAL_WORD && *v->word ? v->word : otherwise;
+}
+
+/* The recipe's schedule; complete once the number of updates is known. */
+static bool schedule_numbers(Trainer *t, Err *e) {
+    const Args *train = t->job.recipe.train;
+    LrSchedule *s = &t->lr;
+    s->name = text_of(train, "schedule", "constant");
+    s->rules = text_of(train, "step_rules", NULL);
+    double accumulate;
+    if (!job_number(&t->job, train, "warmup", 0, &s->warmup, e) ||
+        !job_number(&t->job, train, "decay_steps", 0, &s->decay, e) ||
+        !job_number(&t->job, train, "cycles", 1, &s->cycles, e) ||
+        !job_number(&t->job, train, "power", 1, &s->power, e) ||
+        !job_number(&t->job, train, "timescale", 0, &s->timescale, e) ||
+        !job_number(&t->job, train, "min_lr_ratio", 0, &s->min_ratio, e) ||
+        !job_number(&t->job, train, "learning_rate", t->o->learning_rate, &s->base,
+                    e) ||
+        !job_number(&t->job, train, "gradient_accumulation_steps", 1, &accumulate, e))
+        return false;
+    t->accumulate = (int)accumulate;
+    return (accumulate >= 1 && accumulate <= 1 << 20) ||
+           err_usage(e, "gradient_accumulation_steps is %g, want 1 … %d", accumulate,
+                     1 << 20);
 }
 
 bool train_setup(Trainer *t, const char *recipe, Err *e) {
@@ -55,7 +100,8 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
         !job_open(&t->job, set, e) ||
         !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
         !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
-                    e))
+                    e) ||
+        !schedule_numbers(t, e))
         return false;
     if (!(steps >= 1 && steps <= 1e9))
         return err_usage(e, "the number of steps is %g, want 1 … 1e9", steps);
@@ -68,13 +114,12 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
     return true;
 }
 
-/* ---- data ---- */
-static const char *text_of(const Args *section, const char *key,
-                           const char *otherwise) {
-    const Val *v = args_get(section, key);
-    return v && v->kind == VAL_WORD && *v->word ? v->word : otherwise;
+bool train_schedule(Trainer *t, Err *e) {
+    t->lr.steps = t->steps;
+    return lr_schedule(t->arena, &t->lr, e);
 }
 
+/* ---- data ---- */
 static bool data_options(Trainer *t, DataOptions *d, Err *e) {
     const TrainOptions *o = t->o;
     const Args *data = t->job.recipe.data;
@@ -138,7 +183,9 @@ bool train_data_open(Trainer *t, Err *e) {
     }
     t->data = dataset_open(&d, e);
     if (!t->data) return false;
-    t->steps_per_epoch = t->data->batches_per_epoch;
+    /* an epoch ends with an update, of fewer micro-batches if need be */
+    t->steps_per_epoch =
+        (t->data->batches_per_epoch + t->accumulate - 1) / t->accumulate;
     if (t->o->max_train_epochs != UNSET_INT)
         t->steps = t->o->max_train_epochs * t->steps_per_epoch;
     t->epochs = (t->steps + t->steps_per_epoch - 1) / t->steps_per_epoch;

@@ -304,6 +304,13 @@ static bool aliased(const PlanStep *t, int out) {
     return false;
 }
 
+/* Is value v what step k wrote, and not what stood there before? */
+static bool wrote(const PlanStep *t, uint32_t v) {
+    for (int o = 0; o < t->n_out; o++)
+        if (t->out[o] == v) return true;
+    return false;
+}
+
 static bool check_reads(Check *c, uint32_t k, uint32_t *base) {
     const Plan *p = c->p;
     const PlanStep *t = &p->step[k];
@@ -315,9 +322,10 @@ static bool check_reads(Check *c, uint32_t k, uint32_t *base) {
         if (act && c->writer[base[i]] == NO_STEP)
             return fail(c, "step %u (%s) reads value %u, which nothing wrote", k,
                         t->op->name, t->in[i]);
-        if (!act && c->writer[base[i]] != NO_STEP)
+        uint32_t writer = c->writer[base[i]];
+        if (!act && writer != NO_STEP && !wrote(&p->step[writer], t->in[i]))
             return fail(c, "step %u (%s) reads '%s', which step %u overwrote", k,
-                        t->op->name, p->value[base[i]].name, c->writer[base[i]]);
+                        t->op->name, p->value[base[i]].name, writer);
         c->last[base[i]] = k;
     }
     return true;

@@ -201,6 +201,7 @@ static const Key train_keys[] = {
     { "power",                       &expr, false, "exponent of polynomial" },
     { "timescale",                   &expr, false, "of inverse_sqrt" },
     { "min_lr_ratio",                &expr, false, "where the decay ends" },
+    { "step_rules",                  &text, false, "of piecewise_constant: 1:100,0.1:200,0.05" },
     { "seed",                        &expr, false, "of all random numbers" },
     { "mixed_precision",             &text, false, "no, fp16 or bf16" },
     { "gradient_accumulation_steps", &expr, false, "micro-batches per update" },

@@ -6,7 +6,12 @@
  * one `update` node per trainable, in the order of the trainables, with the program of the
  * recipe's optimizer; state values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for
  * each learning rate that occurs (Param.lr of the scalar), written before every step.
- * Outputs "grad.NAME" go, unless gradients are recorded. */
+ * Outputs "grad.NAME" go, unless gradients are recorded.
+ *
+ * With accumulation one plan does both kinds of micro-batch. State "NAME.sum" holds the sum
+ * of gradients / count, and is what the norm, the updates and the outputs see; the scalar
+ * "sum.keep" (0 for the first of a window) lets it start anew, the scalar "sum.update" (1 for
+ * the last) lets the updates happen. State "NAME.touched": slices that learnt since then. */
 #include "ops/ops.h"
 #include "passes/private.h"
 
@@ -24,6 +29,8 @@ typedef struct Updates {
     const char *states; /* names separated by spaces */
     Rates rates;
     Id scale, ok;
+    int accumulate;
+    Id keep, update, one, part; /* of accumulation: two scalars, 1, and 1 / count */
 } Updates;
 
 static Id rate_of(Updates *u, double lr) {
@@ -46,7 +53,59 @@ static int64_t slices_of(const Value *v) {
     return p && p->slice_axis >= 0 ? v->type.dim[p->slice_axis] / p->slice_size : 1;
 }
 
-/* i32[slices], 1 for the slice that learns; absent if the whole tensor does. */
+/* ---- accumulation ---- */
+static Id step_scalar(Graph *g, const char *name) {
+    Id id = graph_value(g, ROLE_SCALAR, type_scalar(F32), name, loc_none());
+    g->value[id]->param = param_new(g->arena);
+    return id;
+}
+
+static Id zero_state(Graph *g, Type t, const Value *v, const char *name) {
+    Id id = graph_value(g, ROLE_STATE, t,
+                        arena_printf(g->arena, "%s.%s", v->name, name), v->loc);
+    Param *p = param_new(g->arena);
+    p->init.kind = INIT_ZEROS;
+    g->value[id]->param = p;
+    return id;
+}
+
+/* x put into `state` by a formula over p (what it was), g (x * scale) and lr (keep). */
+static Id gather(Updates *u, Id state, Id x, Id scale, const char *formula, Err *e) {
+    Id in[] = {state, x, u->keep, scale, u->one, NO_ID};
+    UpdateAttrs at = {formula, "", -1, 0};
+    const Node *n = graph_add(u->g, &op_update, &at, COUNT(in), in, e);
+    return n ? n->out[0] : NO_ID;
+}
+
+/* The gradient outputs become those of the whole window. */
+static bool sum_gradients(Updates *u, int n, const Id *train, Id *grad, Err *e) {
+    Graph *g = u->g;
+    u->keep = step_scalar(g, "sum.keep");
+    u->update = step_scalar(g, "sum.update");
+    u->one = graph_number(g, 1, F32);
+    u->part = graph_number(g, 1.0 / u->accumulate, F32);
+    for (int i = 0; i < n; i++) {
+        const Value *v = g->value[train[i]];
+        g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
+        Id sum = gather(u, zero_state(g, v->type, v, "sum"), grad[i], u->part,
+                        "p = where(lr == 0, g, p + g)", e);
+        if (sum == NO_ID) return false;
+        for (uint32_t o = 0; o < g->n_output; o++)
+            if (g->output[o].value == grad[i] &&
+                !strncmp(g->output[o].name, "grad.", 5))
+                g->output[o].value = sum;
+        grad[i] = sum;
+    }
+    return true;
+}
+
+/* f32[slices], 1 for the slices that learnt in this window. */
+static Id touched(Updates *u, const Value *v, Id is, Err *e) {
+    Id state = zero_state(u->g, u->g->value[is]->type, v, "touched");
+    return gather(u, state, is, u->one, "p = where(lr == 0, g, max(p, g))", e);
+}
+
+/* i32[slices], 1 for a slice that learns; absent if the whole tensor does. */
 static bool active_slices(Updates *u, const Value *v, Id *out, Err *e) {
     const Param *p = v->param;
     *out = NO_ID;
@@ -59,6 +118,7 @@ static bool active_slices(Updates *u, const Value *v, Id *out, Err *e) {
     if (index == NO_ID) return false;
     Id in[] = {graph_const(g, type_of(F32, 1, &n), numbers), index};
     Id is = graph_formula(g, "x0 == x1", 2, in, e);
+    if (is != NO_ID && u->accumulate > 1) is = touched(u, v, is, e);
     if (is != NO_ID) *out = graph_cast(g, is, I32, e);
     return *out != NO_ID;
 }
@@ -115,7 +175,9 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     if (u->ok == NO_ID) return false;
     graph_output(g, "grad_norm", norm);
     graph_output(g, "ok", u->ok);
-    return true;
+    if (u->accumulate > 1)
+        u->ok = graph_formula(g, "x0 * x1", 2, (Id[]){u->ok, u->update}, e);
+    return u->ok != NO_ID;
 }
 
 static const char *state_names(Arena *a, const UpdateProgram *p) {
@@ -154,9 +216,10 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     if (!find_gradients(g, &train, &grad, &n, e) ||
         !build_update(g->arena, r->optimizer, r->optimizer_args, &program, e))
         return NULL;
-    Updates u = {.g = g, .program = &program};
+    Updates u = {.g = g, .program = &program, .accumulate = opt->accumulate};
     u.states = state_names(g->arena, &program);
     Place keep = g->at;
+    if (u.accumulate > 1 && !sum_gradients(&u, n, train, grad, e)) return NULL;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
     for (int i = 0; i < n; i++)
         if (!add_update(&u, g->value[train[i]], grad[i], e)) return NULL;

@@ -1,5 +1,7 @@
 /* schedule: an order of the nodes that keeps the peak of activations low; nodes with an
- * effect (updates) come last, because every other node reads what they overwrite.
+ * effect (updates) come last, because every other node reads what they overwrite. One that
+ * alone reads what it overwrites, and whose result is read (a sum of gradients), may stand
+ * anywhere.
  *
  * Needs: a verified graph. Guarantees: the same nodes, a legal order, and a peak that is
  * not above that of the order given. A few orders are made and measured with the lifetimes
@@ -18,10 +20,27 @@ typedef struct Links { /* edges among nodes that run, through any base value */
     uint32_t **user, *n_user; /* per node: nodes that read its outputs, rising */
     uint32_t *n_before;       /* per node: producers it waits for */
     uint32_t *n_reader;       /* per value (base): readers among running nodes */
+    const bool *last;         /* per node: it stands behind all that are not */
 } Links;
 
-static bool has_effect(const Node *n) {
-    return n->op->flags & OP_NO_FOLD;
+/* Per node: does somebody else read a value that it overwrites, or nobody its results? */
+static bool *find_last_ones(Arena *a, const Graph *g) {
+    bool *last = NEW(a, bool, g->n_node + 1);
+    uint32_t *read = NEW(a, uint32_t, g->n_value + 1);
+    for (uint32_t k = 0; k < g->n_node; k++)
+        for (int i = 0; i < g->node[k]->n_in; i++)
+            if (g->node[k]->in[i] != NO_ID) read[g->node[k]->in[i]]++;
+    for (uint32_t k = 0; k < g->n_node; k++) {
+        const Node *n = g->node[k];
+        if (!(n->op->flags & OP_NO_FOLD)) continue;
+        bool results = false, shared = false;
+        for (int o = 0; o < n->n_out; o++) results |= read[n->out[o]] > 0;
+        for (const struct OpAlias *al = n->op->alias; al && al->out >= 0; al++)
+            if (al->in < n->n_in && n->in[al->in] != NO_ID)
+                shared |= read[n->in[al->in]] > 1;
+        last[k] = shared || !results;
+    }
+    return last;
 }
 
 /* Producers of n's inputs, each once. */
@@ -44,9 +63,9 @@ static int most_inputs(const Graph *g) {
     return most;
 }
 
-static Links find_links(Arena *a, const Graph *g, const Id *base, const uint32_t *order,
-                        uint32_t n_order) {
-    Links l = {.g = g, .a = a, .base = base, .n = g->n_node};
+static Links find_links(Arena *a, const Graph *g, const Id *base, const bool *last,
+                        const uint32_t *order, uint32_t n_order) {
+    Links l = {.g = g, .a = a, .base = base, .n = g->n_node, .last = last};
     l.runs = NEW(a, bool, l.n + 1);
     l.user = NEW(a, uint32_t *, l.n + 1);
     l.n_user = NEW(a, uint32_t, l.n + 1);
@@ -91,8 +110,7 @@ static List list_new(Arena *a, const Links *l) {
     memcpy(s.waits, l->n_before, l->n * sizeof *s.waits);
     memcpy(s.reads, l->n_reader, l->g->n_value * sizeof *s.reads);
     for (uint32_t k = 0; k < l->n; k++)
-        if (l->runs[k] && !s.waits[k] && !has_effect(l->g->node[k]))
-            s.ready[s.n_ready++] = k;
+        if (l->runs[k] && !s.waits[k] && !l->last[k]) s.ready[s.n_ready++] = k;
     return s;
 }
 
@@ -138,14 +156,13 @@ static void run_ready(List *s, uint32_t at) {
         if (n->in[i] != NO_ID) s->reads[s->l->base[n->in[i]]]--;
     for (uint32_t u = 0; u < s->l->n_user[k]; u++) {
         uint32_t user = s->l->user[k][u];
-        if (--s->waits[user] == 0 && !has_effect(s->l->g->node[user]))
-            insert_ready(s, user);
+        if (--s->waits[user] == 0 && !s->l->last[user]) insert_ready(s, user);
     }
 }
 
 static void append_effects(List *s, const uint32_t *given, uint32_t n) {
     for (uint32_t p = 0; p < n; p++)
-        if (has_effect(s->l->g->node[given[p]])) s->order[s->n_order++] = given[p];
+        if (s->l->last[given[p]]) s->order[s->n_order++] = given[p];
 }
 
 enum { MOST_READY = 256 /* looked at for one choice */ };
@@ -211,12 +228,12 @@ static uint64_t peak_of(const Graph *g, const uint32_t *order, uint32_t n,
     return peak;
 }
 
-static uint32_t *effects_last(Arena *a, const Graph *g, const uint32_t *given,
+static uint32_t *effects_last(Arena *a, const bool *last, const uint32_t *given,
                               uint32_t n) {
     uint32_t *order = NEW(a, uint32_t, n + 1), m = 0;
     for (int effects = 0; effects < 2; effects++)
         for (uint32_t p = 0; p < n; p++)
-            if (has_effect(g->node[given[p]]) == effects) order[m++] = given[p];
+            if (last[given[p]] == effects) order[m++] = given[p];
     return order;
 }
 
@@ -236,9 +253,11 @@ static Graph *reorder(const Graph *g, const bool *runs, const uint32_t *order,
 static Graph *improve(const Graph *g, bool in_place, bool *improved, Err *e) {
     Arena *a = arena_new();
     uint32_t n;
-    uint32_t *run = nodes_run(a, g, &n), *given = effects_last(a, g, run, n);
+    uint32_t *run = nodes_run(a, g, &n), *given;
+    const bool *last = find_last_ones(a, g);
+    given = effects_last(a, last, run, n);
     Buffers b = buffers_find(a, g, given, n, in_place);
-    Links l = find_links(a, g, b.base, given, n);
+    Links l = find_links(a, g, b.base, last, given, n);
     uint64_t before = buffers_peak(&b, n), best_peak = before;
     List lists[2] = {list_new(a, &l), list_new(a, &l)};
     greedy(&lists[0]);

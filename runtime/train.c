@@ -1,4 +1,4 @@
-/* One update after the other. Everything that changes from step to step is written into
+/* One micro-batch after the other. Everything that changes from step to step is written into
  * the plan's inputs; the plan itself never changes. */
 #include "runtime/train.h"
 
@@ -24,20 +24,33 @@ static bool write_batch(Exec *x, const MicroBatch *b, Err *e) {
     return ok;
 }
 
-/* Step scalars: the random key and the learning rates ("lr.0" …). */
-static bool write_scalars(Exec *x, uint64_t seed, uint64_t first_sample, int64_t micro,
+/* Where the loop stands. */
+typedef struct At {
+    int64_t update, micro; /* finished ones */
+    int in_window;         /* micro-batches added up since the last update */
+    uint64_t sample;       /* the next sample's number in the run */
+} At;
+
+/* Scalars of one micro-batch: the random key, the learning rates ("lr.0" …), and with
+ * accumulation the factor that keeps earlier gradients and the flag that updates. */
+static bool write_scalars(Exec *x, const TrainLoop *t, const At *at, bool update,
                           Err *e) {
+    uint64_t seed = t->seed;
     int32_t rng[RNG_WORDS] = {0};
     rng[RNG_SEED_LO] = (int32_t)(uint32_t)seed;
     rng[RNG_SEED_HI] = (int32_t)(uint32_t)(seed >> 32);
-    rng[RNG_SAMPLE] = (int32_t)(uint32_t)first_sample;
-    rng[RNG_MICRO] = (int32_t)(uint32_t)micro;
-    if (!put(x, "rng", rng, e)) return false;
+    rng[RNG_SAMPLE] = (int32_t)(uint32_t)at->sample;
+    rng[RNG_MICRO] = (int32_t)(uint32_t)at->micro;
+    float keep = at->in_window > 0, now = update;
+    if (!put(x, "rng", rng, e) || !put(x, "sum.keep", &keep, e) ||
+        !put(x, "sum.update", &now, e))
+        return false;
+    double factor = lr_factor(t->lr, at->update);
     const Plan *p = exec_plan(x);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
         if (v->role != ROLE_SCALAR || strncmp(v->name, "lr.", 3)) continue;
-        float rate = (float)v->param->lr;
+        float rate = (float)(v->param->lr * factor);
         if (!exec_write(x, v->name, &rate, sizeof rate, e)) return false;
     }
     return true;
@@ -66,26 +79,39 @@ static bool not_a_number(Exec *x, int64_t step, float loss, float norm, Err *e) 
     return false;
 }
 
+static bool results(Exec *x, StepResult *r, float *ok, Err *e) {
+    return read_float(x, "ok", ok, e) && read_float(x, "loss", &r->loss, e) &&
+           read_float(x, "grad_norm", &r->grad_norm, e);
+}
+
+/* One micro-batch, and the update if it is the last of its window. */
+static bool micro_batch(const TrainLoop *t, At *at, Err *e) {
+    MicroBatch b;
+    if (!t->feed.next(t->feed.ctx, &b, e)) return false;
+    Exec *x = t->exec(t->ctx, &b.shape, e);
+    if (!x || (at->micro == 0 && t->start && !t->start(t->ctx, x, e))) return false;
+    bool update = at->in_window + 1 >= t->accumulate || b.last_of_epoch;
+    if (!write_batch(x, &b, e) || !write_scalars(x, t, at, update, e)) return false;
+    exec_run(x);
+    StepResult r = {.step = at->update + 1,
+                    .updated = update,
+                    .epoch = b.epoch,
+                    .last_of_epoch = b.last_of_epoch};
+    float ok;
+    if (!results(x, &r, &ok, e)) return false;
+    if (ok == 0) return not_a_number(x, r.step, r.loss, r.grad_norm, e);
+    at->sample += (uint64_t)b.shape.batch;
+    at->micro++;
+    at->in_window = update ? 0 : at->in_window + 1;
+    at->update += update;
+    return t->after(t->ctx, x, &r, e);
+}
+
 bool train_loop(const TrainLoop *t, int64_t *done, Err *e) {
-    uint64_t sample = 0;
-    *done = 0;
-    while (*done < t->steps && !*t->stop) {
-        MicroBatch b;
-        if (!t->feed.next(t->feed.ctx, &b, e)) return false;
-        Exec *x = t->exec(t->ctx, &b.shape, e);
-        if (!x || (*done == 0 && t->start && !t->start(t->ctx, x, e))) return false;
-        if (!write_batch(x, &b, e) || !write_scalars(x, t->seed, sample, *done, e))
-            return false;
-        exec_run(x);
-        float ok, loss, norm;
-        if (!read_float(x, "ok", &ok, e) || !read_float(x, "loss", &loss, e) ||
-            !read_float(x, "grad_norm", &norm, e))
-            return false;
-        if (ok == 0) return not_a_number(x, *done + 1, loss, norm, e);
-        sample += (uint64_t)b.shape.batch;
-        *done += 1;
-        StepResult r = {*done, b.epoch, b.last_of_epoch, loss, norm};
-        if (!t->after(t->ctx, x, &r, e)) return false;
-    }
-    return true;
+    At at = {0};
+    bool ok = true;
+    while (ok && at.update < t->steps && (!*t->stop || at.in_window))
+        ok = micro_batch(t, &at, e);
+    *done = at.update;
+    return ok;
 }

@@ -2,6 +2,7 @@
 #ifndef GRAPHRUN_TRAIN_H
 #define GRAPHRUN_TRAIN_H
 #include "runtime/lora.h"
+#include "runtime/lr.h"
 
 /* What a plan is compiled for: one per bucket and batch size. */
 typedef struct Shape {
@@ -26,21 +27,25 @@ typedef struct Feed {
 } Feed;
 
 typedef struct StepResult {
-    int64_t step; /* finished updates: 1 … */
+    int64_t step; /* finished updates: 1 …; of an unfinished one, its number */
+    bool updated; /* false: the gradients of this micro-batch were only added up */
     int epoch;
     bool last_of_epoch;
-    float loss, grad_norm;
+    float loss;      /* of this micro-batch */
+    float grad_norm; /* of what was added up so far, before clipping */
 } StepResult;
 
 typedef struct TrainLoop {
     Feed feed;
     Exec *(*exec)(void *ctx, const Shape *s, Err *e); /* the plan for a shape, bound */
-    /* After every update, parameters new; false stops with e. */
+    /* After every micro-batch; false stops with e. */
     bool (*after)(void *ctx, Exec *x, const StepResult *r, Err *e);
     /* Before the first step, with the first plan bound: starting weights. May be NULL. */
     bool (*start)(void *ctx, Exec *x, Err *e);
     void *ctx;
     int64_t steps;
+    int accumulate; /* micro-batches per update; an epoch's end makes one with fewer */
+    const LrSchedule *lr;
     uint64_t seed;
     const volatile int *stop; /* set by a signal handler: leave after this step */
 } TrainLoop;

@@ -25,9 +25,9 @@ static void same_default(const Opt *o, const YNode *value) {
 /* Options of --network_args, and those that only --set and recipes reach. */
 static bool by_other_ways(const char *name) {
     static const char *const names[] = {
-        "conv_dim",   "conv_alpha",     "rank_dropout",    "module_dropout",
-        "block_dims", "block_alphas",   "conv_block_dims", "conv_block_alphas",
-        "preset",     "block_lr_weight"};
+        "conv_dim",   "conv_alpha",      "rank_dropout",    "module_dropout",
+        "block_dims", "block_alphas",    "conv_block_dims", "conv_block_alphas",
+        "preset",     "block_lr_weight", "lr_step_rules"};
     for (size_t i = 0; i < COUNT(names); i++)
         if (!strcmp(name, names[i])) return true;
     return false;
