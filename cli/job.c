@@ -77,12 +77,21 @@ bool job_config(Job *j, Checkpoint *model, const Doc *network, Args *given, Err 
 /* ---- a network of a known model, without the model ---- */
 typedef struct KnownForms {
     Arena *arena;
+    const char *family, *network;
+    bool opened; /* the table is large, and a plan from the cache does not ask */
     const Names *names;
-    const char *component;
+    const char *component; /* NULL: the family does not know the network */
 } KnownForms;
 
 static bool convolution_in_files(void *ctx, const char *path) {
-    const KnownForms *k = ctx;
+    KnownForms *k = ctx;
+    Err ignored = {0};
+    if (!k->opened) {
+        k->opened = true;
+        k->names = names_open(k->arena, k->family, &ignored);
+        k->component = k->names ? names_component(k->names, k->network) : NULL;
+    }
+    if (!k->component) return false;
     const char *name = arena_printf(k->arena, "%s.%s", k->component, path);
     NameTo to;
     return names_to_file(k->names, k->arena, name, &to) && to.conv_diffusers;
@@ -94,12 +103,8 @@ static const WeightForms *known_forms(Arena *a, const char *network,
     for (const char *const *model = names_models(a); *model; model++) {
         const char *family, *its = names_variant(a, *model, network, &family);
         if (!its || strcmp(its, variant)) continue;
-        Err ignored = {0};
-        Names *names = names_open(a, family, &ignored);
-        const char *component = names ? names_component(names, network) : NULL;
-        if (!component) return NULL;
         KnownForms *k = NEW(a, KnownForms, 1);
-        *k = (KnownForms){a, names, component};
+        *k = (KnownForms){.arena = a, .family = family, .network = network};
         WeightForms *f = NEW(a, WeightForms, 1);
         *f = (WeightForms){k, convolution_in_files};
         return f;

@@ -113,6 +113,11 @@ static void add_adapter(Key *k, const AdapterEntry *x) {
 }
 
 static void add_recipe(Key *k, const Recipe *r) {
+    /* where there is no checkpoint, the variant's name says which forms its weights have */
+    for (int i = 0; i < r->n_network; i++)
+        str_printf(&k->text, "%s ",
+                   r->network[i].variant ? r->network[i].variant : "-");
+    end_part(k, "variants");
     for (int i = 0; i < r->n_adapter; i++) {
         add_adapter(k, &r->adapter[i]);
         end_part(k, arena_printf(k->j->arena, "adapter entry %d", i));

@@ -1,7 +1,7 @@
 /* The compiler of register programs: splits the formula into its scalar part and its
  * tile-wide part and gives registers away at their last use. */
-#include "kernels/isa.h"
 #include "kernels/program.h"
+#include "kernels/isa.h"
 
 #include <string.h>
 
