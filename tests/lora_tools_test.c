@@ -281,10 +281,11 @@ static void ranks(Device *dev) {
     const struct {
         RankRule rule;
         int64_t want;
-    } rules[] = {{{RANK_FIXED, 0, 3, 3}, 3},         {{RANK_RATIO, 3, 4, 4}, 2},
-                 {{RANK_RATIO, 2, 4, 4}, 1},         {{RANK_FRO, 0.9, 4, 4}, 2},
-                 {{RANK_FRO, 0.999, 4, 4}, 4},       {{RANK_CUMULATIVE, 0.8, 4, 4}, 2},
-                 {{RANK_CUMULATIVE, 0.81, 4, 4}, 3}, {{RANK_CUMULATIVE, 1, 2, 2}, 2}};
+    } rules[] = {{{RANK_FIXED, 0, 3, 3}, 3},        {{RANK_RATIO, 3, 4, 4}, 2},
+                 {{RANK_RATIO, 2, 4, 4}, 1},        {{RANK_FRO, 0.9, 4, 4}, 2},
+                 {{RANK_FRO, 0.8, 4, 4}, 1},        {{RANK_FRO, 0.999, 4, 4}, 4},
+                 {{RANK_CUMULATIVE, 0.8, 4, 4}, 2}, {{RANK_CUMULATIVE, 0.81, 4, 4}, 3},
+                 {{RANK_CUMULATIVE, 1, 2, 2}, 2}};
     for (size_t i = 0; i < COUNT(rules); i++) {
         int64_t r = rank_choose(&rules[i].rule, sv, 4, 85, 15, rules[i].rule.most);
         CHECK(r == rules[i].want, "rule %zu: rank %lld, want %lld", i, (long long)r,

@@ -23,6 +23,14 @@ exits 0; says err "modules merged"
 runs "$g" extract --model_org m1.safetensors --model_tuned t.safetensors --dim 8 \
     --conv_dim 4 --min_diff 1e-6 --save_to y.safetensors --json
 exits 0; says out '"energy_kept": 0.9999'
+# and it is the LoRA that was merged, at half of its strength
+runs "$g" merge --models x.safetensors --ratios 0.5 --save_to h.safetensors
+exits 0
+runs "$g" diff h.safetensors y.safetensors --json
+exits 0
+off=$(sed -n 's/.*"only_b": 0, "relative": \([^,]*\),.*/\1/p' out)
+awk -v x="$off" 'BEGIN { exit !(x != "" && x + 0 < 1e-5) }'
+check "the LoRA comes back with an error of '$off', want 1e-5" $?
 # the same layer by layer on one thread: the same bytes
 runs "$g" extract --model_org m1.safetensors --model_tuned t.safetensors --dim 8 \
     --conv_dim 4 --min_diff 1e-6 --save_to y1.safetensors --threads 1 --no_metadata
