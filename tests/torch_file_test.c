@@ -146,6 +146,7 @@ static void test_writing(void) {
     check_written(in_folder("plain.pt"), NULL);
     check_layout(in_folder("plain.pt"));
     check_written(in_folder("wrapped.ckpt"), &(TorchTop){3, 70000});
+    check_written(in_folder("wrapped.ckpt"), &(TorchTop){255, 1234});
     check_written(in_folder("wrapped.ckpt"), &(TorchTop){-1, INT64_C(1) << 40});
     Err e = {0};
     TensorOut twice[] = {outs[0], outs[0]};

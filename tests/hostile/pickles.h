@@ -159,6 +159,8 @@ static const BadPickle bad_pickles[] = {
      "'../../' has no entry"},
     {"offset-beyond", BYTES(DICT(TENSOR(F4, "K\1", "K\4\205", "K\1\205"))),
      "reaches beyond"},
+    {"last-beyond-by-one", BYTES(DICT(TENSOR(F4, "K\1", "K\2\205", "K\3\205"))),
+     "reaches beyond"},
     {"offset-negative",
      BYTES(DICT(TENSOR(F4, "J\377\377\377\377", "K\4\205", "K\1\205"))), "not made of"},
     {"stride-beyond", BYTES(DICT(TENSOR(F4, "K\0", "K\2K\2\206", "K\3K\1\206"))),
