@@ -139,7 +139,7 @@ static void add_recipe(Key *k, const Recipe *r) {
 
 /* Every option that changes a plan stands here. A new field of Options must be looked at:
  * this is the line that says so. */
-_Static_assert(sizeof(Options) == 136,
+_Static_assert(sizeof(Options) == 144,
                "a new option of passes: does it belong to the key?");
 
 static void add_options(Key *k, const Options *opt) {
@@ -149,6 +149,7 @@ static void add_options(Key *k, const Options *opt) {
     str_double(&k->text, opt->max_grad_norm);
     str_add(&k->text, "\n");
     add_names(k, "given", opt->given);
+    add_names(k, "given draws", opt->given_draws);
     add_names(k, "absent", opt->absent);
     add_names(k, "record", opt->record);
     add_names(k, "disable", opt->disable);

@@ -144,6 +144,8 @@ static bool encode_pictures(Trainer *t, Err *e) {
 
 static void introduce(const Trainer *t) {
     const Dataset *d = t->data;
+    const YNode *doc = yaml_get(t->job.doc->root, "doc");
+    say(t, "recipe: %s%s%s", t->job.doc->name, doc ? ": " : "", doc ? doc->s : "");
     if (d) {
         say(t, "pictures: %d to train on (with repeats), %d for regularisation",
             d->n_train, d->n_reg);
@@ -179,7 +181,7 @@ static bool open_inputs(Trainer *t, Err *e) {
 static bool compile_all(Trainer *t, Err *e) {
     for (int i = 0; i < t->n_shape; i++)
         if (!train_plan(t, &t->shape[i], e)) return false;
-    return !t->in || inputs_check(t->in, &t->lora, e);
+    return !t->in || inputs_check(t->in, t->modules, &t->lora, e);
 }
 
 static int ended_early(Trainer *t, int64_t done, Err *e) {
@@ -248,9 +250,12 @@ static int run(const Common *c, const void *opts, const Args *given,
     t.started = now_or_given();
     WordList notes = {0};
     int code = EXIT_MISUSE;
-    if (train_options_check(t.arena, t.o, given, &notes, e)) {
+    if (words->n && strcmp(train_recipe(t.o), "lora")) {
+        err_usage(e, "--network_module %s trains a recipe of its own: leave out '%s'",
+                  t.o->network_module, words->word[0]);
+    } else if (train_options_check(t.arena, t.o, given, &notes, e)) {
         for (int i = 0; i < notes.n; i++) say(&t, "warning: %s", notes.word[i]);
-        code = prepared(&t, words->n ? words->word[0] : "lora", e);
+        code = prepared(&t, words->n ? words->word[0] : train_recipe(t.o), e);
     }
     train_plans_close(&t);
     if (t.feed) data_feed_close(t.feed);

@@ -96,8 +96,41 @@ static bool check_data(const TrainOptions *o, const Args *given, Err *e) {
     return true;
 }
 
+static bool is_dylora(const TrainOptions *o) {
+    return o->network_module && !strcmp(o->network_module, "networks.dylora");
+}
+
+const char *train_recipe(const TrainOptions *o) {
+    return !is_dylora(o) ? "lora" : o->compat ? "dylora-sdscripts" : "dylora";
+}
+
+/* networks.dylora trains whole units, of 3x3 layers as of the others, and has no dropout. */
+static bool check_dylora(const TrainOptions *o, const Args *network, Err *e) {
+    static const char *const none[] = {"network_dropout", "rank_dropout",
+                                       "module_dropout"};
+    const Val *unit = args_get(network, "unit"), *conv = args_get(network, "conv_dim");
+    if (!is_dylora(o))
+        return !unit || err_usage(e, "--network_args unit is one of networks.dylora");
+    for (size_t i = 0; i < COUNT(none); i++)
+        if (args_get(network, none[i]) || o->network_dropout != 0)
+            return err_usage(e, "networks.dylora has no dropout");
+    if (unit && (unit->i < 1 || o->network_dim % unit->i))
+        return err_usage(e,
+                         "--network_args unit: %lld does not divide --network_dim %lld",
+                         (long long)unit->i, (long long)o->network_dim);
+    if (conv && conv->i != o->network_dim)
+        return err_usage(e,
+                         "--network_args conv_dim: got %lld, networks.dylora wants "
+                         "that of --network_dim, %lld",
+                         (long long)conv->i, (long long)o->network_dim);
+    return true;
+}
+
 static bool check_network(Arena *a, const TrainOptions *o, WordList *notes, Err *e) {
-    if (!train_network_args(a, &o->network_args, args_new(a), notes, e)) return false;
+    Args *network = args_new(a);
+    if (!train_network_args(a, &o->network_args, network, notes, e) ||
+        !check_dylora(o, network, e))
+        return false;
     if (o->network_train_unet_only && o->network_train_text_encoder_only)
         return err_usage(e, "--network_train_unet_only and "
                             "--network_train_text_encoder_only leave nothing to train");

@@ -95,6 +95,9 @@ static void minimum(Trainer *t) {
     put(t, "ss_base_model_version", t->o->v2 ? "sd_v2" : "sd_v1");
     put(t, "ss_network_module",
         t->o->network_module ? t->o->network_module : "networks.lora");
+    const char *recipe = train_recipe(t->o);
+    if (strcmp(recipe, "lora")) /* extract-dylora asks which of the two it was */
+        put(t, "graphrun_dylora", strcmp(recipe, "dylora") ? "sd-scripts" : "paper");
     put_integral(t, "ss_network_dim", "network_dim");
     put_float(t, "ss_network_alpha", option(t, "network_alpha"));
     put(t, "ss_network_args", network_args_json(t));

@@ -73,7 +73,7 @@ const TrainOptions train_defaults = {
     .max_validation_steps = UNSET_INT,
 };
 
-static const char *const module_words[] = {"networks.lora", NULL};
+static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
 static const char *const optimizer_words[] = {"", "AdamW", NULL};
 static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
@@ -157,7 +157,7 @@ const Opt train_options[] = {
     T(FLAG, skip_bad_images, NULL, "leave out unreadable pictures and list them"),
 
     OPT_GROUP("network"),
-    T(TEXT, network_module, "NAME", "kind of adapter", .words = module_words, .later = "networks.lora is what can be trained"),
+    T(TEXT, network_module, "NAME", "kind of adapter", .words = module_words),
     T(INT, network_dim, "N", "rank of the adapters", .min = 1, .max = 4096),
     T(FLOAT, network_alpha, "X", "the adapter's output is scaled by alpha/rank; 0 means rank"),
     T(LIST, network_args, "K=V…", "conv_dim, conv_alpha: of 3x3 convolutions; block_dims, rank_dropout …"),

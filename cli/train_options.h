@@ -108,6 +108,8 @@ bool train_network_args(Arena *a, const WordList *words, Args *out, WordList *no
 bool train_part(const char *option, const char *text, double *out, Err *e);
 /* --lr_scheduler_args: step_rules, or NULL. */
 bool train_step_rules(Arena *a, const WordList *words, const char **rules, Err *e);
+/* The recipe of --network_module and --compat. */
+const char *train_recipe(const TrainOptions *o);
 void word_add(Arena *a, WordList *list, const char *word);
 /* "key=value" split at the first '='; what: the option's name, for the message. */
 bool key_value(Arena *a, const char *what, const char *word, const char **key,

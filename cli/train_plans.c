@@ -3,6 +3,7 @@
 
 #include "cli/train.h"
 
+static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
 static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
 
@@ -28,6 +29,7 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                    .n_net = t->job.n_net,
                    .dims = job_dims(t->arena, s),
                    .given = replay ? given_nodes : NULL,
+                   .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
                    .absent = job_absent_inputs,
                    .train = true,
                    .max_grad_norm = t->max_grad_norm,

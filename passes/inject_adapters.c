@@ -42,6 +42,7 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     Modules *m = NEW(g->arena, Modules, 1);
     if (!modules_match(g->arena, g, opt->recipe, opt->net, opt->n_net, m, e))
         return NULL;
+    m->given = opt->given_draws;
     Graph *out = adapters_inject(g, m, opt->train, e);
     if (!out) return NULL;
     out->report = g->report;

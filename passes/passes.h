@@ -14,10 +14,12 @@ typedef struct Options {
     const Args *dims; /* symbols of the objective: B H W N … */
     const char *const
         *given; /* nodes of the objective that become inputs (Build.given) */
-    const char *const *absent; /* inputs that nobody will write (Build.absent) */
-    bool train;                /* differentiate and update */
-    int accumulate;            /* micro-batches per update; 0 is 1 */
-    double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
+    const char *const *given_draws; /* nodes of adapters that become inputs
+                                       (Modules.given) */
+    const char *const *absent;      /* inputs that nobody will write (Build.absent) */
+    bool train;                     /* differentiate and update */
+    int accumulate;                 /* micro-batches per update; 0 is 1 */
+    double max_grad_norm; /* 0: no clipping (the norm is computed all the same) */
     const char *const
         *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
     bool

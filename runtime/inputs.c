@@ -11,6 +11,8 @@ typedef struct Micro { /* all channels last */
     Shape shape;
     float *latent, *noise, *loss_weight;
     int32_t *timestep, *ids;
+    Draw *draw;
+    int n_draw;
 } Micro;
 
 struct Inputs {
@@ -90,6 +92,55 @@ static bool read_micro(Inputs *in, int64_t i, Micro *m, Err *e) {
     return true;
 }
 
+/* ---- ranks ---- */
+static bool is_rank(const char *name) {
+    size_t digits = strspn(name + (name[0] == 'm'), "0123456789");
+    return name[0] == 'm' && digits && !strncmp(name + 1 + digits, ".rank.", 6);
+}
+
+bool inputs_have_ranks(const Inputs *in) {
+    for (int i = 0; i < in->file->n; i++)
+        if (is_rank(in->file->entry[i].name)) return true;
+    return false;
+}
+
+/* The unit that learns, from its first row. NULL args: the module draws nothing. */
+static bool read_rank(Inputs *in, int64_t i, const Module *m, Micro *micro, Err *e) {
+    const Val *unit = args_get(m->args, "unit"), *rank = args_get(m->args, "rank");
+    if (!unit || !rank || unit->kind != VAL_INT || rank->kind != VAL_INT) return true;
+    const char *what = arena_printf(in->arena, "rank.%s", m->name);
+    const TensorEntry *t = field(in, i, what, I32, 1, "I32 [1]", e);
+    if (!t) return false;
+    if (type_count(&t->type) != 1)
+        return wrong_type(in, t->name, &t->type, "I32 [1]", e);
+    int32_t first = *(int32_t *)copied(in->arena, t);
+    if (first < 0 || first >= rank->i || first % unit->i)
+        return err_usage(e, "%s: '%s' is %d, want a multiple of %lld below %lld",
+                         in->file->path, t->name, first, (long long)unit->i,
+                         (long long)rank->i);
+    micro->draw[micro->n_draw++] =
+        (Draw){arena_printf(in->arena, "%s.k", m->root), first / (int32_t)unit->i};
+    return true;
+}
+
+static bool read_ranks(Inputs *in, const Modules *m, Err *e) {
+    for (int64_t i = 0; i < in->n; i++) {
+        in->micro[i].draw = NEW(in->arena, Draw, m->n + 1);
+        for (int k = 0; k < m->n; k++)
+            if (!read_rank(in, i, &m->item[k], &in->micro[i], e)) return false;
+    }
+    return true;
+}
+
+static bool is_drawn(const Inputs *in, int64_t i, const char *name) {
+    for (int k = 0; k < in->micro[i].n_draw; k++) {
+        const char *drawn = in->micro[i].draw[k].name;
+        size_t n = strlen(drawn) - 2; /* without ".k" */
+        if (strlen(name) == n && !memcmp(name, drawn, n)) return true;
+    }
+    return false;
+}
+
 static bool is_known(const Inputs *in, const char *name, const LoraTensors *lora) {
     static const char *const known[] = {"latents", "noise", "timesteps", "input_ids",
                                         "loss_weights"};
@@ -98,6 +149,7 @@ static bool is_known(const Inputs *in, const char *name, const LoraTensors *lora
     if (name[0] != 'm') return false;
     long long i = strtoll(name + 1, &end, 10);
     if (end == name + 1 || *end != '.' || i < 0 || i >= in->n) return false;
+    if (!strncmp(end + 1, "rank.", 5)) return is_drawn(in, i, end + 6);
     for (size_t k = 0; k < COUNT(known); k++)
         if (!strcmp(end + 1, known[k])) return true;
     return false;
@@ -119,7 +171,8 @@ Inputs *inputs_open(Arena *a, const char *path, int64_t micro, Err *e) {
     return in;
 }
 
-bool inputs_check(const Inputs *in, const LoraTensors *lora, Err *e) {
+bool inputs_check(Inputs *in, const Modules *m, const LoraTensors *lora, Err *e) {
+    if (inputs_have_ranks(in) && !read_ranks(in, m, e)) return false;
     for (int i = 0; i < in->file->n; i++)
         if (!is_known(in, in->file->entry[i].name, lora))
             return err_usage(
@@ -147,6 +200,8 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
                         .loss_weight = m->loss_weight,
                         .noise = m->noise,
                         .timestep = m->timestep,
+                        .draw = m->draw,
+                        .n_draw = m->n_draw,
                         .epoch = 1,
                         .last_of_epoch = in->next == in->n};
     return true;

@@ -10,8 +10,11 @@ typedef struct Inputs Inputs;
  * F32, .timesteps I32 [B], .input_ids I32 [B,n,77], .loss_weights F32 [B]. Anything missing
  * or of another shape: exit 2. */
 Inputs *inputs_open(Arena *a, const char *path, int64_t micro, Err *e);
-/* Keys that are neither a micro-batch's nor w0.<LoRA key>: exit 2. */
-bool inputs_check(const Inputs *in, const LoraTensors *lora, Err *e);
+/* Are there m{i}.rank.<module>, DyLoRA's draws? */
+bool inputs_have_ranks(const Inputs *in);
+/* Keys that are neither a micro-batch's nor w0.<LoRA key>: exit 2. Reads the ranks of the
+ * modules that draw one: all of them, or none. */
+bool inputs_check(Inputs *in, const Modules *m, const LoraTensors *lora, Err *e);
 void inputs_close(Inputs *in);
 Feed inputs_feed(Inputs *in);
 Shape inputs_shape(const Inputs *in, int64_t micro);

@@ -21,6 +21,8 @@ static bool write_batch(Exec *x, const MicroBatch *b, Err *e) {
               put(x, "loss_weight", b->loss_weight, e);
     if (ok && b->noise) ok = put(x, "noise", b->noise, e);
     if (ok && b->timestep) ok = put(x, "t", b->timestep, e);
+    for (int i = 0; ok && i < b->n_draw; i++)
+        ok = put(x, b->draw[i].name, &b->draw[i].number, e);
     return ok;
 }
 

@@ -10,6 +10,12 @@ typedef struct Shape {
     int chunks;      /* of 77 tokens */
 } Shape;
 
+/* A number for an adapter's node that is an input ("MODULE.k"). */
+typedef struct Draw {
+    const char *name;
+    int32_t number;
+} Draw;
+
 typedef struct MicroBatch {
     Shape shape;
     const float *latent;      /* [B,h,w,4], before ×0.18215 */
@@ -17,7 +23,9 @@ typedef struct MicroBatch {
     const float *loss_weight; /* [B] */
     const float *noise;       /* [B,h,w,4], or NULL: drawn in the step */
     const int32_t *timestep;  /* [B], or NULL: drawn in the step */
-    int epoch;                /* 1 … */
+    const Draw *draw;         /* or NULL: drawn in the step */
+    int n_draw;
+    int epoch; /* 1 … */
     bool last_of_epoch;
 } MicroBatch;
 

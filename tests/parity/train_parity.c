@@ -93,6 +93,23 @@ static void add_start(List *in, const json_t *j, const TensorFile *own,
     }
 }
 
+/* DyLoRA's first rows: per micro-batch, per module in order. */
+static void add_ranks(List *in, const json_t *j) {
+    const json_t *modules = json_object_get(j, "module_names");
+    size_t i, k;
+    json_t *row, *first;
+    json_array_foreach(json_object_get(j, "rank_table"), i, row)
+        json_array_foreach(row, k, first) {
+        const int64_t one = 1;
+        int32_t *x = NEW(arena, int32_t, 1);
+        *x = (int32_t)json_integer_value(first);
+        add(in,
+            arena_printf(arena, "m%zu.rank.%s", i,
+                         json_string_value(json_array_get(modules, k))),
+            type_of(I32, 1, &one), x);
+    }
+}
+
 /* ---- running ---- */
 static void arg(const char ***argv, int *n, int *cap, const char *word) {
     PUSH(arena, *argv, *n, *cap, word);
@@ -116,12 +133,13 @@ static const char **command(const json_t *j, const char *program, const char *mo
     int n = 0, cap = 0;
     const char *steps =
         arena_printf(arena, "%zu", json_array_size(json_object_get(j, "steps")));
+    const char *network = json_string_value(json_object_get(j, "network"));
     const char *fixed[] = {program,
                            "train",
                            "--pretrained_model_name_or_path",
                            model,
                            "--network_module",
-                           "networks.lora",
+                           arena_printf(arena, "networks.%s", network),
                            "--network_dim",
                            number(json_object_get(j, "dim")),
                            "--network_alpha",
@@ -153,6 +171,10 @@ static const char **command(const json_t *j, const char *program, const char *mo
         const char *text =
             json_is_string(word) ? json_string_value(word) : number(word);
         arg(&v, &n, &cap, arena_printf(arena, "%s=%s", key, text));
+    }
+    if (!strcmp(network, "dylora")) {
+        arg(&v, &n, &cap, "--compat");
+        arg(&v, &n, &cap, "sd-scripts");
     }
     if (!flag(j, "train_text_encoder")) arg(&v, &n, &cap, "--network_train_unet_only");
     if (!flag(j, "train_unet")) arg(&v, &n, &cap, "--network_train_text_encoder_only");
@@ -308,6 +330,7 @@ int main(int argc, char **argv) {
         if (is_input(gold->entry[i].name))
             add(&in, gold->entry[i].name, gold->entry[i].type, gold->entry[i].data);
     add_start(&in, j, gold, argv[3]);
+    add_ranks(&in, j);
     char *in_path = arena_printf(arena, "%s/in.safetensors", folder);
     char *out_path = arena_printf(arena, "%s/record.safetensors", folder);
     must(safetensors_write(in_path, in.item, in.n, NULL, 0, &err), in_path);
