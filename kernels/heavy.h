@@ -22,6 +22,9 @@ typedef struct NormAttrs {
     int64_t groups;
     double eps;
     bool params; /* gradient rows: dgamma and dbeta are outputs too */
+    /* Group rows, made by fusion: y = f(x0 = normalised value). Gradient: the gradient by
+     * the normalised value, of x0 = that value and x1 = dy. NULL: none. */
+    const char *f;
 } NormAttrs;
 typedef struct AttentionAttrs {
     int64_t heads;

@@ -4,6 +4,7 @@
  * `pixels` rows of `width` channels that lie `stride` apart. Sums in double, the variance
  * in a second pass over x. */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
@@ -93,6 +94,28 @@ static int64_t group_parts(const Call *c) {
     return c->in[0].type->dim[0] * ((const NormAttrs *)c->attrs)->groups;
 }
 
+/* The formula behind a norm, in pieces of PIECE elements; its variables by piece. */
+enum { PIECE = 1 << 14 };
+static void formula_piece(const Call *c, int64_t i, const Tensor *second,
+                          void *scratch) {
+    const Tensor *y = &c->out[0];
+    const TileOps *tile = y->type->dtype == F64 ? &tile_f64 : &tile_f32;
+    const int64_t all = type_count(y->type), at = i * PIECE;
+    const size_t skip = (size_t)at * tile->size;
+    char *to = (char *)y->data + skip;
+    const void *var[] = {to, second ? (const char *)second->data + skip : NULL};
+    epilogue_run(c->prep, tile, var, to, all - at < PIECE ? all - at : PIECE, scratch);
+}
+static void group_formula(void *arg, int64_t i, void *scratch) {
+    formula_piece(arg, i, NULL, scratch);
+}
+static void group_dy_formula(void *arg, int64_t i, void *scratch) {
+    formula_piece(arg, i, &((const Call *)arg)->in[4], scratch);
+}
+static int64_t pieces(const Call *c) {
+    return (type_count(c->out[0].type) + PIECE - 1) / PIECE;
+}
+
 static void group_norm_part(void *arg, int64_t i, void *scratch) {
     const Call *c = arg;
     (void)scratch;
@@ -100,6 +123,7 @@ static void group_norm_part(void *arg, int64_t i, void *scratch) {
 }
 static void group_norm_ref(const Call *c) {
     spread(c, group_parts(c), group_norm_part);
+    if (c->prep) spread(c, pieces(c), group_formula);
 }
 
 static void group_grad_part(void *arg, int64_t i, void *scratch) {
@@ -113,9 +137,46 @@ static void group_grad_channel(void *arg, int64_t k, void *scratch) {
     (void)scratch;
     grad_channel(c, k, type_rows(x) / x->dim[0], ((const NormAttrs *)c->attrs)->groups);
 }
+/* The normalised value of a group, where dx will stand. */
+static void group_value(void *arg, int64_t i, void *scratch) {
+    const Call *c = arg;
+    const Part z = group_part(c->in[0].type, c->attrs, i);
+    (void)scratch;
+    for (int64_t p = 0; p < z.pixels; p++) {
+        for (int64_t k = 0; k < z.width; k++) {
+            int64_t e = z.at + p * z.stride + k, ch = z.channel + k;
+            double h = (get(&c->in[0], e) - get(&c->in[2], i)) * get(&c->in[3], i);
+            put(&c->out[0], e, h * get(&c->in[1], ch) + get(&c->in[5], ch));
+        }
+    }
+}
+/* With a formula: dy by the normalised value is made in dx's place, read for weight and
+ * bias first, then by the group that overwrites it. */
 static void group_norm_grad_ref(const Call *c) {
-    spread(c, group_parts(c), group_grad_part);
-    if (c->n_out == 3) spread(c, type_last(c->in[0].type), group_grad_channel);
+    Tensor in[6];
+    Call inner = *c;
+    if (c->prep) {
+        spread(c, group_parts(c), group_value);
+        spread(c, pieces(c), group_dy_formula);
+        memcpy(in, c->in, sizeof in);
+        in[4] = c->out[0];
+        inner.in = in;
+    }
+    if (c->n_out == 3) spread(&inner, type_last(c->in[0].type), group_grad_channel);
+    spread(&inner, group_parts(c), group_grad_part);
+}
+
+static bool prepare_norm(Arena *a, const Sig *s, const void **prep, Err *e) {
+    Program *p;
+    if (!epilogue_prepare(a, ((const NormAttrs *)s->attrs)->f, 1, &p, e)) return false;
+    *prep = p;
+    return true;
+}
+static bool prepare_norm_grad(Arena *a, const Sig *s, const void **prep, Err *e) {
+    Program *p;
+    if (!epilogue_prepare(a, ((const NormAttrs *)s->attrs)->f, 2, &p, e)) return false;
+    *prep = p;
+    return true;
 }
 
 static void layer_norm_row(void *arg, int64_t row, void *scratch) {
@@ -143,13 +204,13 @@ static void layer_norm_grad_ref(const Call *c) {
 
 /* clang-format off */
 const Kernel cpu_group_norm[] = {
-    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_fast_work, .run = group_norm_fast },
-    { .name = "ref", .run = group_norm_ref },
+    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_fast_work, .prepare = prepare_norm, .run = group_norm_fast },
+    { .name = "ref", .prepare = prepare_norm, .run = group_norm_ref },
     { 0 }
 };
 const Kernel cpu_group_norm_grad[] = {
-    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_grad_fast_work, .run = group_norm_grad_fast },
-    { .name = "ref", .run = group_norm_grad_ref },
+    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_grad_fast_work, .prepare = prepare_norm_grad, .run = group_norm_grad_fast },
+    { .name = "ref", .prepare = prepare_norm_grad, .run = group_norm_grad_ref },
     { 0 }
 };
 const Kernel cpu_layer_norm[] = {

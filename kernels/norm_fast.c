@@ -15,7 +15,8 @@
 /* Rows of a block; most channels (some rows of them stand in scratch). */
 enum { PIXELS = 64, ROWS = 32, MOST = 1 << 16 };
 enum { ARRAYS = 6 };
-_Static_assert(ARRAYS *MOST * sizeof(float) <= SCRATCH_BYTES, "rows fit into scratch");
+_Static_assert(ARRAYS *MOST * sizeof(float) + EPILOGUE_BYTES <= SCRATCH_BYTES,
+               "rows and a formula fit into scratch");
 
 bool norm_fast_fits(const Sig *s) {
     return s->in[0].dtype == F32 && type_last(&s->in[0]) <= MOST;
@@ -32,6 +33,14 @@ static const float *in_f32(const Tensor *t, float *room) {
     if (t->type->dtype == F32) return t->data;
     convert(room, F32, t->data, t->type->dtype, type_count(t->type));
     return room;
+}
+
+/* out = f(var ...) for n elements, if the call has a formula. */
+static void then_formula(const Call *c, const float *const *var, float *out, int64_t n,
+                         void *scratch) {
+    if (c->prep)
+        epilogue_run(c->prep, epilogue_f32(), (const void *const *)var, out, n,
+                     (float *)scratch + ARRAYS * MOST);
 }
 
 /* x[b, pixels, channels], groups of `width` channels */
@@ -127,6 +136,8 @@ static void group_apply(void *arg, int64_t at, void *scratch) {
         z.isa->affine_row((float *)c->out[0].data + r * z.channels,
                           (const float *)c->in[0].data + r * z.channels, a, b,
                           z.channels);
+    float *y = (float *)c->out[0].data + first * z.channels;
+    then_formula(c, (const float *const[]){y}, y, rows * z.channels, scratch);
 }
 void group_norm_fast(const Call *c) {
     const Groups z = groups_of(c->in[0].type, c->attrs);
@@ -146,6 +157,29 @@ size_t group_norm_grad_fast_work(const Sig *s) {
     Groups z = groups_of(&s->in[0], s->attrs);
     return (size_t)(2 * z.b * (z.blocks * z.channels + z.groups)) * sizeof(float);
 }
+/* With a formula, dy by the normalised value takes the place of dx until dx is known. */
+static const float *dy_of(const Call *c) {
+    return c->prep ? c->out[0].data : c->in[4].data;
+}
+static void group_dy(const Call *c, const Groups *z, int64_t stat, int64_t first,
+                     int64_t rows, float *scratch) {
+    float *a = scratch, *b = a + z->channels;
+    const float *mean = (const float *)c->in[2].data + stat;
+    const float *rstd = (const float *)c->in[3].data + stat;
+    const float *w = in_f32(&c->in[1], b + z->channels);
+    const float *bias = in_f32(&c->in[5], b + 2 * z->channels);
+    for (int64_t k = 0; k < z->channels; k++) {
+        a[k] = rstd[k / z->width] * w[k];
+        b[k] = bias[k] - mean[k / z->width] * a[k];
+    }
+    float *y = (float *)c->out[0].data + first * z->channels;
+    for (int64_t r = 0; r < rows; r++)
+        z->isa->affine_row(y + r * z->channels,
+                           (const float *)c->in[0].data + (first + r) * z->channels, a,
+                           b, z->channels);
+    const float *dy = (const float *)c->in[4].data + first * z->channels;
+    then_formula(c, (const float *const[]){y, dy}, y, rows * z->channels, scratch);
+}
 static void group_sums(void *arg, int64_t at, void *scratch) {
     const Call *c = arg;
     const Groups z = groups_of(c->in[0].type, c->attrs);
@@ -153,14 +187,15 @@ static void group_sums(void *arg, int64_t at, void *scratch) {
     const float *mean = (const float *)c->in[2].data + stat;
     const float *rstd = (const float *)c->in[3].data + stat;
     float *a = scratch, *b = a + z.channels, *sum = sums_of(c, &z, at);
+    int64_t rows, first = block_at(&z, at, &rows);
+    if (c->prep) group_dy(c, &z, stat, first, rows, scratch);
     for (int64_t k = 0; k < z.channels; k++)
         a[k] = rstd[k / z.width], b[k] = -mean[k / z.width] * a[k];
     memset(sum, 0, (size_t)(2 * z.channels) * sizeof *sum);
-    int64_t rows, first = block_at(&z, at, &rows);
     for (int64_t r = first; r < first + rows; r++)
-        z.isa->norm_sums(
-            sum, sum + z.channels, (const float *)c->in[4].data + r * z.channels,
-            (const float *)c->in[0].data + r * z.channels, a, b, z.channels);
+        z.isa->norm_sums(sum, sum + z.channels, dy_of(c) + r * z.channels,
+                         (const float *)c->in[0].data + r * z.channels, a, b,
+                         z.channels);
 }
 /* dx = rstd (d - sum/n - h dot/n), as dy (rstd w) + x factor + constant */
 static void group_factors(void *arg, int64_t b, void *scratch) {
@@ -198,10 +233,9 @@ static void group_grad_apply(void *arg, int64_t at, void *scratch) {
     }
     int64_t rows, first = block_at(&z, at, &rows);
     for (int64_t r = first; r < first + rows; r++)
-        z.isa->norm_grad_row((float *)c->out[0].data + r * z.channels,
-                             (const float *)c->in[4].data + r * z.channels,
-                             (const float *)c->in[0].data + r * z.channels, a, b,
-                             constant, z.channels);
+        z.isa->norm_grad_row(
+            (float *)c->out[0].data + r * z.channels, dy_of(c) + r * z.channels,
+            (const float *)c->in[0].data + r * z.channels, a, b, constant, z.channels);
 }
 /* Gradients of weight and bias of channel k: over samples and blocks, in order. */
 static void add_channel(const Call *c, int64_t k, int64_t blocks, int64_t channels) {

@@ -2,7 +2,7 @@
  * (kernels/norm_fast.c). */
 #ifndef GRAPHRUN_NORM_FAST_H
 #define GRAPHRUN_NORM_FAST_H
-#include "graph/op.h"
+#include "kernels/epilogue.h"
 
 bool norm_fast_fits(const Sig *s);
 size_t group_norm_fast_work(const Sig *s);

@@ -1,5 +1,6 @@
 /* Normalisation: over groups of channels and all pixels of a sample (group_norm), over the
  * last dimension (layer_norm). The statistics are outputs: the gradient reads them. */
+#include "kernels/epilogue.h"
 #include "ops/heavy.h"
 
 /* clang-format off */
@@ -9,11 +10,15 @@ static const OpIn norm_in[] = {
 static const OpIn grad_in[] = {
     { "x", 0 }, { "weight", 0 }, { "mean", 0 }, { "rstd", 0 }, { "dy", 0 }, { 0 }
 };
+static const OpIn group_grad_in[] = {
+    { "x", 0 }, { "weight", 0 }, { "mean", 0 }, { "rstd", 0 }, { "dy", 0 }, { "bias", IN_OPTIONAL }, { 0 }
+};
 static const char *const norm_outs[] = { "y", "mean", "rstd", NULL };
 static const char *const grad_outs[] = { "dx", "dweight", "dbias", NULL };
 static const Attr group_attrs[] = {
     { "groups", 'i', offsetof(NormAttrs, groups), 0, 32, NULL, "groups of neighbouring channels" },
     { "eps", 'f', offsetof(NormAttrs, eps), ATTR_REQUIRED, 0, NULL, "added to the variance" },
+    { "f", 's', offsetof(NormAttrs, f), ATTR_IR, 0, NULL, "formula over x0, the normalised value, that makes y of it" },
     { 0 }
 };
 static const Attr layer_attrs[] = {
@@ -23,6 +28,7 @@ static const Attr layer_attrs[] = {
 static const Attr group_grad_attrs[] = {
     { "groups", 'i', offsetof(NormAttrs, groups), 0, 32, NULL, "groups of neighbouring channels" },
     { "params", 'b', offsetof(NormAttrs, params), 0, 0, NULL, "also the gradients of weight and bias" },
+    { "f", 's', offsetof(NormAttrs, f), ATTR_IR, 0, NULL, "formula over x0, the normalised value, and x1 = dy: takes dy's place; needs bias" },
     { 0 }
 };
 static const Attr layer_grad_attrs[] = {
@@ -65,10 +71,18 @@ static bool norm_shape(Sig *s, const Type *stats, Err *e) {
     Type c = type1(x->dtype, type_last(x));
     return need_weight(s, 1, x->dtype, c, e) && need_weight(s, 2, x->dtype, c, e);
 }
+/* The formula behind the norm, over n_var variables. */
+static bool formula_fits(const Sig *s, int n_var, Err *e) {
+    Arena *a = arena_new();
+    Program *p;
+    bool ok = epilogue_prepare(a, ((const NormAttrs *)s->attrs)->f, n_var, &p, e);
+    arena_free(a);
+    return ok;
+}
 static bool group_shape(Sig *s, Err *e) {
     Type stats;
-    return need_float(s, 0, 2, e) && group_stats(&s->in[0], s->attrs, &stats, e) &&
-           norm_shape(s, &stats, e);
+    return formula_fits(s, 1, e) && need_float(s, 0, 2, e) &&
+           group_stats(&s->in[0], s->attrs, &stats, e) && norm_shape(s, &stats, e);
 }
 static bool layer_shape(Sig *s, Err *e) {
     if (!need_float(s, 0, 1, e)) return false;
@@ -86,9 +100,14 @@ static bool grad_shape(Sig *s, const Type *stats, Err *e) {
            need_type(s, 3, *stats, e) && need_type(s, 4, *x, e);
 }
 static bool group_grad_shape(Sig *s, Err *e) {
-    Type stats;
-    return need_float(s, 0, 2, e) && group_stats(&s->in[0], s->attrs, &stats, e) &&
-           grad_shape(s, &stats, e);
+    Type stats, c = type1(s->in[0].dtype, s->in[0].rank ? type_last(&s->in[0]) : 1);
+    const bool f = ((const NormAttrs *)s->attrs)->f,
+               bias = s->n_in > 5 && s->in[5].rank >= 0;
+    if (f != bias)
+        return shape_error(e, "bias is read by the formula 'f': want both or none");
+    return formula_fits(s, 2, e) && need_float(s, 0, 2, e) &&
+           group_stats(&s->in[0], s->attrs, &stats, e) && grad_shape(s, &stats, e) &&
+           (!f || need_weight(s, 5, s->in[0].dtype, c, e));
 }
 static bool layer_grad_shape(Sig *s, Err *e) {
     if (!need_float(s, 0, 1, e)) return false;
@@ -111,6 +130,10 @@ static bool norm_grad(Graph *g, const Op *op, const Node *n, Id dy, const bool *
 }
 static bool group_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                        Err *e) {
+    if (((const NormAttrs *)n->attrs)->f)
+        return err_at(e, n->at.loc,
+                      "group_norm with a formula has no gradient: fuse comes "
+                      "after differentiate");
     return norm_grad(g, &op_group_norm_grad, n, dy[0], need, dx, e);
 }
 static bool layer_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
@@ -152,7 +175,7 @@ const Op op_group_norm_grad = {
                "input %dy : f64[2,3,2,6]\n"
                "%dx, %dw, %db = group_norm_grad %x, %w, %mean, %rstd, %dy {groups=3, params=true} : f64[2,3,2,6], f64[6], f64[6]\n"
                "output %dx\n",
-    .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
+    .in = group_grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
     .attrs = group_grad_attrs, .attrs_size = sizeof(NormAttrs),
     .shape = group_grad_shape, .flops = grad_flops, .cpu = cpu_group_norm_grad,
 };

@@ -119,11 +119,17 @@ static void print_value(Str *s, const Attr *at, const void *attrs) {
     }
 }
 
+/* A text that is not there is not printed: parsed again, it is not there either. */
+static bool absent_text(const Attr *at, const void *attrs) {
+    return at->kind == 's' && !(at->flags & ATTR_REQUIRED) &&
+           !*(const char *const *)((const char *)attrs + at->offset);
+}
+
 void attrs_print(Str *s, const Op *op, const void *attrs) {
     const char *separator = "";
     str_add(s, "{");
     for (const Attr *at = op->attrs; at && at->name; at++) {
-        if (at->flags & ATTR_YAML) continue;
+        if (at->flags & ATTR_YAML || absent_text(at, attrs)) continue;
         str_printf(s, "%s%s=", separator, at->name);
         print_value(s, at, attrs);
         separator = ", ";

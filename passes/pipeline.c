@@ -30,6 +30,7 @@ const Pass pipeline[] = {
     { "differentiate",   "reverse mode, only what a trainable needs",                        pass_differentiate,   in_training },
     { "dce",             "what nobody reads goes",                                           pass_dce,             NULL },
     { "optimizer",       "gradient norm, clipping, one update node per trainable",           pass_optimizer,       with_optimizer },
+    { "fuse",            "nodes that pass data on become one; the reasons where not",        pass_fuse,            NULL },
     { "schedule",        "an order that keeps the peak low; updates last",                   pass_schedule,        NULL },
     { 0 }
 };

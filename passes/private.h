@@ -12,6 +12,7 @@ Graph *pass_simplify(Graph *g, Options *opt, Err *e);
 Graph *pass_differentiate(Graph *g, Options *opt, Err *e);
 Graph *pass_dce(Graph *g, Options *opt, Err *e);
 Graph *pass_optimizer(Graph *g, Options *opt, Err *e);
+Graph *pass_fuse(Graph *g, Options *opt, Err *e);
 Graph *pass_schedule(Graph *g, Options *opt, Err *e);
 
 /* A line of the report: "pass: what". */

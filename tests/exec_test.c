@@ -282,7 +282,7 @@ static void test_nan(Device *dev) {
     Err e = {0};
     Plan *p = plan_of(a, "input @x : f32[4]\n%a = pointwise @x {f=\"x0 + 1\", dtype=f32}\n"
                          "%b = pointwise %a {f=\"sqrt(x0)\", dtype=f32}  # forward - bad.node\n"
-                         "%c = pointwise %b {f=\"x0 * 2\", dtype=f32}\noutput c = %c\n", &e);
+                         "%c = pointwise %b {f=\"x0 * 2\", dtype=f32}\noutput b = %b\noutput c = %c\n", &e);
     CHECK(p, "%s", e.text);
     Store *s = store_open(dev, NULL, 1);
     Exec *x = exec_open(s, p, &e);

@@ -2,7 +2,7 @@
  *   eager    differentiated and given updates, node by node with op_run, nothing else
  *   planned  dce, schedule, in-place and offsets, reference kernels, arenas full of NaN:
  *            must give the same bits, since these passes may not change arithmetic
- *   all      with simplify and the fast kernels: within 1e-5 of it, relative
+ *   all      with simplify, fuse and the fast kernels: within 1e-5 of it, relative
  * random_graphs_test [COUNT [FIRST_SEED]]: for a soak. */
 #include <math.h>
 #include <stdlib.h>
@@ -470,7 +470,7 @@ static void check_text(Arena *a, uint64_t seed, const Graph *g) {
 }
 
 static void check_idempotent(uint64_t seed, Graph *g, Options *opt) {
-    static const char *const names[] = {"simplify", "dce", "schedule", NULL};
+    static const char *const names[] = {"simplify", "dce", "fuse", "schedule", NULL};
     for (const Pass *p = pipeline; p->name; p++)
         for (int i = 0; names[i]; i++) {
             if (strcmp(p->name, names[i])) continue;
@@ -492,8 +492,8 @@ static void test_seed(uint64_t seed, const Recipe *recipe, Device *dev) {
     Arena *a = arena_new();
     Err e = {0};
     char *text = make_graph(seed);
-    static const char *const plain[] = {"simplify", "dce", "schedule", NULL};
-    static const char *const no_simplify[] = {"simplify", NULL};
+    static const char *const plain[] = {"simplify", "dce", "fuse", "schedule", NULL};
+    static const char *const exact[] = {"simplify", "fuse", NULL};
     Options eager_opt = {.recipe = recipe,
                          .train = true,
                          .max_grad_norm = 1,
@@ -501,7 +501,7 @@ static void test_seed(uint64_t seed, const Recipe *recipe, Device *dev) {
                          .reference_kernels = true,
                          .disable = plain};
     Options planned_opt = eager_opt, all_opt = eager_opt;
-    planned_opt.disable = no_simplify;
+    planned_opt.disable = exact;
     all_opt.disable = NULL;
     all_opt.reference_kernels = false;
     Graph *g[3] = {0};
