@@ -1,12 +1,11 @@
 # The project's chores; cmake does the building. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help check soak bench demo format build dev
+.PHONY: help check soak demo format build dev
 
 help:
 	@echo 'make check    setup, build, every test, layering, format (what CI runs)'
 	@echo 'make demo     trains a small LoRA from nothing and shows what came out'
-	@echo 'make bench    kernels and training steps, one JSON line each'
-	@echo 'make soak     the long counts: fuzzing, kills, random graphs'
+	@echo 'make soak     the long counts: fuzzing, random graphs'
 	@echo 'make format   puts every C file into the project'"'"'s form'
 	@echo 'make build    only the program: build/graphrun'
 
@@ -25,9 +24,6 @@ check: build
 
 soak: build
 	scripts/soak
-
-bench: build
-	build/graphrun bench kernels
 
 demo: build
 	scripts/demo

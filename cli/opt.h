@@ -32,20 +32,20 @@ typedef struct WordList {
 #define UNSET_FLOAT NAN
 
 typedef struct Opt {
-    const char
-        *name; /* sd-scripts' name, with _ ; - and _ are equal. "": a heading, its
-                          text in help. One letter: written -o */
+    /* sd-scripts' name, with _ ; - and _ are equal. "": a heading, its text in help. One
+     * letter: written -o */
+    const char *name;
     OptKind kind;
     size_t offset;     /* into the command's struct */
     const char *value; /* "N", "FILE" … for help; NULL for flags */
     const char *help;
     const char *ignored; /* not NULL: accepted, has no effect; the reason, said once */
     const char *refused; /* not NULL: an error; what to use instead */
-    const char
-        *later; /* not NULL: this version honours the default only (and, for texts,
-                            `words`); what is missing */
-    const char *const *words; /* allowed values, NULL-terminated, or NULL; case counts
-                                 unless any_case */
+    /* not NULL: this version honours the default only (and, for texts, `words`); what is
+     * missing */
+    const char *later;
+    /* allowed values, NULL-terminated, or NULL; case counts unless any_case */
+    const char *const *words;
     bool any_case;
     double min, max; /* allowed range of numbers, both 0: any */
 } Opt;
@@ -94,8 +94,8 @@ typedef struct Invocation {
     void *opts; /* the command's struct */
     Args *given;
     WordList words; /* positional */
-    WordList
-        notes; /* lines worth telling: options without effect, options given twice */
+    /* lines worth telling: options without effect, options given twice */
+    WordList notes;
 } Invocation;
 /* words: what stands behind the command's name. All failures are misuse (exit code 2).
  * With --help only `common.help` counts and nothing else is checked. An option given twice

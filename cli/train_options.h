@@ -51,8 +51,8 @@ typedef struct TrainOptions {
     int64_t lr_scheduler_num_cycles;
     double lr_scheduler_power, lr_scheduler_timescale, lr_scheduler_min_lr_ratio;
     /* the run */
-    int64_t max_train_steps,
-        max_train_epochs; /* epochs: UNSET_INT, or steps do not count */
+    int64_t max_train_steps;
+    int64_t max_train_epochs; /* UNSET_INT, or steps do not count */
     int64_t gradient_accumulation_steps, seed;
     const char *mixed_precision;
     bool full_fp16, full_bf16, gradient_checkpointing;

@@ -31,14 +31,14 @@ char *arena_printf(Arena *a, const char *fmt, ...) PRINTF(2, 3);
 
 #define NEW(a, T, n) ((T *)arena_alloc((a), (size_t)(n), sizeof(T)))
 /* Appends x to the list `ptr` with length n and capacity cap (both lvalues). */
-#define PUSH(a, ptr, n, cap, x)                                                            \
-    do {                                                                                   \
-        if ((size_t)(n) == (size_t)(cap)) {                                                \
-            size_t cap_ = (cap) ? (size_t)(cap) * 2 : 8;                                   \
-            (ptr) = arena_grow((a), (ptr), (size_t)(n), cap_, sizeof *(ptr));              \
-            (cap) = (__typeof__(cap))cap_;                                                 \
-        }                                                                                  \
-        (ptr)[(n)++] = (x);                                                                \
+#define PUSH(a, ptr, n, cap, x)                                                        \
+    do {                                                                               \
+        if ((size_t)(n) == (size_t)(cap)) {                                            \
+            size_t cap_ = (cap) ? 2 * (size_t)(cap) : 8;                               \
+            (ptr) = arena_grow((a), (ptr), (size_t)(n), cap_, sizeof *(ptr));          \
+            (cap) = (__typeof__(cap))cap_;                                             \
+        }                                                                              \
+        (ptr)[(n)++] = (x);                                                            \
     } while (0)
 
 /* ---- growing text (malloc; str_free) ---- */
@@ -75,8 +75,9 @@ Loc loc_none(void);
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2 };
 typedef struct Err {
     bool set;
-    int code;        /* EXIT_FAILED or EXIT_MISUSE */
-    char text[3072]; /* complete message: "file:line:col: error: ..." with line and caret */
+    int code; /* EXIT_FAILED or EXIT_MISUSE */
+    /* complete message: "file:line:col: error: ..." with line and caret */
+    char text[3072];
 } Err;
 /* Text of graph, recipe, preset, TOML, JSON files and the command line: exit code 2. */
 bool err_at(Err *e, Loc loc, const char *fmt, ...) PRINTF(3, 4);

@@ -155,9 +155,9 @@ typedef struct UpdateState {
     bool scalar; /* does not depend on p or g: one number per slice */
 } UpdateState;
 typedef struct UpdateProgram {
-    const char
-        *formula; /* "NAME = …; …" over p, g, lr and the states; the last value given
-                            to p and to each state name is the new one */
+    /* "NAME = …; …" over p, g, lr and the states; the last value given to p and to each
+     * state name is the new one */
+    const char *formula;
     UpdateState *state;
     int n_state;
 } UpdateProgram;

@@ -6,13 +6,16 @@
 #define GRAPHRUN_DOC_H
 #include "graph/expr.h"
 
-enum { SCHEMA_VERSION = 1 }; /* of the graph files; counts up when an old file is no longer read */
+/* of the graph files; counts up when an old file is no longer read */
+enum { SCHEMA_VERSION = 1 };
 
+/* clang-format off */
 typedef enum DocKind {
     DOC_NETWORK, DOC_ADAPTER, DOC_PRESET, DOC_OBJECTIVE, DOC_SAMPLER, DOC_OPTIMIZER,
     DOC_RECIPE, DOC_LIBRARY, DOC_KINDS
 } DocKind;
-const char *doc_kind_name(DocKind k);  /* "network" */
+/* clang-format on */
+const char *doc_kind_name(DocKind k);   /* "network" */
 const char *doc_kind_folder(DocKind k); /* "networks" */
 
 typedef struct Doc Doc;
@@ -33,7 +36,8 @@ const Doc *library_doc(const Library *lib, int i);
 /* Finds `name` of the given kind (DOC_KINDS: any): as the path given, relative to the file
  * that asks (`from`, may be NULL), in $GRAPHRUN_GRAPHS (FOLDER/NAME.yaml), embedded.
  * `loc`: where the name was written (none: command line). */
-Doc *doc_load(Library *lib, const char *name, DocKind want, const Doc *from, Loc loc, Err *e);
+Doc *doc_load(Library *lib, const char *name, DocKind want, const Doc *from, Loc loc,
+              Err *e);
 /* Parses and checks a document from text (tests, stdin). */
 Doc *doc_parse(Library *lib, const Source *src, Err *e);
 /* Template `name` of the document or its libraries; *owner: the document it stands in. */
@@ -41,7 +45,11 @@ YNode *doc_template(const Doc *d, const char *name, const Doc **owner);
 const char *const *doc_template_names(Arena *a, const Doc *d);
 
 /* Embedded graph files (made by the build): path "networks/unet.yaml" and text. */
-typedef struct EmbeddedFile { const char *path; const unsigned char *data; size_t len; } EmbeddedFile;
+typedef struct EmbeddedFile {
+    const char *path;
+    const unsigned char *data;
+    size_t len;
+} EmbeddedFile;
 extern const EmbeddedFile embedded_files[]; /* ends with path NULL */
 
 /* Binds declared arguments: `decl` is an args:/options: map. A type word (int float bool
@@ -49,8 +57,8 @@ extern const EmbeddedFile embedded_files[]; /* ends with path NULL */
  * values are checked against the declaration; unknown names get a suggestion.
  * `what` names the document in messages ("adapter 'lora'"); `loc` is blamed for an argument
  * that is missing, a value that does not fit for where it was written. */
-bool args_bind(Arena *a, const YNode *decl, const Args *given, const char *what, Loc loc,
-               Args *out, Err *e);
+bool args_bind(Arena *a, const YNode *decl, const Args *given, const char *what,
+               Loc loc, Args *out, Err *e);
 
 /* ---- presets ---- */
 typedef struct Preset {
@@ -104,7 +112,8 @@ typedef struct Recipe {
 } Recipe;
 /* `set`: values for options by name (command line), "PATTERN.key" for rules, and
  * "section.key" for train/data/objective/optimizer entries. Unknown: an error. */
-bool recipe_eval(Arena *a, Library *lib, const Doc *doc, const Args *set, Recipe *out, Err *e);
+bool recipe_eval(Arena *a, Library *lib, const Doc *doc, const Args *set, Recipe *out,
+                 Err *e);
 /* The options a recipe declares (its own and those of its `from`), names only. */
 const char *const *recipe_options(Arena *a, const Doc *doc);
 

@@ -20,8 +20,8 @@ typedef enum ExprKind {
 typedef struct Expr Expr;
 struct Expr {
     ExprKind kind;
-    const char
-        *name; /* NAME, ARG, CALL, ARGCALL: the name; UNARY, BINARY: the operator */
+    /* NAME, ARG, CALL, ARGCALL: the name; UNARY, BINARY: the operator */
+    const char *name;
     double number;
     bool is_int;
     int n;

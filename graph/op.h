@@ -17,14 +17,18 @@ typedef struct IntList {
  * An l attribute with `words` takes words too ("over: sample"): word i is the number
  * -LIST_WORD - i, alone or in a list. attr_parse takes a single number as a list of one. */
 enum { LIST_WORD = 1 << 20 };
-enum { ATTR_REQUIRED = 1, ATTR_YAML = 2 /* not in the text IR */, ATTR_IR = 4 /* no YAML key */ };
+enum {
+    ATTR_REQUIRED = 1,
+    ATTR_YAML = 2, /* not in the text IR */
+    ATTR_IR = 4,   /* no YAML key */
+};
 typedef struct Attr {
     const char *name;
     char kind;
     uint16_t offset;
     uint16_t flags;
-    double def;               /* i, f, b, w, d; for l: a list of that one number if not NAN,
-                                 else empty; for s: NULL */
+    /* i, f, b, w, d; for l: a list of that one number if not NAN, else empty; for s: NULL */
+    double def;
     const char *const *words; /* w, l; NULL-terminated */
     const char *doc;          /* one line, for `graphrun ops` and the schema */
 } Attr;
@@ -33,10 +37,12 @@ typedef struct Attr {
 enum {
     IN_OPTIONAL = 1, /* may be absent */
     IN_VARIADIC = 2, /* last input: any number (YAML: a list) */
-    IN_PARAM = 4,    /* absent in YAML: a tensor of its own, PATH.NAME ("" : PATH itself) */
-    IN_INDEX = 8,    /* integers welcome; never gets a gradient */
-    IN_SHAPE = 16,   /* YAML only: just its shape is read; gone from the IR after resolve */
-    IN_IR = 32,      /* no YAML key; `resolve` supplies it (the rng key ...) */
+    /* absent in YAML: a tensor of its own, PATH.NAME ("" : PATH itself) */
+    IN_PARAM = 4,
+    IN_INDEX = 8, /* integers welcome; never gets a gradient */
+    /* YAML only: just its shape is read; gone from the IR after resolve */
+    IN_SHAPE = 16,
+    IN_IR = 32, /* no YAML key; `resolve` supplies it (the rng key ...) */
 };
 typedef struct OpIn {
     const char *name;
@@ -61,9 +67,9 @@ typedef struct Lang {
     void *attrs;      /* parsed; resolve may change them */
     Id *in;           /* evaluated inputs; NO_ID: absent. resolve may change them */
     int n_in;
-    bool training;    /* false: generation, dropout does nothing */
-    Id rng;           /* the i32[8] step scalar of random ops */
-    Id pass_on;       /* set by resolve: no node is made, this is the value */
+    bool training; /* false: generation, dropout does nothing */
+    Id rng;        /* the i32[8] step scalar of random ops */
+    Id pass_on;    /* set by resolve: no node is made, this is the value */
     Loc loc;
 } Lang;
 
@@ -71,13 +77,13 @@ typedef enum Own { OWN_NO, OWN_YES, OWN_FAILED } Own;
 
 /* ---- kernels ---- */
 typedef struct Kernel {
-    const char *name; /* "ref", "avx2" ... */
-    bool (*fits)(const Sig *s);                    /* NULL: always */
-    size_t (*work)(const Sig *s);                  /* workspace bytes; NULL: 0 */
+    const char *name;             /* "ref", "avx2" ... */
+    bool (*fits)(const Sig *s);   /* NULL: always */
+    size_t (*work)(const Sig *s); /* workspace bytes; NULL: 0 */
     /* Compiles attributes once, when a plan is bound; allocated in a. NULL: nothing. */
     bool (*prepare)(Arena *a, const Sig *s, const void **prep, Err *e);
-    size_t (*packed)(const Sig *s, int in);        /* bytes of the packed form of a frozen
-                                                      input, 0: raw; NULL: always raw */
+    /* bytes of the packed form of a frozen input, 0: raw; NULL: always raw */
+    size_t (*packed)(const Sig *s, int in);
     void (*pack)(const Sig *s, int in, const void *raw, void *dst, Device *dev);
     void (*run)(const Call *c);
 } Kernel;
@@ -95,12 +101,17 @@ enum {
     OP_IR = 256,      /* made by the compiler: no YAML form */
 };
 
+/* Output `out` is written over input `in`. */
+typedef struct OpAlias {
+    int out, in;
+} OpAlias;
+
 struct Op {
     const char *name;
-    const char *doc;     /* formula; what is not differentiable and why */
-    const char *example; /* text IR of one graph body, see tests/op_rows.c */
-    const OpIn *in;      /* ends with name NULL */
-    int n_out;           /* -1: as many as shape() says (at most 64) */
+    const char *doc;         /* formula; what is not differentiable and why */
+    const char *example;     /* text IR of one graph body, see tests/op_rows.c */
+    const OpIn *in;          /* ends with name NULL */
+    int n_out;               /* -1: as many as shape() says (at most 64) */
     const char *const *outs; /* names of outputs when more than one, or NULL */
     unsigned flags;
     const Attr *attrs; /* ends with name NULL; NULL: none */
@@ -114,13 +125,15 @@ struct Op {
     bool (*shape)(Sig *s, Err *e);
     /* Appends gradient nodes: dx[i] for each i with need[i], from dy[o] (NO_ID: none).
      * dx[i] = NO_ID means zero. */
-    bool (*grad)(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx, Err *e);
+    bool (*grad)(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
+                 Err *e);
     uint64_t (*flops)(const Sig *s); /* NULL: one per output element */
     /* out[alias[i].out] is written over in[alias[i].in]: persistent tensors (update). */
-    const struct OpAlias { int out, in; } *alias; /* ends with out -1; NULL: none */
-    uint64_t inplace;    /* bit i: output 0 may overwrite input i (same bytes) */
-    const Kernel *cpu;   /* variants, best first, the reference last; ends with name NULL */
-    const Kernel *cuda;  /* NULL in a CPU build */
+    const OpAlias *alias; /* ends with out -1; NULL: none */
+    uint64_t inplace;     /* bit i: output 0 may overwrite input i (same bytes) */
+    /* variants, best first, the reference last; ends with name NULL */
+    const Kernel *cpu;
+    const Kernel *cuda; /* NULL in a CPU build */
 };
 
 /* ---- table ---- */
@@ -134,7 +147,8 @@ bool op_in_yaml(const Op *op);
 /* Defaults of an attribute struct, in a. */
 void *attrs_new(Arena *a, const Op *op);
 const Attr *attr_find(const Op *op, const char *name);
-void attrs_print(Str *s, const Op *op, const void *attrs); /* "{groups=32, eps=1e-05}" */
+/* "{groups=32, eps=1e-05}" */
+void attrs_print(Str *s, const Op *op, const void *attrs);
 bool attrs_equal(const Op *op, const void *a, const void *b);
 /* Value text of the IR ("3", "[1,0]", "1e-05", "true", word, "quoted text") into attrs. */
 bool attr_parse(Arena *a, const Attr *at, void *attrs, const char *text, Err *e);

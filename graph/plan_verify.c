@@ -292,13 +292,13 @@ static bool check_signature(Check *c, uint32_t k) {
 /* ---- steps: what is read and written ---- */
 static bool overwrites(const PlanStep *t, int out, const uint32_t *in_base,
                        uint32_t base) {
-    for (const struct OpAlias *al = t->op->alias; al && al->out >= 0; al++)
+    for (const OpAlias *al = t->op->alias; al && al->out >= 0; al++)
         if (al->out == out && al->in < t->n_in && in_base[al->in] == base) return true;
     return false;
 }
 
 static bool aliased(const PlanStep *t, int out) {
-    for (const struct OpAlias *al = t->op->alias; al && al->out >= 0; al++)
+    for (const OpAlias *al = t->op->alias; al && al->out >= 0; al++)
         if (al->out == out && al->in < t->n_in && t->in[al->in] != UINT32_MAX)
             return true;
     return false;

@@ -31,8 +31,8 @@ typedef struct Key {
 struct Slot {
     const char *what; /* "a formula", for messages; also the name in JSON Schema */
     Text scalar;
-    const char *const
-        *words;        /* the only texts allowed, NULL-terminated; or NULL: any */
+    /* the only texts allowed, NULL-terminated; or NULL: any */
+    const char *const *words;
     const Slot *item;  /* a list of these, or NULL */
     const Key *keys;   /* a mapping with these keys (ends with name NULL), or NULL */
     const Slot *value; /* a mapping with names of its own, or NULL */

@@ -47,8 +47,16 @@ void str_free(Str *s) {
     *s = (Str){0};
 }
 
+/* Whole numbers below `most` digit by digit ("10", not "1e+01"); true: x was one. */
+static bool whole(Str *s, double x, double most) {
+    if (!(fabs(x) < most) || x != trunc(x)) return false;
+    str_printf(s, "%.0f", x);
+    return true;
+}
+
 void str_double(Str *s, double x) {
     char text[40];
+    if (whole(s, x, 1e15)) return;
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x || isnan(x)) break;
@@ -58,6 +66,7 @@ void str_double(Str *s, double x) {
 
 void str_float(Str *s, float x) {
     char text[40];
+    if (whole(s, x, 0x1p24)) return;
     for (int digits = 1; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)x);
         if (strtof(text, NULL) == x || isnan(x)) break;

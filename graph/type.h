@@ -12,18 +12,20 @@ typedef struct Type {
     int64_t dim[MAX_RANK];
 } Type;
 
-const char *dtype_name(DType t);                   /* "f32" */
-bool dtype_parse(const char *name, DType *out);    /* false: unknown */
-size_t dtype_size(DType t);                        /* bytes of one element */
-static inline bool dtype_is_float(DType t) { return t <= BF16; }
+const char *dtype_name(DType t);                /* "f32" */
+bool dtype_parse(const char *name, DType *out); /* false: unknown */
+size_t dtype_size(DType t);                     /* bytes of one element */
+static inline bool dtype_is_float(DType t) {
+    return t <= BF16;
+}
 
 Type type_of(DType t, int rank, const int64_t *dim);
 Type type_scalar(DType t);
 int64_t type_count(const Type *t); /* elements; dimensions are checked to fit in 2^47 */
 size_t type_bytes(const Type *t);
-bool type_equal(const Type *a, const Type *b);       /* dtype and shape */
+bool type_equal(const Type *a, const Type *b); /* dtype and shape */
 bool type_same_shape(const Type *a, const Type *b);
-void type_print(Str *s, const Type *t);              /* "f32[1,64,64,320]", scalar "f32[]" */
+void type_print(Str *s, const Type *t); /* "f32[1,64,64,320]", scalar "f32[]" */
 const char *type_text(Arena *a, const Type *t);
 /* numpy's rule: aligned at the last dimension, equal or 1. false: they do not meet. */
 bool type_broadcast(const Type *a, const Type *b, Type *out);
@@ -32,7 +34,10 @@ bool type_broadcast(const Type *a, const Type *b, Type *out);
 float half_to_float(uint16_t h);
 uint16_t float_to_half(float f);
 static inline float bf16_to_float(uint16_t h) {
-    union { uint32_t u; float f; } x = { (uint32_t)h << 16 };
+    union {
+        uint32_t u;
+        float f;
+    } x = {(uint32_t)h << 16};
     return x.f;
 }
 uint16_t float_to_bf16(float f);

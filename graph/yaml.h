@@ -31,7 +31,7 @@ typedef struct YPlace {
     Loc loc;
     size_t offset, byte; /* in the scalar's text, in the source */
     bool folded;         /* behind a line break that became a space */
-    bool lost;           /* the text is not what stands in the source: the scalar's place */
+    bool lost; /* the text is not what stands in the source: the scalar's place */
 } YPlace;
 YPlace yaml_place(const YNode *scalar);
 Loc yaml_place_at(YPlace *p, size_t offset, size_t len);

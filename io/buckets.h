@@ -13,8 +13,8 @@ typedef struct BucketRule {
 
 typedef struct BucketFit {
     int bucket_w, bucket_h; /* what is trained */
-    int resized_w,
-        resized_h; /* size before the crop; neither side smaller than the bucket */
+    /* size before the crop; neither side smaller than the bucket */
+    int resized_w, resized_h;
 } BucketFit;
 
 enum { RESO_MAX = 16384 };

@@ -41,8 +41,8 @@ typedef struct LoraFile {
     int n;
     const char **unknown; /* keys that are no part of a module */
     int n_unknown;
-    const char
-        *family; /* "sd1", "sd2", "sdxl" by shapes and names; NULL: cannot be told */
+    /* "sd1", "sd2", "sdxl" by shapes and names; NULL: cannot be told */
+    const char *family;
 } LoraFile;
 
 /* Whether a file has keys of a LoRA at all. */

@@ -7,10 +7,11 @@
 typedef struct LoraSave {
     LoraForm form; /* LORA_KOHYA, or LORA_PEFT: what today's Diffusers writes */
     int precision; /* DType of the factors, LORA_KEEP: as they are */
-    bool fold; /* up *= alpha/rank, alpha = rank: the same to every loader. Always so
-                     * in LORA_PEFT, which has no alphas */
-    const char
-        *family; /* for metadata that is missing: "sd1", "sd2"; NULL: of the file */
+    /* up *= alpha/rank, alpha = rank: the same to every loader. Always so in LORA_PEFT,
+     * which has no alphas */
+    bool fold;
+    /* for metadata that is missing: "sd1", "sd2"; NULL: of the file */
+    const char *family;
 } LoraSave;
 /* By the ending of path safetensors with metadata (kohya: hashes too), or torch's form
  * without. A module whose name has no path (see lora_path_of) cannot become LORA_PEFT. Keys

@@ -75,8 +75,8 @@ typedef struct LikeAttrs {
 
 typedef struct UpdateAttrs {
     const char *f; /* statements "NAME = ...; ..." over p g lr and the states */
-    const char
-        *states; /* their names, separated by spaces, in the order of the inputs */
+    /* their names, separated by spaces, in the order of the inputs */
+    const char *states;
     int64_t axis, size; /* slices of `active`; axis -1: one slice */
 } UpdateAttrs;
 #endif

@@ -20,7 +20,8 @@ enum { RNG_SEED_LO, RNG_SEED_HI, RNG_SAMPLE, RNG_MICRO, RNG_WORDS = 8 };
 static inline HD void philox(uint32_t c[4], uint32_t k0, uint32_t k1) {
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t a = (uint32_t)(p1 >> 32) ^ c[1] ^ k0, b = (uint32_t)(p0 >> 32) ^ c[3] ^ k1;
+        uint32_t a = (uint32_t)(p1 >> 32) ^ c[1] ^ k0,
+                 b = (uint32_t)(p0 >> 32) ^ c[3] ^ k1;
         c[0] = a, c[1] = (uint32_t)p1, c[2] = b, c[3] = (uint32_t)p0;
         k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     }
@@ -34,7 +35,9 @@ static inline HD void rng_block(const int32_t *rng, uint32_t stream, uint32_t sa
     philox(out, (uint32_t)rng[RNG_SEED_LO], (uint32_t)rng[RNG_SEED_HI]);
 }
 /* [0, 1) with 24 bits */
-static inline HD float rng_uniform(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+static inline HD float rng_uniform(uint32_t word) {
+    return (float)(word >> 8) * 0x1p-24f;
+}
 /* FNV-1a of "path#purpose", 32 bits: the stream's number */
 static inline uint32_t rng_stream(const char *path, const char *purpose) {
     uint32_t h = 2166136261u;

@@ -91,8 +91,8 @@ static uint64_t update_flops(const Sig *s) {
 #define S(i)                                                                           \
     { 1 + i, UP_STATE + i }
 #define S8(i) S(i), S(i + 1), S(i + 2), S(i + 3), S(i + 4), S(i + 5), S(i + 6), S(i + 7)
-static const struct OpAlias update_alias[] = {{0, UP_P}, S8(0),  S8(8),
-                                              S8(16),    S8(24), {-1, -1}};
+static const OpAlias update_alias[] = {{0, UP_P}, S8(0),  S8(8),
+                                       S8(16),    S8(24), {-1, -1}};
 #undef S8
 #undef S
 
@@ -152,7 +152,7 @@ static bool assign_shape(Sig *s, Err *e) {
     return shape_same(s, e);
 }
 
-static const struct OpAlias assign_alias[] = {{0, 0}, {-1, -1}};
+static const OpAlias assign_alias[] = {{0, 0}, {-1, -1}};
 
 const Op op_assign = {
     .name = "assign",

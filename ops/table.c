@@ -303,8 +303,7 @@ Sig node_sig(Arena *a, const Graph *g, const Node *n) {
 
 typedef struct Alone { /* a device of one thread */
     Device dev;
-    Arena *arena;
-    void *scratch;
+    void *scratch; /* not of the arena, which would clear 2 MiB for every node */
 } Alone;
 
 static void *aligned(Arena *a, size_t bytes) {
@@ -315,7 +314,6 @@ static void *aligned(Arena *a, size_t bytes) {
 static void alone_par(Device *d, int64_t n, void (*body)(void *, int64_t, void *),
                       void *arg) {
     Alone *dev = (Alone *)(void *)d;
-    if (!dev->scratch) dev->scratch = aligned(dev->arena, SCRATCH_BYTES);
     for (int64_t i = 0; i < n; i++) body(arg, i, dev->scratch);
 }
 
@@ -333,7 +331,7 @@ static Tensor *make_outputs(Arena *a, const Sig *s, Tensor *in, Tensor *out) {
         *t = s->out[i];
         out[i] = (Tensor){aligned(a, type_bytes(t)), t};
     }
-    for (const struct OpAlias *al = s->op->alias; al && al->out >= 0; al++) {
+    for (const OpAlias *al = s->op->alias; al && al->out >= 0; al++) {
         if (al->out >= s->n_out || al->in >= s->n_in || !in[al->in].data) continue;
         memcpy(out[al->out].data, in[al->in].data, type_bytes(out[al->out].type));
         in[al->in].data = out[al->out].data;
@@ -353,14 +351,16 @@ bool op_run(Arena *a, const Sig *s, const Tensor *in, Tensor *out, Err *e) {
     } else if (!k) {
         ok = err_fail(e, "op '%s' has no kernel for the CPU", s->op->name);
     } else {
-        Alone dev = {{"cpu", 1, alone_par}, own, NULL};
+        Alone dev = {{"cpu", 1, alone_par}, aligned_alloc(64, SCRATCH_BYTES)};
         Call c = {.in = inputs, .out = out, .n_in = s->n_in, .n_out = s->n_out};
         c.attrs = s->attrs;
         c.dev = &dev.dev;
         c.packed = NEW(own, const void *, s->n_in + 1);
         if (k->work) c.work = aligned(own, k->work(s));
-        if (k->prepare) ok = k->prepare(own, s, &c.prep, e);
+        if (!dev.scratch) ok = err_fail(e, "out of memory");
+        if (ok && k->prepare) ok = k->prepare(own, s, &c.prep, e);
         if (ok) k->run(&c);
+        free(dev.scratch);
     }
     arena_free(own);
     return ok;

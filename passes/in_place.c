@@ -22,7 +22,7 @@ static Id *find_bases(Arena *a, const Graph *g) {
     for (uint32_t k = 0; k < g->n_node; k++) {
         const Node *n = g->node[k];
         if (n->op->flags & OP_VIEW) base[n->out[0]] = base[n->in[0]];
-        for (const struct OpAlias *al = n->op->alias; al && al->out >= 0; al++)
+        for (const OpAlias *al = n->op->alias; al && al->out >= 0; al++)
             if (al->out < n->n_out && al->in < n->n_in && n->in[al->in] != NO_ID)
                 base[n->out[al->out]] = base[n->in[al->in]];
     }

@@ -7,23 +7,24 @@
 
 typedef struct Options {
     /* build */
-    const Recipe *recipe; /* networks, adapters, objective, optimizer; or NULL when the
-                                  pipeline starts from a graph that exists already */
-    Net *net;             /* bound networks of the recipe */
+    /* networks, adapters, objective, optimizer; or NULL when the pipeline starts from a
+     * graph that exists already */
+    const Recipe *recipe;
+    Net *net; /* bound networks of the recipe */
     int n_net;
     const Args *dims; /* symbols of the objective: B H W N … */
-    const char *const
-        *given; /* nodes of the objective that become inputs (Build.given) */
-    const char *const *given_draws; /* nodes of adapters that become inputs
-                                       (Modules.given) */
-    const char *const *absent;      /* inputs that nobody will write (Build.absent) */
-    bool train;                     /* differentiate and update */
-    int accumulate;                 /* micro-batches per update; 0 is 1 */
-    double max_grad_norm; /* 0: no clipping (the norm is computed all the same) */
-    const char *const
-        *record; /* values to keep as outputs ("unet.noise"), NULL-terminated */
-    bool
-        record_gradients; /* outputs "grad.NAME" for every trainable, before clipping */
+    /* nodes of the objective that become inputs (Build.given) */
+    const char *const *given;
+    /* nodes of adapters that become inputs (Modules.given) */
+    const char *const *given_draws;
+    const char *const *absent; /* inputs that nobody will write (Build.absent) */
+    bool train;                /* differentiate and update */
+    int accumulate;            /* micro-batches per update; 0 is 1 */
+    double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
+    /* values to keep as outputs ("unet.noise"), NULL-terminated */
+    const char *const *record;
+    /* outputs "grad.NAME" for every trainable, before clipping */
+    bool record_gradients;
     /* debugging */
     const char *dump_after; /* pass name, or NULL */
     Str *dump;

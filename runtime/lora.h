@@ -21,7 +21,8 @@ typedef struct LoraTensors {
  * inject-adapters. Two tensors of one key: an error. */
 bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme,
                   LoraTensors *out, Err *e);
-const LoraTensor *lora_tensor_find(const LoraTensors *t, const char *key); /* NULL: none */
+/* NULL: none */
+const LoraTensor *lora_tensor_find(const LoraTensors *t, const char *key);
 
 /* Current values, f32, ready for safetensors_write; data in a. */
 bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err *e);

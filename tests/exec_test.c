@@ -6,10 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "graph/yaml.h"
 #include "passes/passes.h"
 #include "runtime/exec.h"
 #include "runtime/guard.h"
-#include "graph/yaml.h"
 #include "tests/check.h"
 
 static Plan *plan_of(Arena *a, const char *body, Err *e) {
@@ -47,13 +47,19 @@ static bool find_weight(void *ctx, const char *name, Tensor *out) {
 static void test_weights(Device *dev) {
     Arena *a = arena_new();
     Err e = {0};
-    Type flat = type_of(F32, 1, (int64_t[]){3}), row = type_of(F32, 2, (int64_t[]){1, 3});
+    Type flat = type_of(F32, 1, (int64_t[]){3}),
+         row = type_of(F32, 2, (int64_t[]){1, 3});
     const Type *types[] = {&flat, &row};
     const char *shape[] = {"3", "1,3"};
     for (int i = 0; i < 2; i++) {
-        Plan *p = plan_of(a, arena_printf(a, "input @x : f32[]\nfrozen @w : f32[%s]\n"
-                                             "%%y = pointwise @x, @w {f=\"x0 * x1\", dtype=f32}\n"
-                                             "output y = %%y\n", shape[i]), &e);
+        Plan *p =
+            plan_of(a,
+                    arena_printf(a,
+                                 "input @x : f32[]\nfrozen @w : f32[%s]\n"
+                                 "%%y = pointwise @x, @w {f=\"x0 * x1\", dtype=f32}\n"
+                                 "output y = %%y\n",
+                                 shape[i]),
+                    &e);
         CHECK(p, "%s", e.text);
         WeightSource src = {(void *)types[i], find_weight};
         Store *s = store_open(dev, &src, 1);
@@ -62,19 +68,22 @@ static void test_weights(Device *dev) {
         float two = 2, y[3];
         exec_write(x, "x", &two, sizeof two, &e);
         exec_run(x);
-        CHECK(exec_read(x, "y", y, sizeof y, &e) && y[0] == 2 && y[1] == -4 && y[2] == 6,
+        CHECK(exec_read(x, "y", y, sizeof y, &e) && y[0] == 2 && y[1] == -4 &&
+                  y[2] == 6,
               "%g %g %g %s", y[0], y[1], y[2], e.text);
         exec_close(x);
         store_close(s);
         src.ctx = (void *)types[1 - i];
         s = store_open(dev, &src, 1);
         Err bad = {0};
-        CHECK(!exec_open(s, p, &bad) && strstr(bad.text, "weight 'w': got"), "%s", bad.text);
+        CHECK(!exec_open(s, p, &bad) && strstr(bad.text, "weight 'w': got"), "%s",
+              bad.text);
         CHECK(bad.code == EXIT_FAILED, "exit code %d", bad.code);
         store_close(s);
         s = store_open(dev, NULL, 1);
         bad = (Err){0};
-        CHECK(!exec_open(s, p, &bad) && strstr(bad.text, "'w' is missing"), "%s", bad.text);
+        CHECK(!exec_open(s, p, &bad) && strstr(bad.text, "'w' is missing"), "%s",
+              bad.text);
         store_close(s);
     }
     arena_free(a);
@@ -83,7 +92,9 @@ static void test_weights(Device *dev) {
 /* ---- packed forms: made once for two plans ---- */
 
 static int n_packed;
-static size_t packed_bytes(const Sig *s, int in) { return in == 1 ? type_bytes(&s->in[1]) : 0; }
+static size_t packed_bytes(const Sig *s, int in) {
+    return in == 1 ? type_bytes(&s->in[1]) : 0;
+}
 static void pack(const Sig *s, int in, const void *raw, void *dst, Device *dev) {
     (void)dev;
     const float *w = raw;
@@ -128,7 +139,8 @@ static void test_packed(Device *dev) {
         float one = 1, y[3];
         exec_write(x, "x", &one, sizeof one, &e);
         exec_run(x);
-        CHECK(exec_read(x, "y", y, sizeof y, &e) && y[0] == 11 && y[1] == -19 && y[2] == 31,
+        CHECK(exec_read(x, "y", y, sizeof y, &e) && y[0] == 11 && y[1] == -19 &&
+                  y[2] == 31,
               "%g %g %g", y[0], y[1], y[2]);
         exec_close(x);
     }
@@ -140,12 +152,13 @@ static void test_packed(Device *dev) {
 /* ---- starting values ---- */
 
 static const char trainables[] =
-    "train @%s : f32[64,48] {init=kaiming_uniform}\ntrain @u : f32[1000] {init=uniform(0.5)}\n"
+    "train @%s : f32[64,48] {init=kaiming_uniform}\ntrain @u : f32[1000] "
+    "{init=uniform(0.5)}\n"
     "train @n : f32[4001] {init=normal(2)}\ntrain @c : f32[3] {init=constant(0.25)}\n"
     "train @o : f32[2] {init=ones}\nstate @z : f64[2] {init=zeros}\n";
 
-static void load(Device *dev, uint64_t seed, const char *first, float *kaiming, float *uniform,
-                 float *normal) {
+static void load(Device *dev, uint64_t seed, const char *first, float *kaiming,
+                 float *uniform, float *normal) {
     Arena *a = arena_new();
     Err e = {0};
     char body[1024];
@@ -155,11 +168,13 @@ static void load(Device *dev, uint64_t seed, const char *first, float *kaiming, 
     Store *s = store_open(dev, NULL, seed);
     Exec *x = exec_open(s, p, &e);
     CHECK(x && exec_read(x, first, kaiming, 64 * 48 * 4, &e) &&
-              exec_read(x, "u", uniform, 4000, &e) && exec_read(x, "n", normal, 16004, &e),
+              exec_read(x, "u", uniform, 4000, &e) &&
+              exec_read(x, "n", normal, 16004, &e),
           "%s", e.text);
     float c[3], o[2];
     double z[2];
-    CHECK(exec_read(x, "c", c, sizeof c, &e) && c[0] == 0.25f && c[2] == 0.25f, "%g", c[0]);
+    CHECK(exec_read(x, "c", c, sizeof c, &e) && c[0] == 0.25f && c[2] == 0.25f, "%g",
+          c[0]);
     CHECK(exec_read(x, "o", o, sizeof o, &e) && o[0] == 1 && o[1] == 1, "%g", o[0]);
     CHECK(exec_read(x, "z", z, sizeof z, &e) && z[0] == 0 && z[1] == 0, "%g", z[0]);
     exec_close(x);
@@ -193,7 +208,8 @@ static void test_starts(Device *dev) {
     moments(u[0], 1000, &mean, &std, &most);
     CHECK(most <= 0.5 && most > 0.49 && fabs(mean) < 0.03, "%g %g", most, mean);
     moments(n[0], 4001, &mean, &std, &most);
-    CHECK(fabs(mean) < 0.1 && fabs(std - 2) < 0.1 && most > 5, "%g %g %g", mean, std, most);
+    CHECK(fabs(mean) < 0.1 && fabs(std - 2) < 0.1 && most > 5, "%g %g %g", mean, std,
+          most);
     load(dev, 6, "k", k[1], u[1], n[1]);
     CHECK(memcmp(k[0], k[1], sizeof k[0]), "another seed must give other numbers");
     load(dev, 5, "other", k[1], u[1], n[1]);
@@ -205,10 +221,13 @@ static void test_starts(Device *dev) {
 static void test_start_value(Device *dev) {
     Arena *a = arena_new();
     Err e = {0};
-    Plan *p = plan_of(a, "input @x : f32[3]\nfrozen @w : f32[3]\ntrain @t : f32[3] {init=constant(4)}\n"
-                         "train @m : f32[3] {init=value(%s)}\n"
-                         "%s = pointwise @w, @t {f=\"abs(x0) + x1\", dtype=f32}\n"
-                         "%y = pointwise @x, @m {f=\"x0 * x1\", dtype=f32}\noutput y = %y\n", &e);
+    Plan *p = plan_of(
+        a,
+        "input @x : f32[3]\nfrozen @w : f32[3]\ntrain @t : f32[3] {init=constant(4)}\n"
+        "train @m : f32[3] {init=value(%s)}\n"
+        "%s = pointwise @w, @t {f=\"abs(x0) + x1\", dtype=f32}\n"
+        "%y = pointwise @x, @m {f=\"x0 * x1\", dtype=f32}\noutput y = %y\n",
+        &e);
     CHECK(p && p->init, "%s", e.text);
     Type flat = type_of(F32, 1, (int64_t[]){3});
     WeightSource src = {&flat, find_weight};
@@ -219,14 +238,17 @@ static void test_start_value(Device *dev) {
     CHECK(m[0] == 5 && m[1] == 6 && m[2] == 7, "%g %g %g", m[0], m[1], m[2]);
     CHECK(exec_write(x, "m", one, sizeof one, &e), "%s", e.text);
     Exec *again = exec_open(s, p, &e); /* not computed a second time */
-    CHECK(again && exec_read(again, "m", m, sizeof m, &e) && m[0] == 1, "%g %s", m[0], e.text);
+    CHECK(again && exec_read(again, "m", m, sizeof m, &e) && m[0] == 1, "%g %s", m[0],
+          e.text);
     exec_close(again);
     exec_close(x);
     store_close(s);
     Err bad = {0};
-    CHECK(!plan_of(a, "input @x : f32[3]\ntrain @m : f32[3] {init=value(%s)}\n"
-                      "%s = pointwise @x {f=\"abs(x0)\", dtype=f32}\n"
-                      "%y = pointwise @x, @m {f=\"x0 * x1\", dtype=f32}\noutput y = %y\n", &bad) &&
+    CHECK(!plan_of(a,
+                   "input @x : f32[3]\ntrain @m : f32[3] {init=value(%s)}\n"
+                   "%s = pointwise @x {f=\"abs(x0)\", dtype=f32}\n"
+                   "%y = pointwise @x, @m {f=\"x0 * x1\", dtype=f32}\noutput y = %y\n",
+                   &bad) &&
               strstr(bad.text, "cannot depend on 'x'"),
           "%s", bad.text);
     arena_free(a);
@@ -234,10 +256,10 @@ static void test_start_value(Device *dev) {
 
 /* ---- several plans, one store ---- */
 
-static const char counting[] =
-    "input @x : f32[%d]\nstate @n : f32[] {init=zeros}\n"
-    "%%s = sum @x {over=[0], keep=false}\n%%k = pointwise @n, %%s {f=\"x0 + x1\", dtype=f32}\n"
-    "%%a = assign @n, %%k\noutput k = %%k\n";
+static const char counting[] = "input @x : f32[%d]\nstate @n : f32[] {init=zeros}\n"
+                               "%%s = sum @x {over=[0], keep=false}\n%%k = pointwise "
+                               "@n, %%s {f=\"x0 + x1\", dtype=f32}\n"
+                               "%%a = assign @n, %%k\noutput k = %%k\n";
 
 static void test_shared(Device *dev) {
     Arena *a = arena_new();
@@ -251,8 +273,10 @@ static void test_shared(Device *dev) {
         char body[512];
         snprintf(body, sizeof body, counting, size[i]);
         Plan *p = plan_of(a, body, &e);
-        x[i] = p ? exec_open(s, p, &e) : NULL; /* the second makes the shared arenas grow */
-        CHECK(x[i] && exec_write(x[i], "x", ones, (size_t)size[i] * 4, &e), "%s", e.text);
+        x[i] = p ? exec_open(s, p, &e)
+                 : NULL; /* the second makes the shared arenas grow */
+        CHECK(x[i] && exec_write(x[i], "x", ones, (size_t)size[i] * 4, &e), "%s",
+              e.text);
         exec_poison(x[i], true);
     }
     exec_run(x[0]);
@@ -261,14 +285,16 @@ static void test_shared(Device *dev) {
     exec_run(x[0]);
     CHECK(read1(x[1], "n") == 100020, "%g", read1(x[1], "n"));
     Err bad = {0};
-    CHECK(!exec_write(x[0], "x", ones, 4, &bad) && strstr(bad.text, "got 4 bytes, want 40"), "%s",
-          bad.text);
+    CHECK(!exec_write(x[0], "x", ones, 4, &bad) &&
+              strstr(bad.text, "got 4 bytes, want 40"),
+          "%s", bad.text);
     bad = (Err){0};
-    CHECK(!exec_write(x[0], "y", ones, 4, &bad) && strstr(bad.text, "no value 'y'"), "%s",
-          bad.text);
+    CHECK(!exec_write(x[0], "y", ones, 4, &bad) && strstr(bad.text, "no value 'y'"),
+          "%s", bad.text);
     bad = (Err){0};
-    CHECK(!exec_write(x[0], "k", ones, 4, &bad) && strstr(bad.text, "cannot be written"), "%s",
-          bad.text);
+    CHECK(!exec_write(x[0], "k", ones, 4, &bad) &&
+              strstr(bad.text, "cannot be written"),
+          "%s", bad.text);
     CHECK(!exec_type(x[0], "none") && exec_type(x[0], "n")->rank == 0, "types");
     for (int i = 0; i < 2; i++) exec_close(x[i]);
     store_close(s);
@@ -280,9 +306,12 @@ static void test_shared(Device *dev) {
 static void test_nan(Device *dev) {
     Arena *a = arena_new();
     Err e = {0};
-    Plan *p = plan_of(a, "input @x : f32[4]\n%a = pointwise @x {f=\"x0 + 1\", dtype=f32}\n"
-                         "%b = pointwise %a {f=\"sqrt(x0)\", dtype=f32}  # forward - bad.node\n"
-                         "%c = pointwise %b {f=\"x0 * 2\", dtype=f32}\noutput b = %b\noutput c = %c\n", &e);
+    Plan *p = plan_of(
+        a,
+        "input @x : f32[4]\n%a = pointwise @x {f=\"x0 + 1\", dtype=f32}\n"
+        "%b = pointwise %a {f=\"sqrt(x0)\", dtype=f32}  # forward - bad.node\n"
+        "%c = pointwise %b {f=\"x0 * 2\", dtype=f32}\noutput b = %b\noutput c = %c\n",
+        &e);
     CHECK(p, "%s", e.text);
     Store *s = store_open(dev, NULL, 1);
     Exec *x = exec_open(s, p, &e);
@@ -330,15 +359,18 @@ static void test_guard(void) {
         CHECK(guard_open(&g, sizes[i], "test", &e), "%s", e.text);
         char *p = g.data;
         uint64_t room = (sizes[i] + 63) / 64 * 64;
-        CHECK((uintptr_t)p % 64 == 0, "alignment of %llu", (unsigned long long)sizes[i]);
+        CHECK((uintptr_t)p % 64 == 0, "alignment of %llu",
+              (unsigned long long)sizes[i]);
         if (sizes[i]) p[0] = p[sizes[i] - 1] = 1;
         CHECK(dies(p + room), "one past %llu bytes", (unsigned long long)sizes[i]);
-        CHECK(dies((char *)g.map), "in front of %llu bytes", (unsigned long long)sizes[i]);
+        CHECK(dies((char *)g.map), "in front of %llu bytes",
+              (unsigned long long)sizes[i]);
         guard_close(&g);
     }
     Guard g;
     Err e = {0};
-    CHECK(!guard_open(&g, UINT64_MAX - 5, "test", &e) && e.set, "as much as there is not");
+    CHECK(!guard_open(&g, UINT64_MAX - 5, "test", &e) && e.set,
+          "as much as there is not");
 }
 
 static void count(void *arg, int64_t i, void *scratch) {

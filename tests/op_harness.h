@@ -96,7 +96,7 @@ static inline bool kernel_run(Arena *a, const Kernel *k, const Sig *s, const Ten
         out[i] = (Tensor){arena_alloc(a, type_bytes(&s->out[i]) + 64, 1), &s->out[i]};
         memset(out[i].data, 0xff, type_bytes(&s->out[i]));
     }
-    for (const struct OpAlias *al = s->op->alias; al && al->out >= 0; al++) {
+    for (const OpAlias *al = s->op->alias; al && al->out >= 0; al++) {
         if (al->out >= s->n_out || al->in >= s->n_in) continue;
         memcpy(out[al->out].data, in[al->in].data, type_bytes(out[al->out].type));
         inputs[al->in].data = out[al->out].data;

@@ -419,7 +419,7 @@ static void compare(Arena *a, uint64_t seed, Exec *x, const Graph *g,
 static void after_update(const Graph *g, Tensor *t) {
     for (uint32_t k = 0; k < g->n_node; k++) {
         const Node *n = g->node[k];
-        for (const struct OpAlias *al = n->op->alias; al && al->out >= 0; al++)
+        for (const OpAlias *al = n->op->alias; al && al->out >= 0; al++)
             if (al->out < n->n_out && al->in < n->n_in)
                 t[n->in[al->in]] = t[n->out[al->out]];
     }
