@@ -314,7 +314,7 @@ static void test_attentions(void) {
 static void test_norm(const Op *op, const Op *grad, Type x, int groups, DType t) {
     for (int params = 0; params < 2; params++) {
         Case f = {0}, g = {0};
-        const NormAttrs attrs = {groups, 1e-5, params};
+        const NormAttrs attrs = {.groups = groups, .eps = 1e-5, .params = params};
         f.in_type[0] = x;
         f.in[0].data = random_data(&x);
         for (int64_t i = 0; i < type_count(&x); i++) ((float *)f.in[0].data)[i] += 0.5f;
