@@ -46,10 +46,11 @@ static int save_dtype(const TrainOptions *o) {
     return F32;
 }
 
-static bool save(Trainer *t, Exec *x, const char *suffix, int64_t step, int64_t epoch,
-                 Err *e) {
+/* unnamed: the name of the file without --output_name, sd-scripts' "epoch", "at", "last" */
+static bool save(Trainer *t, Exec *x, const char *unnamed, const char *suffix,
+                 int64_t step, int64_t epoch, Err *e) {
     Arena *a = arena_new();
-    const char *name = t->o->output_name ? t->o->output_name : "last";
+    const char *name = t->o->output_name ? t->o->output_name : unnamed;
     char *path = arena_printf(a, "%s/%s%s.safetensors", t->o->output_dir, name, suffix);
     Meta *meta = NEW(a, Meta, t->n_meta + 4);
     memcpy(meta, t->meta, (size_t)t->n_meta * sizeof *meta);
@@ -67,12 +68,12 @@ static bool save_in_between(Trainer *t, Exec *x, const StepResult *r, Err *e) {
     char suffix[32];
     if (steps > 0 && r->step % steps == 0) {
         snprintf(suffix, sizeof suffix, "-step%08lld", (long long)r->step);
-        if (!save(t, x, suffix, r->step, r->epoch - 1, e)) return false;
+        if (!save(t, x, "at", suffix, r->step, r->epoch - 1, e)) return false;
     }
     if (epochs <= 0 || !r->last_of_epoch || r->epoch % epochs || r->epoch >= t->epochs)
         return true;
     snprintf(suffix, sizeof suffix, "-%06d", r->epoch);
-    return save(t, x, suffix, r->step, r->epoch, e);
+    return save(t, x, "epoch", suffix, r->step, r->epoch, e);
 }
 
 /* ---- after each update ---- */
@@ -187,7 +188,7 @@ static bool compile_all(Trainer *t, Err *e) {
 static int ended_early(Trainer *t, int64_t done, Err *e) {
     char suffix[32];
     snprintf(suffix, sizeof suffix, "-step%08lld", (long long)done);
-    if (done && !save(t, t->last, suffix, done, t->last_epoch, e)) return e->code;
+    if (done && !save(t, t->last, "at", suffix, done, t->last_epoch, e)) return e->code;
     say(t, "ended by a signal after %lld of %lld steps", (long long)done,
         (long long)t->steps);
     return 128 + stop_signal;
@@ -211,13 +212,22 @@ static int train(Trainer *t, Err *e) {
     progress_end(t->progress);
     if (!ok) return e->code;
     if (done < t->steps) return ended_early(t, done, e);
-    if (!save(t, t->last, "", done, t->epochs, e)) return e->code;
+    if (!save(t, t->last, "last", "", done, t->epochs, e)) return e->code;
     if (t->record && !record_write(t->record, t->o->record, e)) return e->code;
     if (t->trace && !trace_write(t->trace, t->o->profile, e)) return e->code;
     return EXIT_DONE;
 }
 
+/* Never a silent fall-back to another device. */
+static bool device_is_there(const char *name, Err *e) {
+    if (!strcmp(name, "cpu")) return true;
+    if (!strcmp(name, "cuda"))
+        return err_fail(e, "--device cuda: this build has no CUDA backend");
+    return err_usage(e, "--device: got '%s', want cpu or cuda", name);
+}
+
 static int prepared(Trainer *t, const char *recipe, Err *e) {
+    if (!device_is_there(t->o->device, e)) return e->code;
     if (!train_setup(t, recipe, e)) return e->code;
     train_given_plan(t);
     if (t->o->profile) t->trace = trace_new(t->arena);

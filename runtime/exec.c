@@ -300,11 +300,23 @@ static bool tensors_finite(const Tensor *t, int n) {
     return true;
 }
 
+/* Weights do not count: the op that reads a broken one is the first with a bad result. */
+static bool made_of_finite(const Plan *p, uint32_t k, const Call *c) {
+    for (int i = 0; i < c->n_in; i++) {
+        uint32_t v = p->step[k].in[i];
+        if (v == UINT32_MAX) continue;
+        Mem mem = p->value[v].mem;
+        if (mem != MEM_WEIGHT && mem != MEM_STATE && !tensors_finite(&c->in[i], 1))
+            return false;
+    }
+    return true;
+}
+
 const PlanStep *exec_trace_nan(Exec *x) {
     const Plan *p = x->plan;
     for (uint32_t k = 0; k < p->n_step; k++) {
         const Call *c = &x->call[k];
-        bool clean = tensors_finite(c->in, c->n_in);
+        bool clean = made_of_finite(p, k, c);
         p->step[k].kernel->run(c);
         if (clean && !tensors_finite(c->out, c->n_out)) return &p->step[k];
     }

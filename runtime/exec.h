@@ -33,7 +33,7 @@ bool exec_read(Exec *x, const char *name, void *data, size_t n_bytes, Err *e);
 const Type *exec_type(const Exec *x, const char *name); /* NULL: no such value */
 void exec_run(Exec *x);
 /* The same step again, checking every step's outputs: the first that made a NaN or Inf
- * from finite inputs; NULL: none. `value` of outputs says which number it was. */
+ * from finite inputs (or from a weight that is none); NULL: none. `value` of outputs says which number it was. */
 const PlanStep *exec_trace_nan(Exec *x);
 /* ns per step of the last exec_run when switched on. */
 void exec_profile(Exec *x, bool on);

@@ -2,6 +2,7 @@
  * the plan's inputs; the plan itself never changes. */
 #include "runtime/train.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/rng.h"
@@ -62,12 +63,13 @@ static bool read_float(Exec *x, const char *name, float *out, Err *e) {
     return exec_read(x, name, out, sizeof *out, e);
 }
 
+/* NaNs are shown without their sign, which means nothing. */
 static bool not_a_number(Exec *x, int64_t step, float loss, float norm, Err *e) {
     const PlanStep *bad = exec_trace_nan(x);
     err_fail(
         e,
         "step %lld: not a number: loss %g, gradient norm %g; the update was not made",
-        (long long)step, loss, norm);
+        (long long)step, isnan(loss) ? NAN : loss, isnan(norm) ? NAN : norm);
     if (!bad) {
         err_note(e, "note: every op's result is finite; the norm itself overflows");
         return false;
