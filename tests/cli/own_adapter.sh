@@ -1,0 +1,63 @@
+#!/bin/sh
+# An adapter that exists only as a user's YAML file, in a recipe of theirs, trains.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../pictures.sh"
+
+tiny_model "$tmp/tiny.safetensors"
+mkdir -p "$tmp/img/1_cat" "$tmp/mine"
+picture "$tmp/img/1_cat/a" 64 64 'a~ 0' 'a grey cat'
+cat >"$tmp/mine/strong-lora.yaml" <<'END'
+adapter: strong-lora
+doc: LoRA whose rank components have learned strengths, up diag(s) down
+args: {rank: 4, alpha: 1}
+wraps: [linear, conv2d]
+nodes:
+  lora_down: {op: like, x: x, out: $rank, bias: false, init: kaiming_uniform}
+  strength:  {op: param, shape: [$rank], init: ones, lr: 10}
+  lora_up:   {op: linear, x: lora_down * strength, out: $out, bias: false, init: zeros}
+  delta:     lora_up * ($alpha / $rank)
+output: {add: delta}
+save:
+  kohya: {lora_down.weight: lora_down.weight, lora_up.weight: lora_up.weight, lora_strength: strength, alpha: $alpha}
+END
+cat >"$tmp/mine/mine.yaml" <<'END'
+recipe: mine
+doc: LoRA with strengths, on the attention of the U-Net
+from: [lora.yaml]
+options: {network_dim: 8}
+adapters:
+  - {use: strong-lora, on: {unet: [attention]}, rank: $network_dim, alpha: $network_alpha, lr: $unet_lr}
+END
+
+runs "$GRAPHRUN" check "$tmp/mine/strong-lora.yaml"
+exits 0
+runs "$GRAPHRUN" train "$tmp/mine/mine.yaml" --dry-run --json --resolution 64 \
+    --pretrained_model_name_or_path "$tmp/tiny.safetensors"
+exits 0
+modules=$(grep -c '"adapter": "strong-lora", "dim": 8' "$tmp/out")
+[ "$modules" = 192 ]
+check "$modules modules, want 192" $?
+says out '"lora_strength": [8]'
+
+# one picture at nearly one timestep: what there is to learn shows in the loss
+train() { # STEPS
+    runs "$GRAPHRUN" train "$tmp/mine/mine.yaml" --resolution 64 --seed 1 \
+        --pretrained_model_name_or_path "$tmp/tiny.safetensors" \
+        --train_data_dir "$tmp/img" --output_dir "$tmp/to" --output_name own \
+        --max_train_steps "$1" --learning_rate 2e-3 --network_alpha 8 \
+        --min_timestep 900 --max_timestep 910
+    exits 0
+    loss=$(sed -n "s/^steps $1\/$1 .* loss \([0-9.]*\) .*/\1/p" "$tmp/err")
+}
+train 1
+first=$loss
+train 60
+awk -v a="$first" -v b="$loss" 'BEGIN { exit !(a > 0 && b > 0 && b < 0.6 * a) }'
+check "the loss went from $first to $loss" $?
+echo "loss $first, after 60 steps $loss"
+for tensor in lora_down.weight lora_up.weight lora_strength alpha; do
+    n=$(grep -ao "lora_unet_[a-z_0-9]*\\.$tensor\"" "$tmp/to/own.safetensors" | sort -u | wc -l)
+    [ "$n" = 192 ]
+    check "$n tensors $tensor, want 192" $?
+done
+finish

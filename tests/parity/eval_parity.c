@@ -1,0 +1,299 @@
+/* Networks, an objective and optimizers alone, by `graphrun eval`, against recorded numbers
+ * of the original programs.
+ *
+ *   eval_parity PROGRAM GOLDEN     GOLDEN: the folder with nano/, sd2/, optimizers.safetensors
+ *
+ * Networks: relative L2 at most 1e-5 (the references are within 2.2e-6 of f64). The time
+ * embedding and the first ResNet are graphs of their own, cut out of the U-Net. */
+#include "tests/parity/program.h"
+
+static const char *golden;
+
+typedef struct Model {
+    const char *name, *weights;
+    TensorFile *file;
+} Model;
+
+static Model open_model(const char *name, const char *weights) {
+    return (Model){
+        name, arena_printf(arena, "%s/%s/%s", golden, name, weights),
+        open_tensors(arena_printf(arena, "%s/%s/models.safetensors", golden, name))};
+}
+
+/* `graphrun eval GRAPH` on the tensors; NULL if it failed. */
+static TensorFile *eval(const char *graph, const char *weights, const Tensors *in,
+                        const char *extra) {
+    const char *record = in_folder("record.safetensors");
+    int code = run("eval %s %s%s --inputs %s --record %s %s", graph,
+                   weights ? "--weights " : "", weights ? weights : "",
+                   write_tensors(in, "in.safetensors"), record, extra);
+    CHECK(code == 0, "eval %s %s ended with %d: %s", graph, extra, code,
+          slurp(in_folder("err"), NULL));
+    return code ? NULL : open_tensors(record);
+}
+
+static void same(const Model *m, TensorFile *out, const char *name, const char *want) {
+    if (!out) return;
+    const TensorEntry *a = tensors_find(out, name), *b = tensor(m->file, want);
+    bool there = a && type_count(&a->type) == type_count(&b->type);
+    CHECK(there, "%s: no '%s' as large as '%s'", m->name, name, want);
+    double d = there ? rel_l2(a, b) : 1;
+    CHECK(d <= 1e-5, "%s: %s is off by %.1e", m->name, want, d);
+    printf("%s %s: %.1e\n", m->name, want, d);
+}
+
+static Type shaped(DType dtype, int64_t a, int64_t b, int64_t c) {
+    const int64_t d[3] = {a, b, c};
+    return type_of(dtype, c ? 3 : b ? 2 : 1, d);
+}
+
+static void text_encoder(const Model *m, const char *want, const char *extra) {
+    Tensors in = {0};
+    give(&in, "ids", shaped(I32, 1, 1, 77), tensor(m->file, "te.input_ids")->data);
+    TensorFile *out = eval("clip", m->weights, &in, extra);
+    same(m, out, "context", want);
+    if (out) tensors_close(out);
+}
+
+static void give_step(Tensors *in, const Model *m, const char *x) {
+    give_from(in, "latent", m->file, arena_printf(arena, "unet.%s.sample", x));
+    give_from(in, "timestep", m->file, arena_printf(arena, "unet.%s.timesteps", x));
+}
+
+static void unet(const Model *m, const char *x) {
+    Tensors in = {0};
+    give_step(&in, m, x);
+    give_from(&in, "context", m->file, "te.last_hidden_state");
+    TensorFile *out = eval("unet", m->weights, &in, "");
+    same(m, out, "noise", arena_printf(arena, "unet.%s.out", x));
+    if (out) tensors_close(out);
+}
+
+/* ---- parts of the U-Net ---- */
+static const char time_graph[] =
+    "network: unet\n"
+    "args: {width: 32}\n"
+    "symbols: {B: batch}\n"
+    "inputs:\n"
+    "  timestep: {shape: [B]}\n"
+    "nodes:\n"
+    "  sinusoid:                {op: timestep_embedding, t: timestep, width: $width}\n"
+    "  time_embedding.linear_1: {op: linear, x: sinusoid, out: $width * 4}\n"
+    "  time_embedding.linear_2: {op: linear, x: silu(time_embedding.linear_1), "
+    "out: $width * 4}\n"
+    "outputs: {sinusoid: sinusoid, embedding: time_embedding.linear_2}\n";
+
+static const char resnet_graph[] =
+    "network: unet\n"
+    "args: {width: 32}\n"
+    "symbols: {B: batch, H: latent height, W: latent width}\n"
+    "inputs:\n"
+    "  latent:   {shape: [B, H, W, 4]}\n"
+    "  timestep: {shape: [B]}\n"
+    "nodes:\n"
+    "  sinusoid:                {op: timestep_embedding, t: timestep, width: $width}\n"
+    "  time_embedding.linear_1: {op: linear, x: sinusoid, out: $width * 4}\n"
+    "  time_embedding.linear_2: {op: linear, x: silu(time_embedding.linear_1), "
+    "out: $width * 4}\n"
+    "  conv_in: {op: conv2d, x: latent, out: $width, kernel: 3, pad: 1}\n"
+    "  down_blocks.0.resnets.0.norm1: {op: group_norm, x: conv_in, eps: 1e-5}\n"
+    "  down_blocks.0.resnets.0.conv1: {op: conv2d, x: "
+    "silu(down_blocks.0.resnets.0.norm1), out: $width, kernel: 3, pad: 1}\n"
+    "  down_blocks.0.resnets.0.time_emb_proj: {op: linear, x: "
+    "silu(time_embedding.linear_2), out: $width}\n"
+    "  sum: down_blocks.0.resnets.0.conv1 + down_blocks.0.resnets.0.time_emb_proj\n"
+    "outputs: {before_norm2: sum}\n";
+
+static const char *graph_file(const char *name, const char *text) {
+    const char *path = in_folder(name);
+    FILE *f = fopen(path, "w");
+    must(f && fputs(text, f) >= 0 && !fclose(f), path, NULL);
+    return path;
+}
+
+static void parts(const Model *m) {
+    Tensors in = {0};
+    give_from(&in, "timestep", m->file, "unet.t.timesteps");
+    TensorFile *out = eval(graph_file("time.yaml", time_graph), m->weights, &in, "");
+    same(m, out, "sinusoid", "unet.t.sinusoid");
+    same(m, out, "embedding", "unet.t.embedding");
+    if (out) tensors_close(out);
+    Tensors step = {0};
+    give_step(&step, m, "b");
+    out = eval(graph_file("resnet.yaml", resnet_graph), m->weights, &step, "");
+    same(m, out, "before_norm2", "unet.b.first_resnet_before_norm2");
+    if (out) tensors_close(out);
+}
+
+static void vae(const Model *m) {
+    Tensors in = {0}, latent = {0};
+    give_from(&in, "image", m->file, "vae.image");
+    TensorFile *out = eval("vae_encoder", m->weights, &in, "");
+    same(m, out, "mean", "vae.mean");
+    same(m, out, "logvar", "vae.logvar");
+    if (out) tensors_close(out);
+    give_from(&latent, "latent", m->file, "vae.mean");
+    out = eval("vae_decoder", m->weights, &latent, "");
+    same(m, out, "image", "vae.decoded");
+    if (out) tensors_close(out);
+}
+
+/* ---- objectives ---- */
+/* cumulative product of 1 - beta; sqrt(beta) rises evenly from sqrt(0.00085) to
+ * sqrt(0.012) over 1000 steps (the schedule of Stable Diffusion's training) */
+static double alpha_bar(int t) {
+    double product = 1, low = sqrt(0.00085), high = sqrt(0.012);
+    for (int i = 0; i <= t; i++) {
+        double root = low + (high - low) * i / 999;
+        product *= 1 - root * root;
+    }
+    return product;
+}
+
+typedef struct Step {
+    const TensorEntry *latent, *noise;
+    int64_t per_sample;
+    double a[2];
+} Step;
+
+static void give_batch(Tensors *in, TensorFile *f) {
+    give_from(in, "latent", f, "m0.latents");
+    give_from(in, "noise", f, "m0.noise");
+    give_from(in, "t", f, "m0.timesteps");
+    const TensorEntry *ids = tensor(f, "m0.input_ids");
+    give(in, "ids", shaped(I32, 2, 1, 77), ids->data);
+}
+
+/* The loss by hand from the U-Net's own output, which is checked by the U-Net alone. */
+static double loss_of(const Step *s, const TensorEntry *guess, bool velocity,
+                      double gamma) {
+    double loss = 0;
+    for (int b = 0; b < 2; b++) {
+        double sum = 0, a = s->a[b], snr = a / (1 - a);
+        for (int64_t i = b * s->per_sample; i < (b + 1) * s->per_sample; i++) {
+            double noise = at(s->noise, i), x0 = at(s->latent, i) * 0.18215;
+            double want = velocity ? sqrt(a) * noise - sqrt(1 - a) * x0 : noise;
+            sum += pow(at(guess, i) - want, 2);
+        }
+        double capped = gamma > 0 && snr > gamma ? gamma : snr;
+        double weight = gamma == 0 ? 1 : velocity ? capped / (snr + 1) : capped / snr;
+        loss += weight * sum / (double)s->per_sample / 2;
+    }
+    return loss;
+}
+
+static void noisy_unet(const Model *m, const Step *s, TensorFile *f, TensorFile *out) {
+    int64_t n = 2 * s->per_sample;
+    float *x = NEW(arena, float, n);
+    for (int64_t i = 0; i < n; i++) {
+        double a = s->a[i / s->per_sample];
+        x[i] = (float)(sqrt(a) * at(s->latent, i) * 0.18215 +
+                       sqrt(1 - a) * at(s->noise, i));
+    }
+    Tensors in = {0};
+    give(&in, "latent", s->latent->type, x);
+    give_from(&in, "timestep", f, "m0.timesteps");
+    give_from(&in, "context", out, "text_encoder.context");
+    const char *kept = in_folder("objective.safetensors");
+    must(rename(in_folder("record.safetensors"), kept) == 0, kept, NULL);
+    TensorFile *again = eval("unet", m->weights, &in, "");
+    if (!again) return;
+    double d = rel_l2(tensor(out, "unet.noise"), tensor(again, "noise"));
+    CHECK(d <= 1e-5, "the U-Net in the objective is off by %.1e", d);
+    tensors_close(again);
+}
+
+static void objective(const Model *m, const char *name, const char *extra,
+                      bool velocity, double gamma) {
+    TensorFile *f =
+        open_tensors(arena_printf(arena, "%s/%s/lierla.safetensors", golden, m->name));
+    Step s = {.latent = tensor(f, "m0.latents"), .noise = tensor(f, "m0.noise")};
+    s.per_sample = type_count(&s.latent->type) / 2;
+    int32_t t[2];
+    memcpy(t, tensor(f, "m0.timesteps")->data, sizeof t);
+    for (int b = 0; b < 2; b++) s.a[b] = alpha_bar(t[b]);
+    Tensors in = {0};
+    give_batch(&in, f);
+    TensorFile *out = eval(name, m->weights, &in, extra);
+    if (out) {
+        double got = at(tensor(out, "loss"), 0),
+               want = loss_of(&s, tensor(out, "unet.noise"), velocity, gamma);
+        CHECK(fabs(got - want) <= 1e-5 * want, "%s %s: loss %.8g, want %.8g", name,
+              extra, got, want);
+        noisy_unet(m, &s, f, out);
+        tensors_close(out);
+    }
+    tensors_close(f);
+}
+
+/* ---- optimizers ---- */
+/* which: the recorded tensor, "a" or "b"; skip: steps in which it has no gradient. */
+static void optimizer(TensorFile *g, const char *recorded, const char *which,
+                      const char *name, const char *extra, float lr, const char *skip) {
+    static const int steps[] = {1, 2, 6};
+    Tensors in = {0};
+    give_from(&in, "p", g, arena_printf(arena, "p0.%s", which));
+    give(&in, "lr", shaped(F32, 1, 0, 0), &lr);
+    for (int k = 1; k <= 6; k++) {
+        const char *key = arena_printf(arena, "g%d", k);
+        if (!strchr(skip, '0' + k))
+            give_from(&in, key, g, arena_printf(arena, "%s.%s", key, which));
+    }
+    TensorFile *out = eval(name, NULL, &in, extra);
+    int n = 0;
+    for (size_t i = 0; out && i < COUNT(steps); i++) {
+        const char *key = arena_printf(arena, "%s.p%d.%s", recorded, steps[i], which);
+        const TensorEntry *want = tensors_find(g, key);
+        if (!want) continue;
+        const TensorEntry *got = tensor(out, arena_printf(arena, "p%d", steps[i]));
+        double worst = 0;
+        for (int64_t e = 0; e < type_count(&want->type); e++)
+            worst = fmax(worst, fabs(at(got, e) - at(want, e)));
+        CHECK(worst <= 1e-6, "%s is off by %.1e", key, worst);
+        n++;
+    }
+    CHECK(!out || n >= 2, "%s: %d recorded steps", recorded, n);
+    if (out) tensors_close(out);
+}
+
+static void optimizers(void) {
+    TensorFile *g =
+        open_tensors(arena_printf(arena, "%s/optimizers.safetensors", golden));
+    optimizer(g, "adamw", "b", "adamw", "", 1e-3f, "");
+    optimizer(g, "adamw_wd", "b", "adamw",
+              "--set beta2=0.99 --set eps=1e-6 --set weight_decay=0.1", 1e-2f, "");
+    optimizer(g, "adamw_skip", "a", "adamw", "", 1e-3f, "12");
+    optimizer(g, "sgd_nesterov", "b", "sgd-nesterov", "", 1e-2f, "");
+    optimizer(g, "sgd_nesterov_wd", "b", "sgd-nesterov", "--set weight_decay=0.05",
+              1e-2f, "");
+    optimizer(g, "lion", "b", "lion", "--set weight_decay=0.01", 1e-4f, "");
+    tensors_close(g);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 3) {
+        fprintf(stderr, "usage: eval_parity PROGRAM GOLDEN\n");
+        return 2;
+    }
+    program_start(argv[1]);
+    golden = argv[2];
+    Model nano = open_model("nano", "nano-sd.safetensors"),
+          sd2 = open_model("sd2", "nano-sd2.safetensors");
+    text_encoder(&nano, "te.last_hidden_state", "");
+    text_encoder(&nano, "te.clip_skip_2", "--set clip_skip=2");
+    text_encoder(&sd2, "te.last_hidden_state", "");
+    for (int i = 0; i < 2; i++) {
+        unet(i ? &sd2 : &nano, "a");
+        unet(i ? &sd2 : &nano, "b");
+        parts(i ? &sd2 : &nano);
+    }
+    vae(&nano);
+    objective(&nano, "epsilon", "", false, 0);
+    objective(&sd2, "ddpm", "", false, 0);
+    objective(&sd2, "ddpm", "--set prediction=v --set min_snr_gamma=5", true, 5);
+    objective(&nano, "ddpm", "--set min_snr_gamma=1", false, 1);
+    optimizers();
+    tensors_close(nano.file);
+    tensors_close(sd2.file);
+    return program_end("eval_parity");
+}
