@@ -73,6 +73,7 @@ static bool run_rule(Backward *b, const Node *n, Err *e) {
 static Id masked(Graph *g, const Value *v, Id dx, Err *e) {
     const Param *p = v->param;
     if (!p || p->slice_axis < 0 || p->slice_index == NO_ID) return dx;
+    if (g->value[dx]->role == ROLE_CONST) return dx; /* zeros: it has no gradient */
     Id maker = g->value[dx]->node;
     if (maker != NO_ID && g->node[maker]->op == &op_active_grad) return dx;
     ActiveAttrs at = {p->slice_axis, p->slice_size};

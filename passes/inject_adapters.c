@@ -26,8 +26,27 @@ static const Node *path_end(const Graph *g, Id train) {
     return last;
 }
 
-static bool check_path(const Graph *g, const Activity *y, const Value *v, Err *e) {
-    if (y->to[v->id]) return true;
+/* Does the loss need no node that v's module wraps? A layer behind `clip_skip` has modules,
+ * which are saved and never learn. `plain`: the graph before adapters. */
+static bool on_unused_node(const Graph *plain, const Modules *m, const Value *v) {
+    const bool *needed = nodes_needed(plain->arena, plain, false);
+    for (int i = 0; i < m->n; i++) {
+        const Module *mod = &m->item[i];
+        size_t n = strlen(mod->root);
+        if (strncmp(v->name, mod->root, n) || v->name[n] != '.') continue;
+        const char *path = arena_printf(plain->arena, "%s.%s", mod->network, mod->path);
+        for (uint32_t k = 0; k < plain->n_node; k++)
+            if (needed[k] && plain->node[k]->at.path &&
+                !strcmp(plain->node[k]->at.path, path))
+                return false;
+        return true;
+    }
+    return false;
+}
+
+static bool check_path(const Graph *g, const Activity *y, const Value *v,
+                       const Graph *plain, const Modules *m, Err *e) {
+    if (y->to[v->id] || on_unused_node(plain, m, v)) return true;
     const Node *end = path_end(g, v->id);
     err_at(e, v->loc, "trainable '%s' has no gradient path to the loss", v->name);
     if (end)
@@ -55,7 +74,7 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     for (uint32_t i = 0; i < out->n_value; i++) {
         const Value *v = out->value[i];
         if (v->role != ROLE_TRAIN) continue;
-        if (opt->train && !check_path(out, &y, v, e)) return NULL;
+        if (opt->train && !check_path(out, &y, v, g, m, e)) return NULL;
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }

@@ -3,7 +3,7 @@
  * Needs: outputs "loss" and "grad.NAME" for every trainable. Guarantees: outputs
  *   grad_norm  L2 norm over all gradients, before clipping
  *   ok         1 if loss and norm are finite; with 0 every update leaves all as it is
- * one `update` node per trainable, in the order of the trainables, with the program of the
+ * one `update` node per trainable that has a gradient (a constant is none), in the order of the trainables, with the program of the
  * recipe's optimizer; state values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for
  * each learning rate that occurs (Param.lr of the scalar), written before every step.
  * Outputs "grad.NAME" go, unless gradients are recorded.
@@ -86,6 +86,7 @@ static bool sum_gradients(Updates *u, int n, const Id *train, Id *grad, Err *e) 
     u->part = graph_number(g, 1.0 / u->accumulate, F32);
     for (int i = 0; i < n; i++) {
         const Value *v = g->value[train[i]];
+        if (g->value[grad[i]]->role == ROLE_CONST) continue;
         g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
         Id sum = gather(u, zero_state(g, v->type, v, "sum"), grad[i], u->part,
                         "p = where(lr == 0, g, p + g)", e);
@@ -222,7 +223,9 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     if (u.accumulate > 1 && !sum_gradients(&u, n, train, grad, e)) return NULL;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
     for (int i = 0; i < n; i++)
-        if (!add_update(&u, g->value[train[i]], grad[i], e)) return NULL;
+        if (g->value[grad[i]]->role != ROLE_CONST &&
+            !add_update(&u, g->value[train[i]], grad[i], e))
+            return NULL;
     g->at = keep;
     if (!opt->record_gradients) drop_gradients(g);
     report(g, "optimizer: %d trainables, %d learning rates, %d states each", n,
