@@ -282,7 +282,7 @@ static int run(const Common *c, const void *opts, const Args *given,
 const Command cmd_train = {
     .name = "train",
     .args = "[RECIPE]",
-    .doc = "trains a LoRA as a recipe says; sd-scripts' options are options here",
+    .doc = "Trains a LoRA as a recipe says; sd-scripts' options are options here.",
     .options = train_options,
     .size = sizeof(TrainOptions),
     .defaults = &train_defaults,
