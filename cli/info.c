@@ -87,6 +87,20 @@ static void put_count_json(Str *s, const Count *c) {
 /* ---- models ---- */
 static const char *const components[] = {"text_encoder", "unet", "vae"};
 
+static Count count_component(const Checkpoint *c, const char *component) {
+    Count n = {0};
+    size_t len = strlen(component);
+    for (int i = 0; i < checkpoint_count(c); i++) {
+        const char *name = checkpoint_name(c, i, NULL);
+        Type t;
+        const void *data;
+        if (strncmp(name, component, len) || name[len] != '.') continue;
+        checkpoint_find(c, name, &t, &data);
+        count(&n, &t);
+    }
+    return n;
+}
+
 static void model_json(Str *s, const Checkpoint *c, const char *family,
                        const TensorFile *f) {
     str_add(s, "{\"file\": ");
@@ -94,16 +108,7 @@ static void model_json(Str *s, const Checkpoint *c, const char *family,
     str_printf(s, ", \"kind\": \"model\", \"family\": \"%s\", \"components\": {",
                family);
     for (size_t k = 0; k < COUNT(components); k++) {
-        Count n = {0};
-        for (int i = 0; i < checkpoint_count(c); i++) {
-            const char *name = checkpoint_name(c, i, NULL);
-            Type t;
-            const void *data;
-            size_t len = strlen(components[k]);
-            if (strncmp(name, components[k], len) || name[len] != '.') continue;
-            checkpoint_find(c, name, &t, &data);
-            count(&n, &t);
-        }
+        Count n = count_component(c, components[k]);
         str_printf(s, "%s\"%s\": ", k ? ", " : "", components[k]);
         put_count_json(s, &n);
     }
@@ -127,16 +132,7 @@ static void model_text(Str *s, const Checkpoint *c, const char *family,
         str_printf(s, "epoch %lld, global_step %lld\n", (long long)f->epoch,
                    (long long)f->global_step);
     for (size_t k = 0; k < COUNT(components); k++) {
-        Count n = {0};
-        size_t len = strlen(components[k]);
-        for (int i = 0; i < checkpoint_count(c); i++) {
-            const char *name = checkpoint_name(c, i, NULL);
-            Type t;
-            const void *data;
-            if (strncmp(name, components[k], len) || name[len] != '.') continue;
-            checkpoint_find(c, name, &t, &data);
-            count(&n, &t);
-        }
+        Count n = count_component(c, components[k]);
         if (n.tensors)
             put_count(s, components[k], &n);
         else
