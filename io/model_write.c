@@ -14,19 +14,7 @@ static const char layers[] = "text_encoder.text_model.encoder.layers.";
 static const char positions[] =
     "text_encoder.text_model.embeddings.position_embedding.weight";
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* ---- writing ---- */
-bool path_is_torch(const char *path) {
-    static const char *const ends[] = {".ckpt", ".pt", ".pth", ".bin"};
-    for (size_t i = 0; i < COUNT(ends); i++)
-        if (ends_with(path, ends[i])) return true;
-    return false;
-}
-
 void stored_add(StoredList *l, const char *key, const TensorEntry *x, int precision) {
     Stored s = {.key = key, .type = x->type, .parts = 1};
     s.part[0] = *x;

@@ -31,7 +31,6 @@ void stored_add(StoredList *l, const char *key, const TensorEntry *x, int precis
  * no metadata), everything else as safetensors. Whole or not at all. */
 bool stored_write(const char *path, StoredList *l, const Meta *meta, int n_meta,
                   const TorchTop *top, Err *e);
-bool path_is_torch(const char *path); /* by its ending */
 
 /* "sd1" or "sd2", by names, config and shapes. */
 const char *model_family(const Checkpoint *c);

@@ -14,6 +14,9 @@ bool torch_is(const void *bytes, size_t n);
 bool torch_parse(TensorFile *f, const void *bytes, size_t n, bool strict, Err *e);
 TensorFile *torch_open(const char *path, bool strict, Err *e);
 
+/* By the ending of a name, in any command that writes a file: .ckpt, .pt, .pth, .bin. */
+bool path_is_torch(const char *path);
+
 /* What stands around the tensors. NULL: the file is the dict of tensors itself. */
 typedef struct TorchTop {
     int64_t epoch, global_step;

@@ -310,6 +310,16 @@ static bool names_ok(Arena *a, const TensorOut *t, int n, Err *e) {
     return true;
 }
 
+bool path_is_torch(const char *path) {
+    static const char *const ends[] = {".ckpt", ".pt", ".pth", ".bin"};
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        const size_t m = strlen(ends[i]);
+        if (n >= m && !strcmp(path + n - m, ends[i])) return true;
+    }
+    return false;
+}
+
 bool torch_write_made(const char *path, const TensorOut *t, int n, const TorchTop *top,
                       const TensorFill *fill, Err *e) {
     Writer w = {.arena = arena_new(), .e = e};

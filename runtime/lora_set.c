@@ -102,15 +102,9 @@ float *lora_floats(Arena *a, Device *dev, const Type *t, const void *data,
 
 /* ---- writing ---- */
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 bool lora_tensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
                         int n_meta, Err *e) {
-    if (ends_with(path, ".ckpt") || ends_with(path, ".pt") || ends_with(path, ".pth"))
-        return torch_write_made(path, t, n, NULL, NULL, e);
+    if (path_is_torch(path)) return torch_write_made(path, t, n, NULL, NULL, e);
     return lora_file_write(path, t, n, LORA_KEEP, meta, n_meta, e);
 }
 

@@ -49,7 +49,7 @@ float *lora_floats(Arena *a, Device *dev, const Type *t, const void *data,
                    DType precision);
 
 typedef struct LoraSave {
-    const char *path; /* .safetensors; .ckpt, .pt: torch's form, without metadata */
+    const char *path; /* path_is_torch: torch's form, without metadata */
     DType type;
     bool integer_alpha; /* alpha as an int64, not as `type` */
     const Meta *meta;   /* both sshs hashes are added */

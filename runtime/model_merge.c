@@ -336,8 +336,8 @@ static bool write_model(Job *j, Err *e) {
     for (int i = 0; i < j->n; i++)
         t[i] = (TensorOut){j->target[i].key, j->target[i].type, NULL};
     TensorFill fill = {j, make_piece};
-    const char *path = j->m->save_to, *dot = strrchr(path, '.');
-    if (dot && (!strcmp(dot, ".ckpt") || !strcmp(dot, ".pt") || !strcmp(dot, ".pth"))) {
+    const char *path = j->m->save_to;
+    if (path_is_torch(path)) {
         const bool kept = j->file && j->file->wrapped;
         TorchTop top = {kept ? j->file->epoch : 0, kept ? j->file->global_step : 0};
         return torch_write_made(path, t, j->n, &top, &fill, e);

@@ -10,7 +10,7 @@ typedef struct ModelMerge {
     int n;
     DType precision; /* of the arithmetic: the sum is rounded to it after each LoRA */
     DType save;      /* of every tensor of U-Net, text encoder and VAE */
-    const char *save_to; /* .safetensors, or .ckpt: torch's form, as `state_dict` */
+    const char *save_to; /* path_is_torch: torch's form, as `state_dict` */
     const Meta *meta;
     int n_meta;
 } ModelMerge;

@@ -94,6 +94,16 @@ runs "$g" merge --sd_model m1.safetensors --models x.safetensors --ratios 0.5 \
 exits 0
 runs "$g" extract --model_org t.safetensors --model_tuned t.ckpt --save_to none.safetensors
 exits 1; says err "do not differ"
+# every name that is read as torch's form is written so
+runs "$g" merge --sd_model m1.safetensors --models x.safetensors --ratios 0.5 \
+    --save_to t.bin
+exits 0
+runs "$g" merge --models x.safetensors --ratios 1 --save_to l.bin
+exits 0
+for f in t.bin l.bin; do
+    [ "$(head -c 2 "$f")" = PK ]
+    check "$f is no zip" $?
+done
 
 # a LoRA for another model: refused by name, the old file stays
 printf old >keep.safetensors
