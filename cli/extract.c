@@ -87,10 +87,10 @@ static bool extract(Job *j, Err *e) {
         return false;
     report(j, &got);
     metadata(j, got.set);
-    LoraSave save = {.path = o->save_to,
-                     .type = precision_of(o->save_precision, F32),
-                     .meta = j->meta.item,
-                     .n_meta = j->meta.n};
+    LoraSetSave save = {.path = o->save_to,
+                        .type = precision_of(o->save_precision, F32),
+                        .meta = j->meta.item,
+                        .n_meta = j->meta.n};
     bool ok = make_folder(o->save_to, e) && lora_set_write(got.set, &save, e);
     if (ok) tool_report_energy(j->common, got.set, o->save_to);
     lora_set_free(got.set);

@@ -72,10 +72,10 @@ static bool into_lora(Job *j, Err *e) {
                                               .v2 = is_v2,
                                               .v_prediction = is_v2,
                                               .merged_from = from});
-    LoraSave save = {.path = j->o->save_to,
-                     .type = j->save,
-                     .meta = j->meta.item,
-                     .n_meta = j->meta.n};
+    LoraSetSave save = {.path = j->o->save_to,
+                        .type = j->save,
+                        .meta = j->meta.item,
+                        .n_meta = j->meta.n};
     bool ok = lora_set_write(s, &save, e);
     if (ok && !j->common->quiet)
         fprintf(stderr, "%s: %d modules, rank %s, alpha %s\n", j->o->save_to, s->n,

@@ -55,10 +55,10 @@ static bool resize(Job *j, Err *e) {
     LoraSet *s;
     if (!lora_resize(j->file, &svd, j->dev, &s, e)) return false;
     metadata(j, s);
-    LoraSave save = {.path = o->save_to,
-                     .type = precision_of(o->save_precision, F32),
-                     .meta = j->meta.item,
-                     .n_meta = j->meta.n};
+    LoraSetSave save = {.path = o->save_to,
+                        .type = precision_of(o->save_precision, F32),
+                        .meta = j->meta.item,
+                        .n_meta = j->meta.n};
     bool ok = lora_set_write(s, &save, e);
     if (ok) tool_report_energy(j->common, s, o->save_to);
     lora_set_free(s);

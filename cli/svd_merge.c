@@ -56,11 +56,11 @@ static bool merge(Job *j, Err *e) {
     LoraSet *s;
     if (!lora_svd_merge(j->files.in, j->files.n, &svd, j->dev, &s, e)) return false;
     metadata(j);
-    LoraSave save = {.path = o->save_to,
-                     .type = precision_of(o->save_precision, precision),
-                     .integer_alpha = original,
-                     .meta = j->meta.item,
-                     .n_meta = j->meta.n};
+    LoraSetSave save = {.path = o->save_to,
+                        .type = precision_of(o->save_precision, precision),
+                        .integer_alpha = original,
+                        .meta = j->meta.item,
+                        .n_meta = j->meta.n};
     bool ok = lora_set_write(s, &save, e);
     if (ok) tool_report_energy(j->common, s, o->save_to);
     lora_set_free(s);

@@ -53,8 +53,8 @@ bool lora_is(const TensorFile *f);
 LoraFile *lora_from(TensorFile *f, Err *e);
 LoraFile *lora_open(const char *path, Err *e);
 void lora_close(LoraFile *f);
-const LoraModule *lora_find(const LoraFile *f, const char *name);
-const char *lora_meta(const LoraFile *f, const char *key); /* NULL: not there */
+const LoraModule *lora_find(const LoraFile *f, const char *name); /* NULL: none */
+const char *lora_meta(const LoraFile *f, const char *key);        /* NULL: not there */
 
 /* Block of a kohya name; -1: none. */
 int lora_block(const char *name);

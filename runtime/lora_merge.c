@@ -25,7 +25,7 @@ typedef struct Merge {
 /* The first file's module of that name: its form is the result's. */
 static const LoraModule *first_of(const Merge *m, const char *name) {
     const LoraModule *x = NULL;
-    for (int i = 0; i < m->n && !x; i++) x = lora_of(m->in[i].file, name);
+    for (int i = 0; i < m->n && !x; i++) x = lora_find(m->in[i].file, name);
     return x;
 }
 
@@ -33,7 +33,7 @@ static bool check_layers(const Merge *m, Arena *a, const char *name, bool same_r
                          Err *e) {
     const LoraModule *first = first_of(m, name);
     for (int i = 0; i < m->n; i++) {
-        const LoraModule *x = lora_of(m->in[i].file, name);
+        const LoraModule *x = lora_find(m->in[i].file, name);
         if (!x || (lora_same_layer(first, x) && (!same_rank || first->rank == x->rank)))
             continue;
         return err_fail(e, "'%s': module '%s' is %s x %s, want %s x %s%s",
@@ -49,7 +49,7 @@ static bool check_layers(const Merge *m, Arena *a, const char *name, bool same_r
 static int64_t all_ranks(const Merge *m, const char *name) {
     int64_t r = 0;
     for (int i = 0; i < m->n; i++) {
-        const LoraModule *x = lora_of(m->in[i].file, name);
+        const LoraModule *x = lora_find(m->in[i].file, name);
         r += x ? x->rank : 0;
     }
     return r;
@@ -120,7 +120,7 @@ static bool merge_module(void *ctx, int i, Device *dev, Err *e) {
     item->alpha = m->o->original ? first->alpha : (double)lora_item_rank(item);
     int64_t at = 0;
     for (int k = 0; k < m->n; k++) {
-        const LoraModule *x = lora_of(m->in[k].file, name);
+        const LoraModule *x = lora_find(m->in[k].file, name);
         if (!x) continue;
         const double ratio = merge_ratio(&m->in[k], name);
         if (m->o->original) {

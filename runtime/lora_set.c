@@ -82,10 +82,6 @@ const char **lora_names(Arena *a, const LoraFile *const *file, int n, int *count
     return name;
 }
 
-const LoraModule *lora_of(const LoraFile *f, const char *name) {
-    return lora_find(f, name);
-}
-
 bool lora_same_layer(const LoraModule *a, const LoraModule *b) {
     return a->in == b->in && a->out == b->out && a->kernel_h == b->kernel_h &&
            a->kernel_w == b->kernel_w;
@@ -117,7 +113,7 @@ static TensorOut factor(Arena *a, const char *name, const char *end, Type t,
     return (TensorOut){arena_printf(a, "%s.%s", name, end), t, stored};
 }
 
-static TensorOut alpha(Arena *a, const LoraItem *m, const LoraSave *o) {
+static TensorOut alpha(Arena *a, const LoraItem *m, const LoraSetSave *o) {
     const DType to = o->integer_alpha ? I64 : o->type;
     void *stored = arena_alloc(a, 1, dtype_size(to));
     int64_t whole = (int64_t)m->alpha;
@@ -129,7 +125,7 @@ static TensorOut alpha(Arena *a, const LoraItem *m, const LoraSave *o) {
     return (TensorOut){arena_printf(a, "%s.alpha", m->name), type_scalar(to), stored};
 }
 
-bool lora_set_write(const LoraSet *s, const LoraSave *o, Err *e) {
+bool lora_set_write(const LoraSet *s, const LoraSetSave *o, Err *e) {
     Arena *a = arena_new();
     TensorOut *t = NEW(a, TensorOut, 3 * s->n);
     int n = 0;

@@ -40,23 +40,21 @@ bool lora_work(Device *dev, int n, LoraWork *work, void *ctx, Err *e);
 /* All names of several files, sorted, each once; NULL-terminated, in a. */
 const char **lora_names(Arena *a, const LoraFile *const *file, int n, int *count);
 
-/* The module of that name, or NULL. */
-const LoraModule *lora_of(const LoraFile *f, const char *name);
 /* Do two files' modules fit the same layer? Forms [r,in] and [r,in,1,1] do. */
 bool lora_same_layer(const LoraModule *a, const LoraModule *b);
 /* Numbers of one factor, rounded to `precision` on the way, in a. */
 float *lora_floats(Arena *a, Device *dev, const Type *t, const void *data,
                    DType precision);
 
-typedef struct LoraSave {
+typedef struct LoraSetSave {
     const char *path; /* path_is_torch: torch's form, without metadata */
     DType type;
     bool integer_alpha; /* alpha as an int64, not as `type` */
     const Meta *meta;   /* both sshs hashes are added */
     int n_meta;
-} LoraSave;
+} LoraSetSave;
 /* Whole or not at all; a set without any item is an error. */
-bool lora_set_write(const LoraSet *s, const LoraSave *o, Err *e);
+bool lora_set_write(const LoraSet *s, const LoraSetSave *o, Err *e);
 /* The same for tensors as they are. */
 bool lora_tensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
                         int n_meta, Err *e);

@@ -128,7 +128,7 @@ static bool svd_module(void *ctx, int i, Device *dev, Err *e) {
     const LoraModule *first = NULL;
     int64_t r = 0;
     for (int k = 0; k < s->n; k++) {
-        const LoraModule *x = lora_of(s->in[k].file, item->name);
+        const LoraModule *x = lora_find(s->in[k].file, item->name);
         if (!x) continue;
         if (!first) first = x;
         if (!lora_same_layer(first, x))
@@ -144,7 +144,7 @@ static bool svd_module(void *ctx, int i, Device *dev, Err *e) {
     double *x = NEW(t, double, r *m), *y = NEW(t, double, r *n);
     int64_t at = 0;
     for (int k = 0; k < s->n; k++) {
-        const LoraModule *l = lora_of(s->in[k].file, item->name);
+        const LoraModule *l = lora_find(s->in[k].file, item->name);
         if (!l) continue;
         const double f =
             merge_ratio(&s->in[k], item->name) * l->alpha / (double)l->rank;

@@ -289,7 +289,7 @@ static bool make_sum(Job *j, const Target *t, Err *e) {
         matrix_convert(j->dev, y, F32, p->data, p->type.dtype, n);
         matrix_round(j->dev, y, j->m->precision, n);
         for (int k = 0; p->lora && k < j->m->n; k++) {
-            const LoraModule *m = lora_of(j->m->in[k].file, p->lora);
+            const LoraModule *m = lora_find(j->m->in[k].file, p->lora);
             if (m && !add_product(j, y, m,
                                   merge_ratio(&j->m->in[k], p->lora) * m->alpha /
                                       (double)m->rank,
@@ -312,7 +312,7 @@ static void release(const Job *j, const Part *p) {
 static bool changed(const Job *j, const Target *t) {
     for (int i = 0; i < t->parts; i++)
         for (int k = 0; t->part[i].lora && k < j->m->n; k++)
-            if (lora_of(j->m->in[k].file, t->part[i].lora)) return true;
+            if (lora_find(j->m->in[k].file, t->part[i].lora)) return true;
     return false;
 }
 

@@ -174,7 +174,7 @@ static const double ratios[] = {0.6, -1.3};
 static double *wanted(Arena *a, const MergeInput *in, const LoraItem *m) {
     double *y = NEW(a, double, m->up_type.dim[0] * type_count(&m->down_type));
     for (int k = 0; k < 2; k++) {
-        const LoraModule *x = lora_of(in[k].file, m->name);
+        const LoraModule *x = lora_find(in[k].file, m->name);
         if (x) add_product(y, x, merge_ratio(&in[k], m->name));
     }
     return y;
