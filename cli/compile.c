@@ -11,9 +11,9 @@
 #include "io/tensors.h"
 
 typedef struct CompileOptions {
-    const char *o, *explain, *dump_after;
+    const char *o, *explain, *dump_after, *memory_budget;
     WordList disable_pass, set;
-    bool exact, no_cache;
+    bool exact, no_cache, gradient_checkpointing;
 } CompileOptions;
 
 static const char *const explain_parts[] = {"", INSPECT_PARTS, NULL};
@@ -26,6 +26,8 @@ static const Opt options[] = {
     T(MAYBE, explain, "PART", "say what the plan is made of: as `inspect`; all parts, or one", .words = explain_parts),
     T(TEXT, dump_after, "PASS", "print the graph as it is after a pass"),
     T(EACH, disable_pass, "PASS", "leave a pass out"),
+    T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
+    T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
     T(FLAG, exact, NULL, "the plain kernels only"),
     T(FLAG, no_cache, NULL, "compile even if the plan was kept from an earlier run"),
     OPT_END,
@@ -105,6 +107,7 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
                    .reference_kernels = o->exact};
     double accumulate;
     if (!shape_of(j, &s, e) ||
+        !job_memory(j, o->memory_budget, o->gradient_checkpointing, &opt, e) ||
         !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e) ||
         !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,
                     e))

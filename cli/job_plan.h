@@ -14,6 +14,13 @@ Args *job_dims(Arena *a, const Shape *s);
 bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
                 double *out, Err *e);
 
+/* "4194304", "512MiB", "6.5 GiB"; false: it is no size above 0. */
+bool byte_size(const char *text, uint64_t *out);
+/* --gradient_checkpointing and --memory_budget (NULL: not given), or what the recipe says
+ * under `train` and `plan`, into opt. */
+bool job_memory(const Job *j, const char *budget, bool checkpoint, Options *opt,
+                Err *e);
+
 /* All that a plan depends on: documents, bound arguments, weights' names and types, shapes,
  * options of passes, this program and the instruction set. Not: learning rates, seeds,
  * numbers of steps, threads, where weights lie. */

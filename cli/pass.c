@@ -9,6 +9,7 @@
 typedef struct PassOptions {
     bool report, reference;
     double max_grad_norm;
+    int64_t memory_budget;
     const char *optimizer;
 } PassOptions;
 
@@ -17,6 +18,9 @@ static const Opt options[] = {
     OPT(PassOptions, FLAG, reference, NULL, "lower: only reference kernels"),
     OPT(PassOptions, FLOAT, max_grad_norm, "X",
         "optimizer: largest norm of all gradients"),
+    OPT(PassOptions, INT, memory_budget, "BYTES",
+        "checkpoint: all memory of a step; 0: recompute by segment", .min = 0,
+        .max = 0x1p53),
     OPT(PassOptions, TEXT, optimizer, "NAME", "optimizer: the document to use"),
     OPT_END,
 };
@@ -70,6 +74,7 @@ static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *
     Recipe recipe = {0};
     Options opt = {.train = true,
                    .max_grad_norm = o->max_grad_norm,
+                   .memory_budget = (uint64_t)o->memory_budget,
                    .reference_kernels = o->reference,
                    .report = talk};
     const Pass *pass = find_pass(name);

@@ -155,7 +155,7 @@ static void training(Trainer *t) {
     put_int(t, "ss_max_train_steps", t->steps);
     put_int(t, "ss_lr_warmup_steps", (int64_t)t->lr.warmup);
     put(t, "ss_lr_scheduler", t->lr.name);
-    put_bool(t, "ss_gradient_checkpointing", false);
+    put_bool(t, "ss_gradient_checkpointing", o->gradient_checkpointing);
     put_int(t, "ss_gradient_accumulation_steps", t->accumulate);
     put(t, "ss_mixed_precision", "no");
     put_bool(t, "ss_full_fp16", false);

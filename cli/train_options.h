@@ -56,6 +56,7 @@ typedef struct TrainOptions {
     int64_t gradient_accumulation_steps, seed;
     const char *mixed_precision;
     bool full_fp16, full_bf16, gradient_checkpointing;
+    const char *memory_budget; /* train_memory_budget reads it */
     const char *device;
     /* loss and noise */
     double noise_offset, adaptive_noise_scale, multires_noise_discount;

@@ -40,6 +40,9 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                    .report = first ? &t->report : NULL,
                    .modules = t->modules,
                    .adapted = t->adapted};
+    if (!job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, &opt,
+                    e))
+        return NULL;
     PlanWish wish = {.cache = &t->cache, .given = t->given_plan, .to_run = true};
     PlanOrigin from;
     Plan *p = job_plan(&t->job, &opt, &wish, &from, e);

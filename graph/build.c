@@ -153,14 +153,15 @@ static bool eval_int(Ctx *c, Level *l, const YNode *n, const char *what, int64_t
     return true;
 }
 
-static bool eval_bool(Ctx *c, Level *l, const YNode *n, bool *out, Err *e) {
+static bool eval_bool(Ctx *c, Level *l, const YNode *n, const char *what, bool *out,
+                      Err *e) {
     Val v;
     double x;
     if (!eval_slot(c, l, n, &v, e)) return false;
     if (!val_number(&v, &x)) {
         Str s = {0};
         val_print(&s, &v);
-        err_at(e, n->loc, "'when' is %s, want true or false", s.s);
+        err_at(e, n->loc, "'%s' is %s, want true or false", what, s.s);
         str_free(&s);
         return false;
     }
@@ -227,6 +228,19 @@ static bool unknown_argument(Ctx *c, const YNode *key, const char *template,
                   template, key->s, did_you_mean(c->a, key->s, names));
 }
 
+/* The outermost use of a template that is marked is a segment of recomputation. */
+static bool enter_segment(Ctx *c, Level *l, const YNode *t, const char *prefix,
+                          Err *e) {
+    const YNode *mark = yaml_get(t, "checkpoint");
+    bool is_segment = false;
+    if (!mark || c->g->at.segment) return true;
+    if (!eval_bool(c, l, mark, "checkpoint", &is_segment, e)) return false;
+    if (is_segment)
+        c->g->at.segment =
+            full_path(c, arena_strndup(c->a, prefix, strlen(prefix) - 1));
+    return true;
+}
+
 /* One instance: inputs and arguments of node n evaluated at level l, `chain` given. */
 static bool run_instance(Ctx *c, Level *l, const YNode *n, const YNode *t,
                          const Doc *owner, const char *prefix, Id chain, Id *out,
@@ -260,7 +274,11 @@ static bool run_instance(Ctx *c, Level *l, const YNode *n, const YNode *t,
     const char *what = arena_printf(c->a, "template '%s'", name);
     if (!args_bind(c->a, args, given, what, n->loc, bound, e)) return false;
     inner.args = bound;
-    if (!run_nodes(c, &inner, yaml_get(t, "nodes"), e)) return false;
+    Place keep = c->g->at;
+    if (!enter_segment(c, &inner, t, prefix, e)) return false;
+    bool ok = run_nodes(c, &inner, yaml_get(t, "nodes"), e);
+    c->g->at = keep;
+    if (!ok) return false;
     const YNode *output = yaml_get(t, "output");
     return value_find(c, &inner, output->s, output->loc, out, e);
 }
@@ -358,7 +376,7 @@ static bool run_map(Ctx *c, Level *l, const char *name, const char *path,
         c->g->at.block = (int)number;
     }
     bool made = true;
-    if (when && !eval_bool(c, l, when, &made, e)) return false;
+    if (when && !eval_bool(c, l, when, "when", &made, e)) return false;
     if (!made) return pass_on(c, l, name, n, out, e);
     switch (kind) {
     case NODE_OP:

@@ -381,7 +381,17 @@ static bool read_block(Reader *r, int *block) {
     return true;
 }
 
-/* PHASE BLOCK PATH FILE:LINE:COL+LEN; a comment that does not begin with a phase is none. */
+/* "in SEGMENT", behind a place */
+static bool read_segment(Reader *r, Place *at) {
+    if (text_word(r->p) != 2 || memcmp(r->p, "in", 2))
+        return bad(r, "the end of the line");
+    r->p += 2;
+    at->segment = word(r, "a segment");
+    return at->segment &&
+           ((blanks(r), r->p == r->end) || bad(r, "the end of the line"));
+}
+
+/* PHASE BLOCK PATH FILE:LINE:COL+LEN in SEGMENT; a comment that does not begin with a phase is none. */
 static bool node_comment(Reader *r, Place *at) {
     *at = (Place){.block = -1};
     if (!take(r, '#')) return line_done(r) || bad(r, "the end of the line");
@@ -400,7 +410,7 @@ static bool node_comment(Reader *r, Place *at) {
     if (!dash(r) && !(at->path = word(r, "a path"))) return false;
     if (blanks(r), r->p == r->end) return true;
     return read_loc(r, &at->loc) &&
-           ((blanks(r), r->p == r->end) || bad(r, "the end of the line"));
+           ((blanks(r), r->p == r->end) || read_segment(r, at));
 }
 
 /* ---- declarations ---- */

@@ -88,6 +88,10 @@ void place_print(Str *s, const Place *at, const char *const *blocks) {
         str_add(s, " ");
         print_loc(s, at->loc);
     }
+    if (loc && at->segment) {
+        str_add(s, " in ");
+        print_name(s, at->segment);
+    }
 }
 
 static void print_init(Printer *p, const Init *init) {

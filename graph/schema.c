@@ -101,6 +101,7 @@ static const Key template_keys[] = {
     { "inputs", &names, false, "names of the values it is given" },
     { "nodes",  &nodes, true,  "what it computes, in order" },
     { "output", &path,  true,  "the node that is its value" },
+    { "checkpoint", &expr, false, "true: a use of it is one segment of gradient checkpointing" },
     { "doc",    &text,  false, "what it is" },
     { 0 }
 };

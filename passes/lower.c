@@ -60,7 +60,7 @@ static uint32_t value_index(Lower *l, Id v) {
 
 /* ---- steps ---- */
 
-static const Kernel *choose(const Sig *s, bool reference) {
+const Kernel *kernel_choose(const Sig *s, bool reference) {
     const Kernel *k = s->op->cpu;
     if (!k || !k->name) return NULL;
     if (reference)
@@ -104,7 +104,7 @@ static uint64_t bytes_moved(const Sig *s) {
 static bool add_step(Lower *l, const Node *n, uint32_t k) {
     Sig s = node_sig(l->a, l->g, n);
     PlanStep t = {.op = n->op, .attrs = n->attrs, .n_in = n->n_in, .n_out = n->n_out};
-    t.kernel = choose(&s, l->opt->reference_kernels);
+    t.kernel = kernel_choose(&s, l->opt->reference_kernels);
     if (!t.kernel)
         return err_at(l->e, n->at.loc, "op '%s' has no kernel for these types",
                       n->op->name);
@@ -117,6 +117,7 @@ static bool add_step(Lower *l, const Node *n, uint32_t k) {
     t.bytes = bytes_moved(&s);
     t.frozen = s.frozen;
     t.at = n->at;
+    t.at.segment = NULL; /* only passes ask for it */
     touch(l, &t, &s, k);
     l->p->step[k] = t;
     return true;

@@ -25,6 +25,9 @@ typedef struct Options {
     const char *const *record;
     /* outputs "grad.NAME" for every trainable, before clipping */
     bool record_gradients;
+    bool gradient_checkpointing; /* recompute by block in the backward pass */
+    /* bytes of everything together, 0: no limit. Wins over by block */
+    uint64_t memory_budget;
     /* debugging */
     const char *dump_after; /* pass name, or NULL */
     Str *dump;

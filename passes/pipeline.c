@@ -20,6 +20,10 @@ static bool with_optimizer(const Options *opt) {
     return opt->train && opt->recipe && opt->recipe->optimizer;
 }
 
+static bool with_checkpoints(const Options *opt) {
+    return opt->train && (opt->gradient_checkpointing || opt->memory_budget);
+}
+
 /* clang-format off */
 const Pass pipeline[] = {
     { "build",           "documents to graph: templates, repeats and presets expanded",      pass_build,           from_recipe },
@@ -32,6 +36,7 @@ const Pass pipeline[] = {
     { "optimizer",       "gradient norm, clipping, one update node per trainable",           pass_optimizer,       with_optimizer },
     { "fuse",            "nodes that pass data on become one; the reasons where not",        pass_fuse,            NULL },
     { "schedule",        "an order that keeps the peak low; updates last",                   pass_schedule,        NULL },
+    { "checkpoint",      "activations computed again in the backward pass, to fit",          pass_checkpoint,      with_checkpoints },
     { 0 }
 };
 /* clang-format on */

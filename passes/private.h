@@ -14,6 +14,7 @@ Graph *pass_dce(Graph *g, Options *opt, Err *e);
 Graph *pass_optimizer(Graph *g, Options *opt, Err *e);
 Graph *pass_fuse(Graph *g, Options *opt, Err *e);
 Graph *pass_schedule(Graph *g, Options *opt, Err *e);
+Graph *pass_checkpoint(Graph *g, Options *opt, Err *e);
 
 /* A line of the report: "pass: what". */
 void report(const Graph *g, const char *fmt, ...) PRINTF(2, 3);
@@ -65,4 +66,6 @@ uint64_t buffers_peak(const Buffers *b, uint32_t n_order);
 uint64_t buffers_place(Buffers *b, uint64_t lower_bound);
 /* Nodes that run in a step, in graph order: needed ones, views among them. */
 uint32_t *nodes_run(Arena *a, const Graph *g, uint32_t *n);
+/* The kernel that lower takes; NULL: none fits. */
+const Kernel *kernel_choose(const Sig *s, bool reference);
 #endif

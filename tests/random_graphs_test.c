@@ -1,7 +1,9 @@
-/* Random graphs through all passes. Each is made as text, then run three ways:
+/* Random graphs through all passes. Each is made as text, then run four ways:
  *   eager    differentiated and given updates, node by node with op_run, nothing else
  *   planned  dce, schedule, in-place and offsets, reference kernels, arenas full of NaN:
  *            must give the same bits, since these passes may not change arithmetic
+ *   again    the same with checkpoints, by segment and by random memory budgets: the same
+ *            bits, and no more memory than allowed
  *   all      with simplify, fuse and the fast kernels: within 1e-5 of it, relative
  * random_graphs_test [COUNT [FIRST_SEED]]: for a soak. */
 #include <math.h>
@@ -261,6 +263,20 @@ static void make_loss(Maker *m) {
     str_printf(&m->body, "output y = %%%d\n", any(m)->id);
 }
 
+/* The nodes, with a checkpoint segment for every few. */
+static void add_body(Maker *m) {
+    uint32_t length = 2 + pick(8), n = 0;
+    for (const char *line = m->body.s; *line;) {
+        size_t len = strcspn(line, "\n");
+        str_addn(&m->decl, line, len);
+        if (*line == '%')
+            str_printf(&m->decl, "  # forward - node random.gr:1:1 in s%u",
+                       n++ / length);
+        str_add(&m->decl, "\n");
+        line += len + (line[len] != 0);
+    }
+}
+
 static char *make_graph(uint64_t seed) {
     static void (*const make[])(Maker *) = {
         make_unary,   make_binary,  make_binary, make_linear, make_linear,
@@ -281,7 +297,7 @@ static char *make_graph(uint64_t seed) {
     int nodes = 5 + (int)pick(40);
     for (int i = 0; i < nodes; i++) make[pick(COUNT(make))](&m);
     make_loss(&m);
-    str_add(&m.decl, m.body.s);
+    add_body(&m);
     str_add(&m.decl, "}\n");
     str_free(&m.body);
     return m.decl.s;
@@ -451,9 +467,46 @@ static bool run_plan(Arena *a, uint64_t seed, const Graph *g, const Options *opt
 
 /* ---- one graph ---- */
 
+static uint64_t
+    n_recomputed; /* in all graphs: a test that recomputes nothing is none */
+
 static Graph *read_graph(Arena *a, const char *text, Err *e) {
     Source *src = source_text(a, "random.gr", text, strlen(text));
     return graph_parse(a, src, e);
+}
+
+static uint64_t all_bytes(const Plan *p) {
+    uint64_t bytes = 0;
+    for (int m = 0; m < MEMS; m++) bytes += p->size[m];
+    return bytes;
+}
+
+/* With checkpoints: budget 0 is by segment, else per mille of the activations of `plain`. */
+static bool run_again(Arena *a, uint64_t seed, const char *text, const Options *like,
+                      const Plan *plain, uint32_t budget, const Graph *ref,
+                      const Tensor *want, Device *dev, Err *e) {
+    Options opt = *like;
+    opt.gradient_checkpointing = budget == 0;
+    if (budget)
+        opt.memory_budget = all_bytes(plain) - plain->size[MEM_ACT] +
+                            plain->size[MEM_ACT] * budget / 1000;
+    Graph *g = read_graph(a, text, e);
+    if (!g) return false;
+    Err why = {0};
+    g = passes_run(g, &opt, "infer-shapes", &why);
+    if (!g) {
+        CHECK(budget && why.code == EXIT_FAILED && strstr(why.text, "is too small"),
+              "seed %llu: %s", (unsigned long long)seed, why.text);
+        return true;
+    }
+    Plan *p = plan_lower(g, &opt, e);
+    if (!p) return false;
+    CHECK(!budget || all_bytes(p) <= opt.memory_budget,
+          "seed %llu: %llu bytes, the budget is %llu", (unsigned long long)seed,
+          (unsigned long long)all_bytes(p), (unsigned long long)opt.memory_budget);
+    for (uint32_t k = 0; k < g->n_node; k++)
+        n_recomputed += g->node[k]->at.phase == RECOMPUTE;
+    return run_plan(a, seed, g, &opt, ref, want, true, dev, e);
 }
 
 static void check_text(Arena *a, uint64_t seed, const Graph *g) {
@@ -524,6 +577,10 @@ static void test_seed(uint64_t seed, const Recipe *recipe, Device *dev) {
         check_idempotent(seed, g[0], &all_opt);
         ok = run_plan(a, seed, g[1], &planned_opt, g[0], t, true, dev, &e) &&
              run_plan(a, seed, g[2], &all_opt, g[0], t, false, dev, &e);
+        const Plan *whole = ok ? plan_lower(g[1], &planned_opt, &e) : NULL;
+        for (int i = 0; whole && ok && i < 3; i++)
+            ok = run_again(a, seed, text, &planned_opt, whole, i ? 1 + pick(1000) : 0,
+                           g[0], t, dev, &e);
     }
     CHECK(ok, "seed %llu: %s\n%s", (unsigned long long)seed, e.text, text);
     free(text);
@@ -546,6 +603,8 @@ int main(int argc, char **argv) {
     Device *dev = cpu_open(2);
     for (long i = 0; !e.set && i < count; i++)
         test_seed(first + (uint64_t)i, &recipe, dev);
+    CHECK(n_recomputed > 0, "%llu nodes were recomputed",
+          (unsigned long long)n_recomputed);
     cpu_close(dev);
     arena_free(a);
     return check_done("random_graphs");
