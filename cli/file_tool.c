@@ -86,8 +86,13 @@ bool merge_files_open(Arena *a, const WordList *models, const WordList *ratios,
                              out->in[0].n_weight, out->in[i].n_weight);
     }
     for (int i = 0; i < models->n; i++, out->n++) {
-        out->in[i].file = lora_open(models->word[i], e);
-        if (!out->in[i].file) return false;
+        const LoraFile *f = out->in[i].file = lora_open(models->word[i], e);
+        if (!f) return false;
+        if (f->n_unknown) /* an adapter with tensors of its own would lose them */
+            return err_fail(e,
+                            "'%s': %d tensors are no part of a LoRA and would be lost, "
+                            "the first is '%s'",
+                            models->word[i], f->n_unknown, f->unknown[0]);
     }
     return true;
 }

@@ -12,10 +12,14 @@ static bool owns_activation(const Plan *p, uint32_t i) {
     return v->base == i && v->mem == MEM_ACT;
 }
 
+/* Not the first step of phase BACKWARD: one that waits for nothing may stand anywhere. */
 uint32_t plan_backward(const Plan *p) {
-    uint32_t k = 0;
-    while (k < p->n_step && p->step[k].at.phase == FORWARD) k++;
-    return k;
+    for (uint32_t i = 0; i < p->n_output; i++)
+        if (!strcmp(p->output[i].name, "loss")) {
+            uint32_t made = p->value[p->output[i].value].first;
+            return made < p->n_step ? made + 1 : p->n_step;
+        }
+    return p->n_step;
 }
 
 PlanTotals plan_totals(const Plan *p) {

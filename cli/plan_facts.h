@@ -21,7 +21,8 @@ uint32_t plan_peak_step(const Plan *p, const uint64_t *timeline);
 /* The step that writes a value (its base); UINT32_MAX: none. And the last that reads it,
  * n_step for outputs. */
 uint32_t plan_writer(const Plan *p, uint32_t value);
-/* First step of the backward pass; n_step: there is none. */
+/* The first step behind the one that makes the output "loss"; the number of steps if the
+ * plan does not train. */
 uint32_t plan_backward(const Plan *p);
 /* Activations that own memory and live at a step, largest first. */
 uint32_t *plan_alive(Arena *a, const Plan *p, uint32_t step, uint32_t *n);

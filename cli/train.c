@@ -226,6 +226,16 @@ static bool device_is_there(const char *name, Err *e) {
     return err_usage(e, "--device: got '%s', want cpu or cuda", name);
 }
 
+/* Judged before hours of training, not after them. */
+static bool output_is_good(const TrainOptions *o, Err *e) {
+    if (!o->output_dir || !*o->output_dir)
+        return err_usage(e, "--output_dir is missing: where shall the LoRA go?");
+    if (o->output_name && (!*o->output_name || strchr(o->output_name, '/')))
+        return err_usage(e, "--output_name: got '%s', want a name without '/'",
+                         o->output_name);
+    return folder_make(o->output_dir, e);
+}
+
 static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!device_is_there(t->o->device, e)) return e->code;
     if (!train_setup(t, recipe, e)) return e->code;
@@ -235,10 +245,7 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!(replay ? open_inputs(t, e) : train_data_open(t, e)) || !train_schedule(t, e))
         return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
-    if (!t->o->output_dir) {
-        err_usage(e, "--output_dir is missing: where shall the LoRA go?");
-        return e->code;
-    }
+    if (!output_is_good(t->o, e)) return e->code;
     t->dev = cpu_open((int)t->common->threads);
     if (!compile_all(t, e)) return e->code;
     introduce(t);

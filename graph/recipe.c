@@ -381,9 +381,13 @@ static bool eval_adapter(Reader *r, const YNode *n, AdapterEntry *a, bool *wante
         if (!eval_target(r, on->key[a->n_on], on->item[a->n_on], &a->on[a->n_on]))
             return false;
     if (!*wanted) return true;
-    return eval_flag(r, n, "stack", &a->stack) &&
-           eval_args(r, n, a->doc, keys, adapter_also, a->args) &&
-           eval_preset(r, yaml_get(n, "preset"), a);
+    if (!eval_flag(r, n, "stack", &a->stack) ||
+        !eval_args(r, n, a->doc, keys, adapter_also, a->args))
+        return false;
+    /* an entry without a rate learns at the recipe's own */
+    const Val *rate = args_get(r->r->options, "learning_rate");
+    if (rate && !args_get(a->args, "lr")) args_set(a->args, "lr", *rate);
+    return eval_preset(r, yaml_get(n, "preset"), a);
 }
 
 static bool eval_adapters(Reader *r) {
