@@ -75,8 +75,8 @@ typedef struct Place {
     Loc loc;
     const char *path; /* "unet.down_blocks.0.resnets.0.conv1", or NULL */
     int block;        /* index into the network's blocks, -1: none */
-    const char
-        *segment; /* of recomputation: path of a marked template's use, or NULL */
+    /* of recomputation: path of a marked template's use, or NULL */
+    const char *segment;
     Phase phase;
 } Place;
 
