@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DROPS = 200, MOST_TAKES = 300, LARGEST_BATCH = 64 };
+enum { MOST_DROPS = 200, MOST_TAKES = 160, LARGEST_BATCH = 64 };
 
 static const uint64_t most_cost = UINT64_MAX / 4;
 

@@ -75,7 +75,7 @@ static uint64_t place(Placer *p, const uint32_t *turn, bool best_fit, uint64_t l
 /* ---- turns ---- */
 
 typedef struct Key {
-    double by, bytes;
+    double by, bytes; /* larger first; ties: the second, then the first buffer */
     uint32_t index;
 } Key;
 
@@ -86,17 +86,37 @@ static int by_key(const void *a, const void *b) {
     return x->index < y->index ? -1 : 1;
 }
 
-enum { BY_BYTES, BY_AREA, BY_START, BY_TIME, TURNS };
+enum { BY_BYTES, BY_AREA, BY_START, BY_TIME, BY_LOAD, BY_LOAD_AREA, TURNS };
 
-static void sort_turn(const Buffers *b, int how, Key *key, uint32_t *turn) {
+/* Per buffer: the largest sum of live bytes while it lives. Those of the tightest moment
+ * first, and they can be stacked without a gap. */
+static uint64_t *loads(Arena *a, const Buffers *b) {
+    uint32_t end = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->item[i].last > end) end = b->item[i].last;
+    uint64_t *live = NEW(a, uint64_t, end + 2), *load = NEW(a, uint64_t, b->n);
+    for (uint32_t i = 0; i < b->n; i++) {
+        live[b->item[i].first] += b->item[i].bytes;
+        live[b->item[i].last + 1] -= b->item[i].bytes; /* modulo 2^64 */
+    }
+    for (uint32_t p = 0; p < end; p++) live[p + 1] += live[p];
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t p = b->item[i].first; p <= b->item[i].last; p++)
+            if (live[p] > load[i]) load[i] = live[p];
+    return load;
+}
+
+static void sort_turn(const Buffers *b, const uint64_t *load, int how, Key *key,
+                      uint32_t *turn) {
     for (uint32_t i = 0; i < b->n; i++) {
         const Buffer *x = &b->item[i];
         double time = (double)(x->last - x->first) + 1, bytes = (double)x->bytes;
         double by = how == BY_BYTES   ? bytes
                     : how == BY_AREA  ? bytes * time
                     : how == BY_START ? -(double)x->first
-                                      : time;
-        key[i] = (Key){by, bytes, i};
+                    : how == BY_TIME  ? time
+                                      : (double)load[i];
+        key[i] = (Key){by, how == BY_LOAD_AREA ? bytes * time : bytes, i};
     }
     qsort(key, b->n, sizeof *key, by_key);
     for (uint32_t i = 0; i < b->n; i++) turn[i] = key[i].index;
@@ -148,9 +168,9 @@ static bool good_enough(const Search *s) {
     return s->top <= s->lower + s->lower / 2000;
 }
 
-static void portfolio(Search *s, Key *key) {
+static void portfolio(Search *s, const uint64_t *load, Key *key) {
     for (int how = 0; how < TURNS && !good_enough(s); how++) {
-        sort_turn(s->p.b, how, key, s->trial);
+        sort_turn(s->p.b, load, how, key, s->trial);
         for (int fit = 0; fit < 2 && !good_enough(s); fit++) {
             if (s->top != UINT64_MAX && s->p.work > most_work) return;
             uint64_t top = place(&s->p, s->trial, fit, s->top);
@@ -170,7 +190,7 @@ uint64_t buffers_place(Buffers *b, uint64_t lower_bound) {
     s.turn = NEW(a, uint32_t, b->n);
     s.trial = NEW(a, uint32_t, b->n);
     s.best = NEW(a, uint64_t, b->n);
-    portfolio(&s, NEW(a, Key, b->n));
+    portfolio(&s, loads(a, b), NEW(a, Key, b->n));
     for (int i = 0; i < MOST_TRIES && !good_enough(&s) && s.p.work < most_work; i++)
         try_move(&s);
     for (uint32_t i = 0; i < b->n; i++) b->item[i].offset = s.best[i];
