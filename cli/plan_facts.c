@@ -88,15 +88,6 @@ uint32_t plan_peak_step(const Plan *p, const uint64_t *timeline) {
     return best;
 }
 
-uint32_t plan_writer(const Plan *p, uint32_t value) {
-    uint32_t base = p->value[value].base;
-    if (p->value[base].mem == MEM_ACT) return p->value[base].first;
-    for (uint32_t k = 0; k < p->n_step; k++)
-        for (int o = 0; o < p->step[k].n_out; o++)
-            if (p->value[p->step[k].out[o]].base == base) return k;
-    return UINT32_MAX;
-}
-
 typedef struct Sized {
     uint64_t bytes;
     uint32_t value;

@@ -18,9 +18,6 @@ PlanTotals plan_totals(const Plan *p);
 uint64_t *plan_timeline(Arena *a, const Plan *p);
 /* The step at which most are alive. */
 uint32_t plan_peak_step(const Plan *p, const uint64_t *timeline);
-/* The step that writes a value (its base); UINT32_MAX: none. And the last that reads it,
- * n_step for outputs. */
-uint32_t plan_writer(const Plan *p, uint32_t value);
 /* The first step behind the one that makes the output "loss"; the number of steps if the
  * plan does not train. */
 uint32_t plan_backward(const Plan *p);
