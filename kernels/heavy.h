@@ -1,8 +1,9 @@
 /* Attributes and sizes of the operators that carry the step's arithmetic (linear,
  * convolution, norms, attention, tables), shared by their rows and their kernels.
  *
- * Element types: an activation and its gradient are f32, or f64 in gradient checks; a
- * weight has the activation's type, or f16 or bf16 beside an f32 activation. */
+ * Element types: f32, f16 and bf16 stand beside each other in any mix; all arithmetic on
+ * them is done in f32 or wider, a half is rounded once, when it is stored. f64 (gradient
+ * checks, constants) stands beside f64 alone. */
 #ifndef GRAPHRUN_HEAVY_H
 #define GRAPHRUN_HEAVY_H
 #include "graph/op.h"
@@ -55,12 +56,25 @@ static inline double get(const Tensor *t, int64_t i) {
         return ((const float *)t->data)[i];
     }
 }
-/* Stores to f32 or f64. */
+/* Stores a floating element; halves are rounded to nearest even, from f32. */
 static inline void put(const Tensor *t, int64_t i, double x) {
-    if (t->type->dtype == F64)
+    switch (t->type->dtype) {
+    case F64:
         ((double *)t->data)[i] = x;
-    else
+        break;
+    case F16:
+        ((uint16_t *)t->data)[i] = float_to_half((float)x);
+        break;
+    case BF16:
+        ((uint16_t *)t->data)[i] = float_to_bf16((float)x);
+        break;
+    default:
         ((float *)t->data)[i] = (float)x;
+    }
+}
+/* The type of statistics and sums over values of type t. */
+static inline DType wide_type(DType t) {
+    return t == F64 ? F64 : F32;
 }
 /* An optional input that is there. */
 static inline bool given(const Call *c, int i) {

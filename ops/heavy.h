@@ -4,9 +4,9 @@
 #include "kernels/heavy.h"
 #include "ops/ops.h"
 
-/* May a weight of type w stand beside an activation of type x? */
+/* May an operand of type w stand beside one of type x? f32 and the halves in any mix. */
 static inline bool weight_fits(DType x, DType w) {
-    return w == x || (x == F32 && (w == F16 || w == BF16));
+    return dtype_is_float(w) && (w == F64) == (x == F64);
 }
 /* Fails unless input i is a floating tensor of the given rank at least. */
 static inline bool need_float(const Sig *s, int i, int rank, Err *e) {
@@ -21,7 +21,8 @@ static inline bool need_type(const Sig *s, int i, Type want, Err *e) {
     return shape_error(e, "'%s' is %s, want %s", s->op->in[i].name,
                        type_name(&s->in[i]).s, type_name(&want).s);
 }
-/* Fails unless input i is a weight of the given shape, in a type that goes with x's. */
+/* Fails unless input i has the given shape, in a type that goes with x's: a weight, or a
+ * gradient that another kernel stored its own way. */
 static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e) {
     shape.dtype = weight_fits(x, s->in[i].dtype) ? s->in[i].dtype : x;
     return need_type(s, i, shape, e);
