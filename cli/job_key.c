@@ -1,7 +1,10 @@
 /* What a plan depends on, as a key (job_plan.h). Sound by construction: documents go in as
  * text and arguments as values, so whatever passes make of them is covered; the program
- * itself goes in by its bytes. What is left out is only what is written into a plan's
- * inputs before each step. */
+ * itself goes in by the linker's hash of it. What is left out is only what is written
+ * into a plan's inputs before each step. */
+#define _GNU_SOURCE /* dl_iterate_phdr */
+#include <elf.h>
+#include <link.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -24,12 +27,40 @@ static void end_part(Key *k, const char *name) {
 }
 
 /* ---- the program ---- */
+/* The linker's hash over all that it linked (--build-id), of the program itself, which is
+ * the first object of the list. */
+static int find_build_id(struct dl_phdr_info *of, size_t size, void *text) {
+    (void)size;
+    for (int i = 0; i < of->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &of->dlpi_phdr[i];
+        if (h->p_type != PT_NOTE) continue;
+        const char *at = (const char *)(of->dlpi_addr + h->p_vaddr);
+        const char *end = at + h->p_memsz;
+        while (at + sizeof(ElfW(Nhdr)) <= end) {
+            const ElfW(Nhdr) *note = (const void *)at;
+            const char *name = at + sizeof *note;
+            const char *data = name + (note->n_namesz + 3) / 4 * 4;
+            at = data + (note->n_descsz + 3) / 4 * 4;
+            if (note->n_type != NT_GNU_BUILD_ID || note->n_namesz != 4 ||
+                memcmp(name, "GNU", 4))
+                continue;
+            for (uint32_t b = 0; b < note->n_descsz; b++)
+                str_printf(text, "%02x", (unsigned char)data[b]);
+            return 1;
+        }
+    }
+    return 1;
+}
+
+/* Without the linker's hash, that of the program's bytes. */
 static void add_program(Key *k) {
     void *map;
     size_t n;
     Err none = {0};
     str_printf(&k->text, "%s %s ", version_text(), version_isa());
-    if (file_map("/proc/self/exe", &map, &n, &none)) {
+    size_t before = k->text.n;
+    dl_iterate_phdr(find_build_id, &k->text);
+    if (k->text.n == before && file_map("/proc/self/exe", &map, &n, &none)) {
         str_printf(&k->text, "%016llx", (unsigned long long)XXH3_64bits(map, n));
         file_unmap(map, n);
     }

@@ -5,18 +5,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#ifdef __SANITIZE_ADDRESS__
+enum { OWN_PAGES = false }; /* the sanitizer watches malloc */
+#else
+enum { OWN_PAGES = true };
+#endif
 
 typedef struct Block Block;
 struct Block {
     Block *next;
     size_t used, size;
+    bool own; /* pages of its own, not of malloc's */
 };
 
 struct Arena {
     Block *first;
 };
 
-enum { ALIGN = 16, BLOCK_BYTES = 1 << 16 };
+enum {
+    ALIGN = 16,
+    FIRST_BYTES = 1 << 16, /* of the first block, and of those behind it */
+    NEXT_BYTES = 1 << 18,
+    OWN_BYTES = 1 << 17, /* from here on pages of its own, up to */
+    MOST_PRESENT_BYTES = 1 << 24
+};
 /* the first object of a block stands behind its header, aligned */
 static const size_t header = (sizeof(Block) + ALIGN - 1) / ALIGN * ALIGN;
 
@@ -26,12 +40,19 @@ static void *must_have(void *p, size_t n) {
     exit(EXIT_FAILED);
 }
 
+/* Memory of a block: from malloc, or its own pages, zeroed and present at once: to fault
+ * in page by page costs several times as much, most of all in a virtual machine. */
 static Block *block_new(size_t payload) {
-    size_t size = payload > BLOCK_BYTES ? payload : BLOCK_BYTES;
-    Block *b = must_have(malloc(header + size), header + size);
-    b->next = NULL;
-    b->used = 0;
-    b->size = size;
+    size_t bytes = header + payload;
+    bool own = OWN_PAGES && bytes >= OWN_BYTES && bytes <= MOST_PRESENT_BYTES;
+    Block *b;
+    if (own)
+        b = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    else
+        b = malloc(bytes);
+    b = must_have(own && b == MAP_FAILED ? NULL : b, bytes);
+    *b = (Block){.size = payload, .own = own};
     return b;
 }
 
@@ -44,7 +65,10 @@ void arena_free(Arena *a) {
     if (!a) return;
     for (Block *b = a->first; b;) {
         Block *next = b->next;
-        free(b);
+        if (b->own)
+            munmap(b, header + b->size);
+        else
+            free(b);
         b = next;
     }
     free(a);
@@ -57,9 +81,10 @@ void *arena_alloc(Arena *a, size_t n, size_t size) {
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     Block *b = a->first;
     if (!b || b->size - b->used < bytes) {
-        b = block_new(bytes);
+        size_t usual = a->first ? NEXT_BYTES : FIRST_BYTES;
+        b = block_new(bytes > usual ? bytes : usual);
         /* a block of its own for something big leaves the current one in use */
-        if (bytes > BLOCK_BYTES && a->first) {
+        if (bytes > usual && a->first) {
             b->next = a->first->next;
             a->first->next = b;
         } else {
@@ -69,7 +94,7 @@ void *arena_alloc(Arena *a, size_t n, size_t size) {
     }
     void *p = (char *)b + header + b->used;
     b->used += bytes;
-    return memset(p, 0, bytes);
+    return b->own ? p : memset(p, 0, bytes);
 }
 
 void *arena_grow(Arena *a, const void *old, size_t old_n, size_t new_n, size_t size) {

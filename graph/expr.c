@@ -97,7 +97,8 @@ static void advance(Parser *p) {
     } else {
         p->tok = T_BAD;
         for (int k = 0; operators[k] && !p->op; k++)
-            if (!strncmp(s + i, operators[k], strlen(operators[k])))
+            if (s[i] == operators[k][0] &&
+                !strncmp(s + i, operators[k], strlen(operators[k])))
                 p->op = operators[k];
         if (p->op) p->tok = T_OP;
         i += p->op ? strlen(p->op) : 1;
@@ -199,7 +200,9 @@ static int binds(const Expr *x) {
 
 /* The operator at the current token from the table, or NULL. */
 static const char *binary_here(const Parser *p, int *level) {
+    if (p->tok != T_OP && (p->tok != T_NAME || p->len > 3)) return NULL;
     for (size_t i = 0; i < COUNT(binary); i++) {
+        if (binary[i].op[0] != p->text[p->start]) continue;
         *level = binary[i].level;
         if (is_op(p, binary[i].op) || is_word(p, binary[i].op)) return binary[i].op;
     }

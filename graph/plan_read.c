@@ -191,14 +191,14 @@ static bool read_strings(Reader *r) {
     if (!s->n) return true;
     if (s->data[s->n - 1]) return bad(r, "its last string does not end");
     for (uint32_t i = 0; i < s->n; i++) r->n_text += !s->data[i];
-    char *copy = NEW(r->a, char, s->n);
-    memcpy(copy, s->data, s->n);
+    const char *at = (const char *)s->data; /* in the arena, if it was unpacked */
+    if (s->codec == CODEC_RAW) at = memcpy(NEW(r->a, char, s->n), s->data, s->n);
     r->text = NEW(r->a, const char *, r->n_text);
     r->parsed = arena_alloc(r->a, r->n_text, sizeof *r->parsed);
     r->op = NEW(r->a, const Op *, r->n_text);
     for (uint32_t i = 0; i < r->n_text; i++) {
-        r->text[i] = copy;
-        copy += strlen(copy) + 1;
+        r->text[i] = at;
+        at += strlen(at) + 1;
     }
     return true;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 typedef struct Check {
     const Plan *p;
@@ -89,31 +90,44 @@ static bool check_value(Check *c, uint32_t i) {
     return v->offset % ALIGNMENT == 0 || fail(c, "value %u is not aligned", i);
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+typedef struct Name {
+    uint64_t hash;
+    const char *text;
+} Name;
+
+static int by_hash(const void *a, const void *b) {
+    const Name *x = a, *y = b;
+    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+    return strcmp(x->text, y->text);
+}
+
+static Name name_of(const char *text) {
+    return (Name){XXH3_64bits(text, strlen(text)), text};
+}
+
+/* By hash: names share long beginnings. */
+static bool check_unique(Check *c, Name *name, uint32_t n, const char *what) {
+    qsort(name, n, sizeof *name, by_hash);
+    for (uint32_t i = 1; i < n; i++)
+        if (by_hash(&name[i - 1], &name[i]) == 0)
+            return fail(c, "two %s are called '%s'", what, name[i].text);
+    return true;
 }
 
 /* Names are how the host finds values: each stands for one. */
 static bool check_names(Check *c) {
     const Plan *p = c->p;
-    const char **name = NEW(c->a, const char *, (size_t)p->n_value + p->n_output + 1);
+    Name *name = NEW(c->a, Name, (size_t)p->n_value + p->n_output + 1);
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n_value; i++)
-        if (p->value[i].base == i && p->value[i].name) name[n++] = p->value[i].name;
-    qsort(name, n, sizeof *name, by_name);
-    for (uint32_t i = 1; i < n; i++)
-        if (!strcmp(name[i - 1], name[i]))
-            return fail(c, "two values are called '%s'", name[i]);
-    n = 0;
+        if (p->value[i].base == i && p->value[i].name)
+            name[n++] = name_of(p->value[i].name);
+    if (!check_unique(c, name, n, "values")) return false;
     for (uint32_t i = 0; i < p->n_output; i++) {
         if (!p->output[i].name) return fail(c, "output %u has no name", i);
-        name[n++] = p->output[i].name;
+        name[i] = name_of(p->output[i].name);
     }
-    qsort(name, n, sizeof *name, by_name);
-    for (uint32_t i = 1; i < n; i++)
-        if (!strcmp(name[i - 1], name[i]))
-            return fail(c, "two outputs are called '%s'", name[i]);
-    return true;
+    return check_unique(c, name, p->n_output, "outputs");
 }
 
 /* ---- steps: the row, its kernel, types ---- */
@@ -484,18 +498,15 @@ static uint32_t meeting(const Live *l, uint32_t i) {
     return x->offset + x->bytes > v->offset ? found : NO_STEP;
 }
 
-static int by_first(const void *a, const void *b, void *ctx) {
-    const Check *c = ctx;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    if (c->first[x] != c->first[y]) return c->first[x] < c->first[y] ? -1 : 1;
-    return x < y ? -1 : x > y;
-}
-
-static int by_last(const void *a, const void *b, void *ctx) {
-    const Check *c = ctx;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    if (c->last[x] != c->last[y]) return c->last[x] < c->last[y] ? -1 : 1;
-    return x < y ? -1 : x > y;
+/* The n values of `from` by step, those of one step in their order: counting sort. */
+static uint32_t *by_step(Check *c, const uint32_t *from, uint32_t n,
+                         const uint32_t *step) {
+    uint32_t *count = NEW(c->a, uint32_t, (size_t)c->p->n_step + 2);
+    uint32_t *to = NEW(c->a, uint32_t, (size_t)n + 1);
+    for (uint32_t i = 0; i < n; i++) count[step[from[i]] + 1]++;
+    for (uint32_t k = 0; k < c->p->n_step; k++) count[k + 1] += count[k];
+    for (uint32_t i = 0; i < n; i++) to[count[step[from[i]]]++] = from[i];
+    return to;
 }
 
 /* Enters value b; what it is written over leaves now and not at its end. */
@@ -515,18 +526,16 @@ static bool enter(Check *c, Live *l, uint32_t b, bool *gone) {
 /* No two activations that live at the same time share a byte, in-place outputs apart. */
 static bool check_activations(Check *c) {
     const Plan *p = c->p;
-    uint32_t *in = NEW(c->a, uint32_t, p->n_value + 1), n = 0;
-    uint32_t *out = NEW(c->a, uint32_t, p->n_value + 1);
+    uint32_t *all = NEW(c->a, uint32_t, p->n_value + 1), n = 0;
     bool *gone = NEW(c->a, bool, p->n_value + 1);
     Live l = {c, NEW(c->a, uint32_t, p->n_value + 1),
               NEW(c->a, uint32_t, p->n_value + 1), NO_STEP};
     for (uint32_t i = 0; i < p->n_value; i++)
         if (p->value[i].base == i && p->value[i].mem == MEM_ACT &&
             c->first[i] != NO_STEP)
-            in[n++] = i;
-    memcpy(out, in, n * sizeof *in);
-    qsort_r(in, n, sizeof *in, by_first, c);
-    qsort_r(out, n, sizeof *out, by_last, c);
+            all[n++] = i;
+    const uint32_t *in = by_step(c, all, n, c->first),
+                   *out = by_step(c, all, n, c->last);
     for (uint32_t k = 0, dead = 0; k < n; k++) {
         for (; dead < n && c->last[out[dead]] < c->first[in[k]]; dead++)
             if (!gone[out[dead]]) erase(&l, out[dead]);
@@ -548,10 +557,16 @@ static int by_offset(const void *a, const void *b, void *ctx) {
 static bool check_declared(Check *c) {
     const Plan *p = c->p;
     uint32_t *order = NEW(c->a, uint32_t, p->n_value + 1), n = 0;
+    uint64_t end[MEMS] = {0};
+    bool rising = true; /* each behind the one before it, as lower puts them */
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
-        if (v->base == i && v->role != ROLE_ACT && v->mem != MEM_WEIGHT) order[n++] = i;
+        if (v->base != i || v->role == ROLE_ACT || v->mem == MEM_WEIGHT) continue;
+        order[n++] = i;
+        rising &= v->offset >= end[v->mem];
+        end[v->mem] = v->offset + v->bytes;
     }
+    if (rising) return true;
     qsort_r(order, n, sizeof *order, by_offset, (void *)p);
     for (uint32_t k = 1; k < n; k++) {
         const PlanValue *x = &p->value[order[k - 1]], *y = &p->value[order[k]];

@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-bool cpu_has_avx2(void) {
+static bool find_avx2(void) {
 #if defined(__x86_64__)
     unsigned a, b, c, d; /* clang's __builtin_cpu_supports has no name for f16c */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -17,7 +17,15 @@ bool cpu_has_avx2(void) {
 #endif
 }
 
-const Isa *isa(void) {
+/* The processor is asked once: in a virtual machine each cpuid is a trap of some 20 us.
+ * Threads that ask at the same time find the same. */
+bool cpu_has_avx2(void) {
+    static _Atomic int known; /* 0: not asked yet */
+    if (!known) known = find_avx2() ? 2 : 1;
+    return known == 2;
+}
+
+static const Isa *find_isa(void) {
     const char *most = getenv("GRAPHRUN_ISA");
 #if defined(__x86_64__)
     bool low = most && !strcmp(most, isa_portable.name);
@@ -33,4 +41,10 @@ const Isa *isa(void) {
     (void)most;
 #endif
     return &isa_portable;
+}
+
+const Isa *isa(void) {
+    static const Isa *_Atomic known;
+    if (!known) known = find_isa();
+    return known;
 }
