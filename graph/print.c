@@ -158,11 +158,11 @@ static void print_declaration(Printer *p, const Value *v) {
 }
 
 static void print_attrs(Str *s, const Node *n) {
-    const Attr *at = n->op->attrs;
-    while (at && at->name && at->flags & ATTR_YAML) at++;
-    if (!at || !at->name) return;
+    const size_t start = s->n;
+    if (!n->op->attrs) return;
     str_add(s, " ");
     attrs_print(s, n->op, n->attrs);
+    if (!strcmp(s->s + start, " {}")) s->s[s->n = start] = 0;
 }
 
 static void print_node(Printer *p, const Node *n) {

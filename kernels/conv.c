@@ -105,7 +105,10 @@ static void grad_w_ref(const Call *c) {
 /* ---- packed ---- */
 
 static bool all_f32(const Sig *s) {
-    return s->in[0].dtype == F32;
+    return s->in[0].dtype == F32 && s->out[0].dtype == F32;
+}
+static bool grad_w_fits(const Sig *s) {
+    return all_f32(s) && s->in[1].dtype == F32;
 }
 static bool is_frozen(const Sig *s, int in) {
     return s->frozen >> in & 1;
@@ -344,7 +347,7 @@ const Kernel cpu_conv2d_grad_x[] = {
     { 0 }
 };
 const Kernel cpu_conv2d_grad_w[] = {
-    { .name = "packed", .fits = all_f32, .work = grad_w_work, .run = grad_w_packed },
+    { .name = "packed", .fits = grad_w_fits, .work = grad_w_work, .run = grad_w_packed },
     { .name = "ref", .run = grad_w_ref },
     { 0 }
 };

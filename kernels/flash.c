@@ -45,7 +45,9 @@ static Head head_of_call(const Call *c) {
 }
 bool flash_fits(const Sig *s) {
     const AttentionAttrs *a = s->attrs;
-    return s->in[0].dtype == F32 && type_last(&s->in[0]) / a->heads <= WIDEST;
+    for (int i = 0; i < s->n_in; i++)
+        if (s->in[i].dtype != F32) return false;
+    return type_last(&s->in[0]) / a->heads <= WIDEST;
 }
 
 /* First element of head `at % heads` of sample `at / heads` in a tensor of `rows` tokens. */

@@ -3,7 +3,9 @@
  *
  * Element types: f32, f16 and bf16 stand beside each other in any mix; all arithmetic on
  * them is done in f32 or wider, a half is rounded once, when it is stored. f64 (gradient
- * checks, constants) stands beside f64 alone. */
+ * checks, constants) stands beside f64 alone. A product (linear, conv2d, matmul and their
+ * gradients) is stored in the type `to`, NULL: its first operand's; in an attention y has
+ * q's type, each gradient that of its operand, lse is f32. */
 #ifndef GRAPHRUN_HEAVY_H
 #define GRAPHRUN_HEAVY_H
 #include "graph/op.h"
@@ -11,6 +13,7 @@
 typedef struct LinearAttrs {
     int64_t out;
     bool bias;
+    const char *to;
 } LinearAttrs;
 typedef struct ConvAttrs {
     int64_t out;
@@ -18,6 +21,7 @@ typedef struct ConvAttrs {
     int64_t kernel, stride;
     IntList pad;  /* one number, or left right top bottom */
     int64_t h, w; /* conv2d_grad_x: size of the convolution's input */
+    const char *to;
 } ConvAttrs;
 typedef struct NormAttrs {
     int64_t groups;
@@ -39,6 +43,7 @@ typedef struct ResizeAttrs {
 } ResizeAttrs;
 typedef struct MatmulAttrs {
     bool ta, tb;
+    const char *to;
 } MatmulAttrs;
 
 /* Element i of a tensor, whatever its type: for the reference kernels. */

@@ -60,7 +60,10 @@ static void grad_w_ref(const Call *c) {
 /* ---- packed ---- */
 
 static bool all_f32(const Sig *s) {
-    return s->in[0].dtype == F32;
+    return s->in[0].dtype == F32 && s->out[0].dtype == F32;
+}
+static bool grad_w_fits(const Sig *s) {
+    return all_f32(s) && s->in[1].dtype == F32;
 }
 
 /* W as the right operand: x W^T wants it turned, dy W as it is. */
@@ -147,7 +150,7 @@ const Kernel cpu_linear_grad_x[] = {
     { 0 }
 };
 const Kernel cpu_linear_grad_w[] = {
-    { .name = "packed", .fits = all_f32, .run = grad_w_packed },
+    { .name = "packed", .fits = grad_w_fits, .run = grad_w_packed },
     { .name = "ref", .run = grad_w_ref },
     { 0 }
 };

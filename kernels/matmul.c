@@ -32,7 +32,7 @@ static void matmul_ref(const Call *c) {
 }
 
 static bool all_f32(const Sig *s) {
-    return s->in[0].dtype == F32;
+    return s->in[0].dtype == F32 && s->in[1].dtype == F32 && s->out[0].dtype == F32;
 }
 /* A turned b is packed, one matrix of it at a time. */
 static size_t matmul_work(const Sig *s) {

@@ -33,7 +33,8 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
     if (type_last(q) / a->heads > WIDEST)
         return shape_error(e, "a head has %lld channels, want at most %d",
                            (long long)(type_last(q) / a->heads), WIDEST);
-    if (k->dtype != q->dtype || k->dim[0] != q->dim[0] || type_last(k) != type_last(q))
+    if (!weight_fits(q->dtype, k->dtype) || k->dim[0] != q->dim[0] ||
+        type_last(k) != type_last(q))
         return shape_error(e, "'k' is %s, want %s[%lld,..,%lld]", type_name(k).s,
                            dtype_name(q->dtype), (long long)q->dim[0],
                            (long long)type_last(q));
@@ -41,8 +42,8 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
         return shape_error(e, "'q' is %s and 'k' %s, want at least one token",
                            type_name(q).s, type_name(k).s);
     int64_t n = type_rows(q) / q->dim[0];
-    *lse = type_of(q->dtype, 3, (int64_t[]){q->dim[0], a->heads, n});
-    return need_type(s, 2, *k, e);
+    *lse = type_of(wide_type(q->dtype), 3, (int64_t[]){q->dim[0], a->heads, n});
+    return need_weight(s, 2, q->dtype, *k, e);
 }
 
 static bool attention_shape(Sig *s, Err *e) {
@@ -52,8 +53,9 @@ static bool attention_shape(Sig *s, Err *e) {
 static bool grad_shape(Sig *s, Err *e) {
     Type lse;
     for (int i = 0; i < 3; i++) s->out[i] = s->in[i];
-    return operands(s, &lse, e) && need_type(s, 3, s->in[0], e) &&
-           need_type(s, 4, lse, e) && need_type(s, 5, s->in[0], e);
+    const DType t = s->in[0].dtype;
+    return operands(s, &lse, e) && need_weight(s, 3, t, s->in[0], e) &&
+           need_type(s, 4, lse, e) && need_weight(s, 5, t, s->in[0], e);
 }
 
 static bool attention_grad(Graph *g, const Node *n, const Id *dy, const bool *need,

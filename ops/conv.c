@@ -16,12 +16,14 @@ static const Attr conv_attrs[] = {
     { "kernel", 'i', offsetof(ConvAttrs, kernel), ATTR_REQUIRED, 0, NULL, "side of the square window" },
     { "stride", 'i', offsetof(ConvAttrs, stride), 0, 1, NULL, "pixels from window to window" },
     { "pad", 'l', offsetof(ConvAttrs, pad), 0, 0, NULL, "zeros around x: one number, or left, right, top, bottom" },
+    ATTR_TO(ConvAttrs),
     { 0 }
 };
 static const Attr grad_w_attrs[] = {
     { "kernel", 'i', offsetof(ConvAttrs, kernel), ATTR_REQUIRED, 0, NULL, "side of the square window" },
     { "stride", 'i', offsetof(ConvAttrs, stride), 0, 1, NULL, "pixels from window to window" },
     { "pad", 'l', offsetof(ConvAttrs, pad), 0, 0, NULL, "zeros around x: one number, or left, right, top, bottom" },
+    ATTR_TO(ConvAttrs),
     { 0 }
 };
 static const Attr grad_x_attrs[] = {
@@ -30,6 +32,7 @@ static const Attr grad_x_attrs[] = {
     { "pad", 'l', offsetof(ConvAttrs, pad), 0, 0, NULL, "zeros around x: one number, or left, right, top, bottom" },
     { "h", 'i', offsetof(ConvAttrs, h), ATTR_REQUIRED, 0, NULL, "height of x" },
     { "w", 'i', offsetof(ConvAttrs, w), ATTR_REQUIRED, 0, NULL, "width of x" },
+    ATTR_TO(ConvAttrs),
     { 0 }
 };
 /* clang-format on */
@@ -108,6 +111,11 @@ static bool need_kernel(const Sig *s, int64_t in, int64_t out, Err *e) {
                        dt, (long long)out, (long long)k, (long long)k);
 }
 
+static bool stored(Sig *s, Err *e) {
+    return type_stored(((const ConvAttrs *)s->attrs)->to, s->in[0].dtype,
+                       &s->out[0].dtype, e);
+}
+
 static bool conv_shape(Sig *s, Err *e) {
     const ConvAttrs *a = s->attrs;
     const Type *x = &s->in[0];
@@ -119,19 +127,23 @@ static bool conv_shape(Sig *s, Err *e) {
     if (s->n_in > 2 && s->in[2].rank >= 0 &&
         !need_weight(s, 2, x->dtype, type1(x->dtype, out), e))
         return false;
-    return conv_out(x->dtype, x->dim[0], x->dim[1], x->dim[2], out, a, &s->out[0], e);
+    return conv_out(x->dtype, x->dim[0], x->dim[1], x->dim[2], out, a, &s->out[0], e) &&
+           stored(s, e);
 }
 
 static bool conv_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                       Err *e) {
     ConvAttrs a = *(const ConvAttrs *)n->attrs;
     const Id x = n->in[0], w = n->in[1];
+    const DType xt = type_at(g, x)->dtype, wt = type_at(g, w)->dtype;
     if (need[0]) {
+        a.to = stored_as(xt, type_at(g, dy[0])->dtype);
         a.h = type_at(g, x)->dim[1], a.w = type_at(g, x)->dim[2];
         dx[0] = graph_op(g, &op_conv2d_grad_x, &a, 2, (Id[]){dy[0], w}, e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
+        a.to = stored_as(wt, xt);
         Id dw = graph_op(g, &op_conv2d_grad_w, &a, 2, (Id[]){x, dy[0]}, e);
         dx[1] = add_view(g, dw, type_at(g, w), e);
         if (dx[1] == NO_ID) return false;
@@ -166,7 +178,7 @@ static bool grad_x_shape(Sig *s, Err *e) {
         return false;
     int64_t in = w->rank == 4 ? w->dim[1] : w->dim[1] / (a->kernel * a->kernel);
     s->out[0] = type_of(dy->dtype, 4, (int64_t[]){dy->dim[0], a->h, a->w, in});
-    return need_type(s, 0, y, e);
+    return stored(s, e) && need_type(s, 0, y, e);
 }
 static uint64_t grad_x_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->in[0]) *
@@ -187,7 +199,7 @@ static bool grad_w_shape(Sig *s, Err *e) {
         return false;
     s->out[0] =
         type_of(x->dtype, 4, (int64_t[]){dy->dim[3], x->dim[3], a->kernel, a->kernel});
-    return need_type(s, 1, y, e);
+    return stored(s, e) && need_weight(s, 1, x->dtype, y, e);
 }
 static uint64_t grad_w_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->in[1]) *

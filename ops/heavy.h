@@ -27,6 +27,23 @@ static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e)
     shape.dtype = weight_fits(x, s->in[i].dtype) ? s->in[i].dtype : x;
     return need_type(s, i, shape, e);
 }
+/* The attribute `to` of products: the type that the result is stored in. */
+#define ATTR_TO(Attrs)                                                                 \
+    {                                                                                  \
+        "to", 's', offsetof(Attrs, to), ATTR_IR, 0, NULL,                              \
+            "element type of the result; absent: the first operand's"                  \
+    }
+/* That type, beside a first operand of type x. */
+static inline bool type_stored(const char *to, DType x, DType *t, Err *e) {
+    *t = x;
+    if (!to || (dtype_parse(to, t) && weight_fits(x, *t))) return true;
+    return shape_error(e, "'to' is '%s', want %s", to,
+                       x == F64 ? "f64" : "f32, f16 or bf16");
+}
+/* What `to` must be for a result in `want` beside a first operand in x. */
+static inline const char *stored_as(DType want, DType x) {
+    return want == x ? NULL : dtype_name(want);
+}
 /* x's type with another last dimension. */
 static inline Type with_last(const Type *x, int64_t n) {
     Type t = *x;

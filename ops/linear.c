@@ -9,8 +9,10 @@ static const OpIn linear_in[] = {
 static const Attr linear_attrs[] = {
     { "out", 'i', offsetof(LinearAttrs, out), ATTR_YAML, 0, NULL, "width of y; needed unless a weight is given" },
     { "bias", 'b', offsetof(LinearAttrs, bias), ATTR_YAML, 1, NULL, "whether it owns a bias; a value is the bias itself" },
+    ATTR_TO(LinearAttrs),
     { 0 }
 };
+static const Attr grad_attrs[] = { ATTR_TO(LinearAttrs), { 0 } };
 /* clang-format on */
 
 static Own linear_owns(const Lang *l, int in, Type *t, Err *e) {
@@ -47,24 +49,32 @@ static bool need_matrix(const Sig *s, int64_t in, int64_t out, Err *e) {
                        type_name(w).s, x, (long long)out, x, (long long)out);
 }
 
+static bool stored(Sig *s, Err *e) {
+    return type_stored(((const LinearAttrs *)s->attrs)->to, s->in[0].dtype,
+                       &s->out[0].dtype, e);
+}
+
 static bool linear_shape(Sig *s, Err *e) {
     const Type *x = &s->in[0];
     if (!need_float(s, 0, 1, e) || !need_matrix(s, type_last(x), -1, e)) return false;
     int64_t out = s->in[1].dim[0];
     s->out[0] = with_last(x, out);
-    return s->n_in < 3 || s->in[2].rank < 0 ||
-           need_weight(s, 2, x->dtype, type1(x->dtype, out), e);
+    return stored(s, e) && (s->n_in < 3 || s->in[2].rank < 0 ||
+                            need_weight(s, 2, x->dtype, type1(x->dtype, out), e));
 }
 
 static bool linear_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                         Err *e) {
     const Id x = n->in[0], w = n->in[1];
+    const DType xt = type_at(g, x)->dtype, wt = type_at(g, w)->dtype;
     if (need[0]) {
-        dx[0] = graph_op(g, &op_linear_grad_x, NULL, 2, (Id[]){dy[0], w}, e);
+        const LinearAttrs a = {.to = stored_as(xt, type_at(g, dy[0])->dtype)};
+        dx[0] = graph_op(g, &op_linear_grad_x, &a, 2, (Id[]){dy[0], w}, e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
-        Id dw = graph_op(g, &op_linear_grad_w, NULL, 2, (Id[]){x, dy[0]}, e);
+        const LinearAttrs a = {.to = stored_as(wt, xt)};
+        Id dw = graph_op(g, &op_linear_grad_w, &a, 2, (Id[]){x, dy[0]}, e);
         dx[1] = add_view(g, dw, type_at(g, w), e);
         if (dx[1] == NO_ID) return false;
     }
@@ -84,7 +94,7 @@ static bool grad_x_shape(Sig *s, Err *e) {
     const Type *dy = &s->in[0];
     if (!need_float(s, 0, 1, e) || !need_matrix(s, -1, type_last(dy), e)) return false;
     s->out[0] = with_last(dy, s->in[1].dim[1]);
-    return true;
+    return stored(s, e);
 }
 
 static const OpIn grad_w_in[] = {{"x", 0}, {"dy", 0}, {0}};
@@ -92,7 +102,7 @@ static bool grad_w_shape(Sig *s, Err *e) {
     const Type *x = &s->in[0], *dy = &s->in[1];
     if (!need_float(s, 0, 1, e) || !need_float(s, 1, 1, e)) return false;
     s->out[0] = type_of(x->dtype, 2, (int64_t[]){type_last(dy), type_last(x)});
-    return need_type(s, 1, with_last(x, type_last(dy)), e);
+    return stored(s, e) && need_weight(s, 1, x->dtype, with_last(x, type_last(dy)), e);
 }
 static uint64_t grad_w_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->in[0]) * (uint64_t)type_last(&s->in[1]);
@@ -121,6 +131,7 @@ const Op op_linear_grad_x = {
                "%dx = linear_grad_x %dy, %w : f64[2,3,4]\n"
                "output %dx\n",
     .in = grad_x_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
+    .attrs = grad_attrs, .attrs_size = sizeof(LinearAttrs),
     .shape = grad_x_shape, .flops = linear_flops, .cpu = cpu_linear_grad_x,
 };
 
@@ -132,6 +143,7 @@ const Op op_linear_grad_w = {
                "%dw = linear_grad_w %x, %dy : f64[5,4]\n"
                "output %dw\n",
     .in = grad_w_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
+    .attrs = grad_attrs, .attrs_size = sizeof(LinearAttrs),
     .shape = grad_w_shape, .flops = grad_w_flops, .cpu = cpu_linear_grad_w,
 };
 /* clang-format on */

@@ -11,6 +11,7 @@ static const char *const kron_outs[] = { "da", "db", NULL };
 static const Attr matmul_attrs[] = {
     { "ta", 'b', offsetof(MatmulAttrs, ta), ATTR_IR, 0, NULL, "a is read transposed" },
     { "tb", 'b', offsetof(MatmulAttrs, tb), ATTR_IR, 0, NULL, "b is read transposed" },
+    ATTR_TO(MatmulAttrs),
     { 0 }
 };
 /* clang-format on */
@@ -27,7 +28,8 @@ static bool matmul_shape(Sig *s, Err *e) {
     const Type *a = &s->in[0], *b = &s->in[1];
     if (!need_float(s, 0, 2, e) || !need_float(s, 1, 2, e)) return false;
     const Type *batch = a->rank >= b->rank ? a : b, *other = batch == a ? b : a;
-    bool fits = a->dtype == b->dtype && cols_of(a, m->ta) == rows_of(b, m->tb) &&
+    bool fits = weight_fits(a->dtype, b->dtype) &&
+                cols_of(a, m->ta) == rows_of(b, m->tb) &&
                 (other->rank == 2 || other->rank == batch->rank);
     for (int i = 0; fits && other->rank > 2 && i < batch->rank - 2; i++)
         fits = a->dim[i] == b->dim[i];
@@ -39,7 +41,7 @@ static bool matmul_shape(Sig *s, Err *e) {
     y.dim[y.rank - 2] = rows_of(a, m->ta);
     y.dim[y.rank - 1] = cols_of(b, m->tb);
     s->out[0] = y;
-    return true;
+    return type_stored(m->to, a->dtype, &s->out[0].dtype, e);
 }
 
 /* y = a b: da = dy b^T, db = a^T dy; of transposed operands the transposed of that. One
@@ -48,18 +50,24 @@ static bool matmul_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
                         Err *e) {
     const MatmulAttrs *m = n->attrs;
     const Id a = n->in[0], b = n->in[1];
+    const DType at = type_at(g, a)->dtype, bt = type_at(g, b)->dtype;
+    const DType yt = type_at(g, dy[0])->dtype;
     if (need[0]) {
-        Id d = m->ta ? graph_op(g, &op_matmul, &(MatmulAttrs){m->tb, true}, 2,
+        Id d = m->ta ? graph_op(g, &op_matmul,
+                                &(MatmulAttrs){m->tb, true, stored_as(at, bt)}, 2,
                                 (Id[]){b, dy[0]}, e)
-                     : graph_op(g, &op_matmul, &(MatmulAttrs){false, !m->tb}, 2,
+                     : graph_op(g, &op_matmul,
+                                &(MatmulAttrs){false, !m->tb, stored_as(at, yt)}, 2,
                                 (Id[]){dy[0], b}, e);
         dx[0] = add_reduce_to(g, d, type_at(g, a), e);
         if (dx[0] == NO_ID) return false;
     }
     if (need[1]) {
-        Id d = m->tb ? graph_op(g, &op_matmul, &(MatmulAttrs){true, m->ta}, 2,
+        Id d = m->tb ? graph_op(g, &op_matmul,
+                                &(MatmulAttrs){true, m->ta, stored_as(bt, yt)}, 2,
                                 (Id[]){dy[0], a}, e)
-                     : graph_op(g, &op_matmul, &(MatmulAttrs){!m->ta, false}, 2,
+                     : graph_op(g, &op_matmul,
+                                &(MatmulAttrs){!m->ta, false, stored_as(bt, at)}, 2,
                                 (Id[]){a, dy[0]}, e);
         dx[1] = add_reduce_to(g, d, type_at(g, b), e);
         if (dx[1] == NO_ID) return false;

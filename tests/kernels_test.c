@@ -220,11 +220,11 @@ static void test_linear(int rows, int in, int out, DType t, bool bias) {
     finish(&c);
     c.in_type[0] = shape(F32, 2, rows, out);
     c.in_type[1] = shape(t, 4, out, in, 1, 1);
-    if (start(&c, &op_linear_grad_x, NULL, 2)) compare_sets(&c);
+    if (start(&c, &op_linear_grad_x, &attrs, 2)) compare_sets(&c);
     finish(&c);
     c.in_type[0] = shape(F32, 3, 1, rows, in);
     c.in_type[1] = shape(F32, 3, 1, rows, out);
-    if (start(&c, &op_linear_grad_w, NULL, 2)) compare_sets(&c);
+    if (start(&c, &op_linear_grad_w, &attrs, 2)) compare_sets(&c);
     finish(&c);
 }
 static void test_linears(void) {
@@ -350,7 +350,7 @@ static void test_norms(void) {
 
 static void test_matmul(Type a, Type b, bool ta, bool tb) {
     Case c = {0};
-    const MatmulAttrs attrs = {ta, tb};
+    const MatmulAttrs attrs = {.ta = ta, .tb = tb};
     c.in_type[0] = a, c.in_type[1] = b;
     if (start(&c, &op_matmul, &attrs, 2)) compare_sets(&c);
     finish(&c);
