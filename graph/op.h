@@ -43,6 +43,7 @@ enum {
     /* YAML only: just its shape is read; gone from the IR after resolve */
     IN_SHAPE = 16,
     IN_IR = 32, /* no YAML key; `resolve` supplies it (the rng key ...) */
+    IN_WIDE = 64, /* statistics: never a half */
 };
 typedef struct OpIn {
     const char *name;
@@ -96,8 +97,10 @@ enum {
     OP_YAML_ONLY = 8, /* resolve always passes on; never in a graph */
     OP_CONST = 16,    /* no inputs: always folded */
     OP_NO_FOLD = 32,  /* has an effect (update, assign) */
-    OP_WIDE = 64,     /* precision class: stays f32 */
-    OP_LOW = 128,     /* precision class: may run in half (else: follows its inputs) */
+    /* Precision classes. Every row reads f32, f16 and bf16 in any mix and computes in f32 or
+     * wider. Neither flag: the result has the type of its first input. */
+    OP_WIDE = 64, /* the result is f32 (f64 beside f64), whatever is read */
+    OP_LOW = 128, /* worth running on halves: products */
     OP_IR = 256,      /* made by the compiler: no YAML form */
 };
 

@@ -220,6 +220,25 @@ static void floats_to_halves(char *dst, const char *src, int64_t n) {
     }
 }
 
+static void bf16_to_floats(char *dst, const char *src, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, src + 2 * i, sizeof h);
+        const uint32_t x = (uint32_t)h << 16;
+        memcpy(dst + 4 * i, &x, sizeof x);
+    }
+}
+
+static void floats_to_bf16(char *dst, const char *src, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t x;
+        memcpy(&x, src + 4 * i, sizeof x);
+        const uint32_t nan = x >> 16 | 0x40, round = (x + 0x7FFF + (x >> 16 & 1)) >> 16;
+        const uint16_t h = (uint16_t)((x & 0x7FFFFFFF) > 0x7F800000 ? nan : round);
+        memcpy(dst + 2 * i, &h, sizeof h);
+    }
+}
+
 void convert(void *dst, DType to, const void *src, DType from, int64_t n) {
     if (to == from)
         memcpy(dst, src, (size_t)n * dtypes[to].size);
@@ -227,6 +246,10 @@ void convert(void *dst, DType to, const void *src, DType from, int64_t n) {
         halves_to_floats(dst, src, n);
     else if (from == F32 && to == F16)
         floats_to_halves(dst, src, n);
+    else if (from == BF16 && to == F32)
+        bf16_to_floats(dst, src, n);
+    else if (from == F32 && to == BF16)
+        floats_to_bf16(dst, src, n);
     else
         for (int64_t i = 0; i < n; i++) store(dst, to, i, load(src, from, i));
 }

@@ -18,6 +18,17 @@ size_t dtype_size(DType t);                     /* bytes of one element */
 static inline bool dtype_is_float(DType t) {
     return t <= BF16;
 }
+static inline bool dtype_is_half(DType t) {
+    return t == F16 || t == BF16;
+}
+/* What values of type t are computed in; the type of sums and statistics over them. */
+static inline DType dtype_wide(DType t) {
+    return t == F64 ? F64 : F32;
+}
+/* f32, f16 and bf16 stand beside each other in any mix, f64 beside f64 alone. */
+static inline bool dtype_mix(DType a, DType b) {
+    return dtype_is_float(a) && dtype_is_float(b) && (a == F64) == (b == F64);
+}
 
 Type type_of(DType t, int rank, const int64_t *dim);
 Type type_scalar(DType t);

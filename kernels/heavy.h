@@ -77,10 +77,6 @@ static inline void put(const Tensor *t, int64_t i, double x) {
         ((float *)t->data)[i] = (float)x;
     }
 }
-/* The type of statistics and sums over values of type t. */
-static inline DType wide_type(DType t) {
-    return t == F64 ? F64 : F32;
-}
 /* An optional input that is there. */
 static inline bool given(const Call *c, int i) {
     return i < c->n_in && c->in[i].data;

@@ -1,8 +1,7 @@
 /* group_norm, layer_norm and their gradients. "rows": kernels/norm_fast.c. "ref": a layer
- * norm is a
- * group norm of one pixel per sample and one group: both are the function `normalise` on
- * `pixels` rows of `width` channels that lie `stride` apart. Sums in double, the variance
- * in a second pass over x. */
+ * norm is a group norm of one pixel per sample and one group: both are the function
+ * `normalise` on `pixels` rows of `width` channels that lie `stride` apart. Sums in double,
+ * the variance in a second pass over x; a formula in double too. */
 #include <math.h>
 #include <string.h>
 
@@ -26,8 +25,27 @@ static Part layer_part(const Type *x, int64_t row) {
     return (Part){1, c, c, row * c, 0};
 }
 
+/* y[e + k] = f(h w[ch + k] + b[ch + k], second[e + k]) for n channels of one row,
+ * h = (x - mean) rstd; f: the formula behind the norm, if there is one. */
+static void finish_row(const Call *c, const Tensor *bias, const Tensor *second,
+                       int64_t e, int64_t ch, int64_t n, double mean, double rstd,
+                       void *scratch) {
+    double v[TILE], d[TILE];
+    for (int64_t at = 0; at < n; at += TILE) {
+        const int64_t some = n - at < TILE ? n - at : TILE;
+        for (int64_t k = 0; k < some; k++) {
+            double h = (get(&c->in[0], e + at + k) - mean) * rstd;
+            v[k] = h * get(&c->in[1], ch + at + k) + get(bias, ch + at + k);
+            if (second) d[k] = get(second, e + at + k);
+        }
+        const void *var[] = {v, d};
+        if (c->prep) epilogue_run(c->prep, &tile_f64, var, v, some, scratch);
+        for (int64_t k = 0; k < some; k++) put(&c->out[0], e + at + k, v[k]);
+    }
+}
+
 /* x w b -> y mean[i] rstd[i] */
-static void normalise(const Call *c, Part z, int64_t i) {
+static void normalise(const Call *c, Part z, int64_t i, void *scratch) {
     const Tensor *x = &c->in[0];
     const NormAttrs *a = c->attrs;
     const double n = (double)(z.pixels * z.width);
@@ -42,13 +60,9 @@ static void normalise(const Call *c, Part z, int64_t i) {
         }
     }
     const double rstd = 1 / sqrt(var / n + a->eps);
-    for (int64_t p = 0; p < z.pixels; p++) {
-        for (int64_t k = 0; k < z.width; k++) {
-            int64_t e = z.at + p * z.stride + k, ch = z.channel + k;
-            put(&c->out[0], e,
-                (get(x, e) - mean) * rstd * get(&c->in[1], ch) + get(&c->in[2], ch));
-        }
-    }
+    for (int64_t p = 0; p < z.pixels; p++)
+        finish_row(c, &c->in[2], NULL, z.at + p * z.stride, z.channel, z.width, mean,
+                   rstd, scratch);
     put(&c->out[1], i, mean);
     put(&c->out[2], i, rstd);
 }
@@ -94,36 +108,12 @@ static int64_t group_parts(const Call *c) {
     return c->in[0].type->dim[0] * ((const NormAttrs *)c->attrs)->groups;
 }
 
-/* The formula behind a norm, in pieces of PIECE elements; its variables by piece. */
-enum { PIECE = 1 << 14 };
-static void formula_piece(const Call *c, int64_t i, const Tensor *second,
-                          void *scratch) {
-    const Tensor *y = &c->out[0];
-    const TileOps *tile = y->type->dtype == F64 ? &tile_f64 : &tile_f32;
-    const int64_t all = type_count(y->type), at = i * PIECE;
-    const size_t skip = (size_t)at * tile->size;
-    char *to = (char *)y->data + skip;
-    const void *var[] = {to, second ? (const char *)second->data + skip : NULL};
-    epilogue_run(c->prep, tile, var, to, all - at < PIECE ? all - at : PIECE, scratch);
-}
-static void group_formula(void *arg, int64_t i, void *scratch) {
-    formula_piece(arg, i, NULL, scratch);
-}
-static void group_dy_formula(void *arg, int64_t i, void *scratch) {
-    formula_piece(arg, i, &((const Call *)arg)->in[4], scratch);
-}
-static int64_t pieces(const Call *c) {
-    return (type_count(c->out[0].type) + PIECE - 1) / PIECE;
-}
-
 static void group_norm_part(void *arg, int64_t i, void *scratch) {
     const Call *c = arg;
-    (void)scratch;
-    normalise(c, group_part(c->in[0].type, c->attrs, i), i);
+    normalise(c, group_part(c->in[0].type, c->attrs, i), i, scratch);
 }
 static void group_norm_ref(const Call *c) {
     spread(c, group_parts(c), group_norm_part);
-    if (c->prep) spread(c, pieces(c), group_formula);
 }
 
 static void group_grad_part(void *arg, int64_t i, void *scratch) {
@@ -137,18 +127,13 @@ static void group_grad_channel(void *arg, int64_t k, void *scratch) {
     (void)scratch;
     grad_channel(c, k, type_rows(x) / x->dim[0], ((const NormAttrs *)c->attrs)->groups);
 }
-/* The normalised value of a group, where dx will stand. */
-static void group_value(void *arg, int64_t i, void *scratch) {
+/* dy by the normalised value of a group, where dx will stand. */
+static void group_dy(void *arg, int64_t i, void *scratch) {
     const Call *c = arg;
     const Part z = group_part(c->in[0].type, c->attrs, i);
-    (void)scratch;
-    for (int64_t p = 0; p < z.pixels; p++) {
-        for (int64_t k = 0; k < z.width; k++) {
-            int64_t e = z.at + p * z.stride + k, ch = z.channel + k;
-            double h = (get(&c->in[0], e) - get(&c->in[2], i)) * get(&c->in[3], i);
-            put(&c->out[0], e, h * get(&c->in[1], ch) + get(&c->in[5], ch));
-        }
-    }
+    for (int64_t p = 0; p < z.pixels; p++)
+        finish_row(c, &c->in[5], &c->in[4], z.at + p * z.stride, z.channel, z.width,
+                   get(&c->in[2], i), get(&c->in[3], i), scratch);
 }
 /* With a formula: dy by the normalised value is made in dx's place, read for weight and
  * bias first, then by the group that overwrites it. */
@@ -156,8 +141,7 @@ static void group_norm_grad_ref(const Call *c) {
     Tensor in[6];
     Call inner = *c;
     if (c->prep) {
-        spread(c, group_parts(c), group_value);
-        spread(c, pieces(c), group_dy_formula);
+        spread(c, group_parts(c), group_dy);
         memcpy(in, c->in, sizeof in);
         in[4] = c->out[0];
         inner.in = in;
@@ -181,8 +165,7 @@ static bool prepare_norm_grad(Arena *a, const Sig *s, const void **prep, Err *e)
 
 static void layer_norm_row(void *arg, int64_t row, void *scratch) {
     const Call *c = arg;
-    (void)scratch;
-    normalise(c, layer_part(c->in[0].type, row), row);
+    normalise(c, layer_part(c->in[0].type, row), row, scratch);
 }
 static void layer_norm_ref(const Call *c) {
     spread(c, type_rows(c->in[0].type), layer_norm_row);

@@ -1,5 +1,6 @@
 /* update: an optimizer's program over one tensor, slice by slice. Numbers of a slice
- * (learning rate, step count, bias corrections) are computed once in f64, elements in tiles.
+ * (learning rate, step count, bias corrections) are computed once in f64, elements in tiles
+ * of f32, whatever they are stored in.
  * Outputs are written over their inputs. With ok 0, or for a slice that is not active,
  * nothing is touched.
  * assign: one tensor written over another. */
@@ -29,7 +30,8 @@ static bool bind_states(Arena *a, const Sig *s, UpdateForm *u, FNames *names, Er
             return err_at(e, loc_none(), "states '%s' for %d values", at->states,
                           s->n_in - UP_STATE);
         fnames_set(a, names, name, formula_var(u->f, VAR_STATE + i));
-        u->wide[VAR_STATE + i] = type_equal(&s->in[UP_STATE + i], &s->in[UP_P]);
+        const Type *t = &s->in[UP_STATE + i], *p = &s->in[UP_P];
+        u->wide[VAR_STATE + i] = type_same_shape(t, p) && dtype_mix(t->dtype, p->dtype);
     }
     if (UP_STATE + u->n_state != s->n_in)
         return err_at(e, loc_none(), "states '%s' for %d values",
@@ -146,17 +148,21 @@ static void per_slice(const Run *r) {
     }
 }
 
-/* Calls load or store for the runs of elements e ... e+n-1 of a slice. */
-static void move(const Run *r, char *memory, char *reg, int64_t slice, int64_t e,
+/* Elements e ... e+n-1 of a slice into a register or out of it, by the runs in which they
+ * lie in memory. */
+static void move(const Run *r, const Tensor *t, char *reg, int64_t slice, int64_t e,
                  int64_t n, bool out) {
     const Slices *s = &r->prep->slices;
-    size_t width = r->tile->size;
+    const DType type = t->type->dtype;
     while (n) {
         int64_t at = e / s->run * s->row + slice * s->run + e % s->run;
         int64_t run = s->run - e % s->run < n ? s->run - e % s->run : n;
-        char *m = memory + (size_t)at * width;
-        memcpy(out ? m : reg, out ? reg : m, (size_t)run * width);
-        reg += (size_t)run * width;
+        char *m = (char *)t->data + (size_t)at * dtype_size(type);
+        if (out)
+            r->tile->store(m, type, reg, run);
+        else
+            r->tile->load(reg, m, type, run);
+        reg += (size_t)run * r->tile->size;
         e += run, n -= run;
     }
 }
@@ -167,14 +173,14 @@ static void tile_update(const Run *r, char *tiles, void **reg, const void *slots
     size_t bytes = TILE * r->tile->size;
     for (int i = 0; i <= p->n_reg; i++) reg[i] = tiles + (size_t)i * bytes;
     for (int i = 0; i < p->n_load; i++)
-        move(r, r->c->in[input_of(p->load[i].var)].data, reg[i], slice, e, n, false);
+        move(r, &r->c->in[input_of(p->load[i].var)], reg[i], slice, e, n, false);
     r->tile->run(p, reg, slots, (int)n);
     for (int i = 0; i <= r->prep->n_state; i++) {
         if (i && !r->prep->wide[VAR_STATE + i - 1]) continue;
         uint16_t root = p->out[i];
         void *from = reg[root & SCALAR ? p->n_reg : root];
         if (root & SCALAR) r->tile->fill(from, numbers[root & ~SCALAR], n);
-        move(r, r->c->out[i].data, from, slice, e, n, true);
+        move(r, &r->c->out[i], from, slice, e, n, true);
     }
 }
 
@@ -237,7 +243,8 @@ const Kernel cpu_update[] = {
 /* ---- assign ---- */
 
 static void assign_run(const Call *c) {
-    memcpy(c->out[0].data, c->in[1].data, type_bytes(c->in[1].type));
+    const Type *to = c->out[0].type, *from = c->in[1].type;
+    convert(c->out[0].data, to->dtype, c->in[1].data, from->dtype, type_count(to));
 }
 
 const Kernel cpu_assign[] = {{.name = "ref", .run = assign_run}, {0}};

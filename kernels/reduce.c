@@ -268,14 +268,14 @@ const Kernel cpu_reduce_to[] = {{.name = "ref",
 static void cumprod_run(const Call *c) {
     const Tensor *x = &c->in[0], *y = &c->out[0];
     int64_t n = x->type->dim[0], rest = type_count(x->type) / n;
-    size_t width = dtype_size(x->type->dtype);
+    size_t width = dtype_size(y->type->dtype);
     for (int64_t k = 0; k < rest; k++) {
         double product = 1, v;
         for (int64_t i = 0; i < n; i++) {
             load(x, i * rest + k, 1, &v);
             product *= v;
             char *dst = (char *)y->data + (size_t)(i * rest + k) * width;
-            tile_f64.store(dst, x->type->dtype, &product, 1);
+            tile_f64.store(dst, y->type->dtype, &product, 1);
         }
     }
 }
@@ -287,7 +287,7 @@ const Kernel cpu_cumprod[] = {{.name = "ref", .run = cumprod_run}, {0}};
 static void cumprod_grad_run(const Call *c) {
     const Tensor *x = &c->in[0], *dy = &c->in[1], *dx = &c->out[0];
     int64_t n = x->type->dim[0], rest = type_count(x->type) / n;
-    size_t width = dtype_size(x->type->dtype);
+    size_t width = dtype_size(dx->type->dtype);
     double *prefix = c->work;
     for (int64_t k = 0; k < rest; k++) {
         double product = 1, v, next = 0, d, tail = 0;

@@ -52,7 +52,8 @@ static void resize_grad_ref(const Call *c) {
     spread(c, c->out[0].type->dim[0] * c->out[0].type->dim[1], grad_row);
 }
 
-/* The same in f32, a pixel's channels at a time. */
+/* The same in f32, a pixel's channels at a time, MOST at most; halves by way of f32. */
+enum { MOST = 1 << 16 };
 static void grad_row_f32(void *arg, int64_t row, void *scratch) {
     const Call *c = arg;
     const Type *dy = c->in[0].type, *dx = c->out[0].type;
@@ -60,24 +61,32 @@ static void grad_row_f32(void *arg, int64_t row, void *scratch) {
     const int64_t b = row / dx->dim[1], p = row % dx->dim[1];
     const int64_t top = first_from(p, dx->dim[1], h),
                   end = first_from(p + 1, dx->dim[1], h);
-    (void)scratch;
+    const size_t size = dtype_size(dy->dtype);
+    const bool half = size != sizeof(float);
+    float *sum = scratch, *room = sum + MOST;
     for (int64_t q = 0; q < dx->dim[2]; q++) {
         int64_t left = first_from(q, dx->dim[2], w),
                 right = first_from(q + 1, dx->dim[2], w);
-        float *to = (float *)c->out[0].data + (row * dx->dim[2] + q) * n;
-        memset(to, 0, (size_t)n * sizeof *to);
+        char *to = (char *)c->out[0].data + (size_t)((row * dx->dim[2] + q) * n) * size;
+        if (!half) sum = (void *)to;
+        memset(sum, 0, (size_t)n * sizeof *sum);
         for (int64_t at = top * w + left; at < end * w; at += w) {
-            const float *from = (const float *)c->in[0].data + (b * h * w + at) * n;
-            for (int64_t j = left; j < right; j++, from += n)
-                for (int64_t k = 0; k < n; k++) to[k] += from[k];
+            for (int64_t j = 0; j < right - left; j++) {
+                const void *from = (const char *)c->in[0].data +
+                                   (size_t)((b * h * w + at + j) * n) * size;
+                const float *x = half ? room : from;
+                if (half) convert(room, F32, from, dy->dtype, n);
+                for (int64_t k = 0; k < n; k++) sum[k] += x[k];
+            }
         }
+        if (half) convert(to, dx->dtype, sum, F32, n);
     }
 }
 static void resize_grad_rows(const Call *c) {
     spread(c, c->out[0].type->dim[0] * c->out[0].type->dim[1], grad_row_f32);
 }
 static bool grad_fits(const Sig *s) {
-    return s->in[0].dtype == F32;
+    return s->in[0].dtype != F64 && s->in[0].dim[3] <= MOST;
 }
 
 /* clang-format off */

@@ -18,14 +18,8 @@ static void cast_block(void *arg, int64_t i, void *scratch) {
     DType from = x->type->dtype, to = y->type->dtype;
     int64_t start = i * BLOCK, n = type_count(x->type) - start;
     if (n > BLOCK) n = BLOCK;
-    const char *src = (const char *)x->data + (size_t)start * dtype_size(from);
-    char *dst = (char *)y->data + (size_t)start * dtype_size(to);
-    if (from == F32)
-        tile_f32.store(dst, to, src, n);
-    else if (to == F32)
-        tile_f32.load(dst, src, from, n);
-    else
-        convert(dst, to, src, from, n);
+    convert((char *)y->data + (size_t)start * dtype_size(to), to,
+            (const char *)x->data + (size_t)start * dtype_size(from), from, n);
 }
 
 static void cast_run(const Call *c) {
@@ -106,17 +100,21 @@ static void run_rows(const Call *c, int64_t outer, size_t row_bytes,
     c->dev->par(c->dev, (outer + r.per - 1) / r.per, rows_block, &r);
 }
 
-/* x_i[outer, d_i, inner] -> y[outer, sum d_i, inner] */
+/* x_i[outer, d_i, inner] -> y[outer, sum d_i, inner], in the type of y */
 static void concat_rows(const Call *c, int64_t from, int64_t to) {
     int64_t axis = ((const AxisAttrs *)c->attrs)->axis;
+    DType type = c->out[0].type->dtype;
     Split y = split_at(c->out[0].type, axis);
     size_t row = (size_t)y.d * y.inner_bytes, at = 0;
     for (int i = 0; i < c->n_in; i++) {
-        size_t bytes = (size_t)split_at(c->in[i].type, axis).d * y.inner_bytes;
+        Split x = split_at(c->in[i].type, axis);
+        size_t bytes = (size_t)x.d * x.inner_bytes, wide = (size_t)x.d * y.inner_bytes;
+        int64_t n = (int64_t)(wide / dtype_size(type));
         for (int64_t r = from; r < to; r++)
-            memcpy((char *)c->out[0].data + (size_t)r * row + at,
-                   (const char *)c->in[i].data + (size_t)r * bytes, bytes);
-        at += bytes;
+            convert((char *)c->out[0].data + (size_t)r * row + at, type,
+                    (const char *)c->in[i].data + (size_t)r * bytes,
+                    c->in[i].type->dtype, n);
+        at += wide;
     }
 }
 

@@ -3,12 +3,10 @@
 
 #include <math.h>
 
-#define T          float
-#define TILE_OPS   tile_f32
-#define TILE_DTYPE F32
-#define FN(name)   name##f
-#define LOAD_HALF(d, s, n)                                                             \
-    for (int64_t i = 0; i < (n); i++) (d)[i] = half_to_float((s)[i])
-#define STORE_HALF(d, s, n)                                                            \
-    for (int64_t i = 0; i < (n); i++) (d)[i] = float_to_half((s)[i])
+#define T                   float
+#define TILE_OPS            tile_f32
+#define TILE_DTYPE          F32
+#define FN(name)            name##f
+#define LOAD_HALF(d, s, n)  convert(d, F32, s, F16, n)
+#define STORE_HALF(d, s, n) convert(d, F16, s, F32, n)
 #include "kernels/tile.h"

@@ -100,7 +100,7 @@ static bool need_kernel(const Sig *s, int64_t in, int64_t out, Err *e) {
         good = (in < 0 || w->dim[1] == in) && w->dim[2] == k && w->dim[3] == k;
     else if (w->rank == 2)
         good = in < 0 ? w->dim[1] % (k * k) == 0 : w->dim[1] == fan;
-    if (good && (out < 0 || w->dim[0] == out) && weight_fits(s->in[0].dtype, w->dtype))
+    if (good && (out < 0 || w->dim[0] == out) && dtype_mix(s->in[0].dtype, w->dtype))
         return true;
     const char *dt = dtype_name(s->in[0].dtype);
     if (in >= 0)

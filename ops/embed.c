@@ -49,7 +49,7 @@ static bool embedding_shape(Sig *s, Err *e) {
         return shape_error(e, "'ids' is %s and 'weight' %s: more than %d dimensions",
                            type_name(ids).s, type_name(w).s, MAX_RANK);
     Type y = *ids;
-    y.dtype = w->dtype == F64 ? F64 : F32;
+    y.dtype = dtype_wide(w->dtype);
     for (int i = 1; i < w->rank; i++) y.dim[y.rank++] = w->dim[i];
     s->out[0] = y;
     return true;
@@ -59,7 +59,8 @@ static bool embedding_grad(Graph *g, const Node *n, const Id *dy, const bool *ne
                            Id *dx, Err *e) {
     if (!need[1]) return true;
     EmbeddingAttrs a = {.rows = type_at(g, n->in[1])->dim[0]};
-    dx[1] = graph_op(g, &op_embedding_grad, &a, 2, (Id[]){n->in[0], dy[0]}, e);
+    Id dw = graph_op(g, &op_embedding_grad, &a, 2, (Id[]){n->in[0], dy[0]}, e);
+    dx[1] = add_cast(g, dw, type_at(g, n->in[1])->dtype, e);
     return dx[1] != NO_ID;
 }
 
@@ -73,7 +74,7 @@ static bool embedding_grad_shape(Sig *s, Err *e) {
         if (ids->dim[i] != dy->dim[i])
             return shape_error(e, "'dy' is %s, want the dimensions of 'ids' %s first",
                                type_name(dy).s, type_name(ids).s);
-    Type w = {.dtype = dy->dtype, .rank = 1, .dim = {a->rows}};
+    Type w = {.dtype = dtype_wide(dy->dtype), .rank = 1, .dim = {a->rows}};
     for (int i = ids->rank; i < dy->rank; i++) w.dim[w.rank++] = dy->dim[i];
     if (w.rank > MAX_RANK)
         return shape_error(e, "'dy' is %s: the table has more than %d dimensions",
@@ -93,7 +94,7 @@ static bool timestep_shape(Sig *s, Err *e) {
         return shape_error(e, "'width' is %lld, want an even number of 2 or more",
                            (long long)a->width);
     Type y = *t;
-    y.dtype = t->dtype == F64 ? F64 : F32;
+    y.dtype = dtype_wide(t->dtype);
     y.dim[y.rank++] = a->width;
     s->out[0] = y;
     return true;
@@ -108,7 +109,7 @@ const Op op_embedding = {
                "input %w : f64[7,4]\n"
                "%y = embedding %ids, %w : f64[2,3,4]\n"
                "output %y\n",
-    .in = embedding_in, .n_out = 1,
+    .in = embedding_in, .n_out = 1, .flags = OP_WIDE,
     .attrs = embedding_attrs, .attrs_size = sizeof(EmbeddingAttrs),
     .owns = embedding_owns, .shape = embedding_shape, .grad = embedding_grad,
     .cpu = cpu_embedding,

@@ -4,10 +4,6 @@
 #include "kernels/heavy.h"
 #include "ops/ops.h"
 
-/* May an operand of type w stand beside one of type x? f32 and the halves in any mix. */
-static inline bool weight_fits(DType x, DType w) {
-    return dtype_is_float(w) && (w == F64) == (x == F64);
-}
 /* Fails unless input i is a floating tensor of the given rank at least. */
 static inline bool need_float(const Sig *s, int i, int rank, Err *e) {
     const Type *t = &s->in[i];
@@ -24,7 +20,7 @@ static inline bool need_type(const Sig *s, int i, Type want, Err *e) {
 /* Fails unless input i has the given shape, in a type that goes with x's: a weight, or a
  * gradient that another kernel stored its own way. */
 static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e) {
-    shape.dtype = weight_fits(x, s->in[i].dtype) ? s->in[i].dtype : x;
+    shape.dtype = dtype_mix(x, s->in[i].dtype) ? s->in[i].dtype : x;
     return need_type(s, i, shape, e);
 }
 /* The attribute `to` of products: the type that the result is stored in. */

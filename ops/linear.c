@@ -39,7 +39,7 @@ static bool need_matrix(const Sig *s, int64_t in, int64_t out, Err *e) {
     const Type *w = &s->in[1];
     bool flat = w->rank == 2 || (w->rank == 4 && w->dim[2] == 1 && w->dim[3] == 1);
     if (flat && (in < 0 || w->dim[1] == in) && (out < 0 || w->dim[0] == out) &&
-        weight_fits(s->in[0].dtype, w->dtype))
+        dtype_mix(s->in[0].dtype, w->dtype))
         return true;
     const char *x = dtype_name(s->in[0].dtype);
     if (in >= 0)

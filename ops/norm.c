@@ -8,10 +8,10 @@ static const OpIn norm_in[] = {
     { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM }, { 0 }
 };
 static const OpIn grad_in[] = {
-    { "x", 0 }, { "weight", 0 }, { "mean", 0 }, { "rstd", 0 }, { "dy", 0 }, { 0 }
+    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, { 0 }
 };
 static const OpIn group_grad_in[] = {
-    { "x", 0 }, { "weight", 0 }, { "mean", 0 }, { "rstd", 0 }, { "dy", 0 }, { "bias", IN_OPTIONAL }, { 0 }
+    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, { "bias", IN_OPTIONAL }, { 0 }
 };
 static const char *const norm_outs[] = { "y", "mean", "rstd", NULL };
 static const char *const grad_outs[] = { "dx", "dweight", "dbias", NULL };
@@ -48,19 +48,17 @@ static Own norm_owns(const Lang *l, int in, Type *t, Err *e) {
     return OWN_YES;
 }
 
-/* Type of mean and rstd of a group norm of x. */
+/* Type of mean and rstd of a group norm of x: never a half. */
 static bool group_stats(const Type *x, const NormAttrs *a, Type *stats, Err *e) {
     if (a->groups < 1 || type_last(x) % a->groups)
         return shape_error(
             e, "'groups' must divide the channels: %lld does not divide %lld",
             (long long)a->groups, (long long)type_last(x));
-    *stats = type_of(x->dtype, 2, (int64_t[]){x->dim[0], a->groups});
+    *stats = type_of(dtype_wide(x->dtype), 2, (int64_t[]){x->dim[0], a->groups});
     return true;
 }
 static Type layer_stats(const Type *x) {
-    Type t = *x;
-    t.rank--;
-    return t;
+    return type_of(dtype_wide(x->dtype), x->rank - 1, x->dim);
 }
 
 static bool norm_shape(Sig *s, const Type *stats, Err *e) {
@@ -95,9 +93,9 @@ static bool grad_shape(Sig *s, const Type *stats, Err *e) {
     Type c = type1(x->dtype, type_last(x));
     s->n_out = ((const NormAttrs *)s->attrs)->params ? 3 : 1;
     s->out[0] = *x;
-    if (s->n_out == 3) s->out[1] = s->out[2] = c;
+    if (s->n_out == 3) s->out[1] = s->out[2] = type1(stats->dtype, type_last(x));
     return need_weight(s, 1, x->dtype, c, e) && need_type(s, 2, *stats, e) &&
-           need_type(s, 3, *stats, e) && need_type(s, 4, *x, e);
+           need_type(s, 3, *stats, e) && need_weight(s, 4, x->dtype, *x, e);
 }
 static bool group_grad_shape(Sig *s, Err *e) {
     Type stats, c = type1(s->in[0].dtype, s->in[0].rank ? type_last(&s->in[0]) : 1);
@@ -124,8 +122,11 @@ static bool norm_grad(Graph *g, const Op *op, const Node *n, Id dy, const bool *
     Id in[] = {n->in[0], n->in[1], n->out[1], n->out[2], dy};
     Node *d = graph_add(g, op, &a, 5, in, e);
     if (!d) return false;
-    for (int i = 0; i < d->n_out; i++)
-        if (need[i]) dx[i] = d->out[i];
+    for (int i = 0; i < d->n_out; i++) {
+        if (!need[i]) continue;
+        dx[i] = add_cast(g, d->out[i], type_at(g, n->in[i])->dtype, e);
+        if (dx[i] == NO_ID) return false;
+    }
     return true;
 }
 static bool group_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
@@ -152,13 +153,13 @@ static uint64_t grad_flops(const Sig *s) {
 const Op op_group_norm = {
     .name = "group_norm",
     .doc = "y = (x - mean) * rstd * weight + bias, mean and rstd = 1/sqrt(variance + eps) over the pixels and the "
-           "channels of a group of one sample; mean and rstd are outputs for the gradient only",
+           "channels of a group of one sample; mean and rstd, f32 beside halves, are outputs for the gradient only",
     .example = "input %x : f64[2,3,2,6]\n"
                "input %w : f64[6]\n"
                "input %b : f64[6]\n"
                "%y, %mean, %rstd = group_norm %x, %w, %b {groups=3, eps=1e-05} : f64[2,3,2,6], f64[2,3], f64[2,3]\n"
                "output %y\n",
-    .in = norm_in, .n_out = 3, .outs = norm_outs, .flags = OP_WIDE,
+    .in = norm_in, .n_out = 3, .outs = norm_outs,
     .attrs = group_attrs, .attrs_size = sizeof(NormAttrs),
     .owns = norm_owns, .shape = group_shape, .grad = group_grad, .flops = norm_flops,
     .cpu = cpu_group_norm,
@@ -175,7 +176,7 @@ const Op op_group_norm_grad = {
                "input %dy : f64[2,3,2,6]\n"
                "%dx, %dw, %db = group_norm_grad %x, %w, %mean, %rstd, %dy {groups=3, params=true} : f64[2,3,2,6], f64[6], f64[6]\n"
                "output %dx\n",
-    .in = group_grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
+    .in = group_grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_NO_GRAD,
     .attrs = group_grad_attrs, .attrs_size = sizeof(NormAttrs),
     .shape = group_grad_shape, .flops = grad_flops, .cpu = cpu_group_norm_grad,
 };
@@ -189,7 +190,7 @@ const Op op_layer_norm = {
                "input %b : f64[5]\n"
                "%y, %mean, %rstd = layer_norm %x, %w, %b {eps=1e-05} : f64[2,3,5], f64[2,3], f64[2,3]\n"
                "output %y\n",
-    .in = norm_in, .n_out = 3, .outs = norm_outs, .flags = OP_WIDE,
+    .in = norm_in, .n_out = 3, .outs = norm_outs,
     .attrs = layer_attrs, .attrs_size = sizeof(NormAttrs),
     .owns = norm_owns, .shape = layer_shape, .grad = layer_grad, .flops = norm_flops,
     .cpu = cpu_layer_norm,
@@ -205,7 +206,7 @@ const Op op_layer_norm_grad = {
                "input %dy : f64[2,3,5]\n"
                "%dx, %dw, %db = layer_norm_grad %x, %w, %mean, %rstd, %dy {params=true} : f64[2,3,5], f64[5], f64[5]\n"
                "output %dx\n",
-    .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_WIDE | OP_NO_GRAD,
+    .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_NO_GRAD,
     .attrs = layer_grad_attrs, .attrs_size = sizeof(NormAttrs),
     .shape = layer_grad_shape, .flops = grad_flops, .cpu = cpu_layer_norm_grad,
 };

@@ -57,9 +57,10 @@ static bool update_shape(Sig *s, Err *e) {
     if (s->n_in < UP_STATE || s->n_in > UP_STATE + MOST_STATES)
         return shape_error(e, "got %d inputs, want %d and the states (at most %d)",
                            s->n_in, UP_STATE, MOST_STATES);
-    if (p->dtype != F32 && p->dtype != F64)
-        return shape_error(e, "'p' is %s, want f32 or f64", type_name(p).s);
-    if (!type_equal(p, &s->in[UP_G]))
+    const Type *g = &s->in[UP_G];
+    if (!dtype_is_float(p->dtype))
+        return shape_error(e, "'p' is %s, want floating numbers", type_name(p).s);
+    if (!type_same_shape(p, g) || !dtype_mix(p->dtype, g->dtype))
         return shape_error(e, "'g' is %s, want %s as p", type_name(&s->in[UP_G]).s,
                            type_name(p).s);
     for (int i = UP_LR; i <= UP_OK; i++)
@@ -102,7 +103,9 @@ const Op op_update = {
         "an optimizer's step: f, statements over p, g * scale (as g), lr and the "
         "states, "
         "gives their new values, written over the old. What depends on no element is "
-        "computed once per slice in f64. ok 0, or active 0 of a slice: untouched",
+        "computed once per slice in f64, the rest in f32. ok 0, or active 0 of a "
+        "slice: "
+        "untouched",
     .example =
         "  train @p : f32[4,3] {init=normal(1)}\n"
         "  input @g : f32[4,3]\n"
@@ -126,7 +129,7 @@ const Op op_update = {
                          {"state", IN_VARIADIC},
                          {0}},
     .n_out = -1,
-    .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD | OP_WIDE,
+    .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD,
     .attrs = (const Attr[]){{"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL,
                              "the program"},
                             {"states", 's', offsetof(UpdateAttrs, states), ATTR_IR, 0,
@@ -146,9 +149,10 @@ const Op op_update = {
 /* ---- assign ---- */
 
 static bool assign_shape(Sig *s, Err *e) {
-    if (!type_equal(&s->in[0], &s->in[1]))
-        return shape_error(e, "%s over %s", type_name(&s->in[1]).s,
-                           type_name(&s->in[0]).s);
+    const Type *to = &s->in[0], *from = &s->in[1];
+    if (!type_same_shape(to, from) ||
+        (to->dtype != from->dtype && !dtype_mix(to->dtype, from->dtype)))
+        return shape_error(e, "%s over %s", type_name(from).s, type_name(to).s);
     return shape_same(s, e);
 }
 
@@ -156,7 +160,7 @@ static const OpAlias assign_alias[] = {{0, 0}, {-1, -1}};
 
 const Op op_assign = {
     .name = "assign",
-    .doc = "value, written over the persistent tensor; no gradient",
+    .doc = "value, written over the persistent tensor in its type; no gradient",
     .example = "  state @s : f32[2,3] {init=zeros}\n"
                "  input @x : f32[2,3]\n"
                "  %0 = assign @s, @x : f32[2,3]\n"

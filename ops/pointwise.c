@@ -91,7 +91,7 @@ static Id input_grad(Graph *g, const Formula *f, int root, const Node *n, int in
     const Type *t = type_at(g, n->in[input]);
     bool just_dy = f->node[root].op == F_VAR && f->node[root].a == n->n_in;
     bool reduces = type_count(t) != type_count(type_at(g, dy));
-    DType dtype = reduces ? type_at(g, dy)->dtype : t->dtype;
+    DType dtype = reduces ? dtype_wide(type_at(g, dy)->dtype) : t->dtype;
     Id dx = just_dy ? dy : emit(g, f, root, n, dy, dtype, e);
     return add_reduce_to(g, dx, t, e);
 }

@@ -1,6 +1,7 @@
 /* Rows that add up: sums and means over axes, standard deviation, running products, linear
  * interpolation in a table, the norm over many tensors and the test for finite numbers.
- * f32 is accumulated in f64 in fixed blocks: any number of threads gives the same bits. */
+ * f32 is accumulated in f64 in fixed blocks: any number of threads gives the same bits.
+ * Sums over halves are f32. */
 #include "ops/ops.h"
 
 /* ---- over: which axes ---- */
@@ -44,7 +45,7 @@ static bool reduce_shape(Sig *s, Err *e) {
             return shape_error(e, "'over' must be rising axes of %s", type_name(x).s);
         set |= 1u << axis;
     }
-    Type t = {.dtype = x->dtype};
+    Type t = {.dtype = dtype_wide(x->dtype)};
     for (int i = 0; i < x->rank; i++) {
         if (!(set & 1u << i))
             t.dim[t.rank++] = x->dim[i];
@@ -97,7 +98,8 @@ static bool sum_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id
     (void)need;
     const Type *x = type_at(g, n->in[0]);
     Type t = kept(x, n->attrs);
-    dx[0] = spread(g, add_view(g, dy[0], &t, e), x, e);
+    Id d = add_cast(g, dy[0], x->dtype, e);
+    dx[0] = spread(g, add_view(g, d, &t, e), x, e);
     return dx[0] != NO_ID;
 }
 
@@ -176,7 +178,7 @@ static bool reduce_to_shape(Sig *s, Err *e) {
     const Type *x = &s->in[0];
     if (l->n > x->rank)
         return shape_error(e, "%s to %d dimensions", type_name(x).s, l->n);
-    Type t = {.dtype = x->dtype, .rank = l->n};
+    Type t = {.dtype = dtype_wide(x->dtype), .rank = l->n};
     for (int i = 0; i < l->n; i++) {
         t.dim[i] = l->v[i];
         int64_t d = x->dim[x->rank - l->n + i];
@@ -191,7 +193,8 @@ static bool reduce_to_shape(Sig *s, Err *e) {
 static bool reduce_to_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
                            Id *dx, Err *e) {
     (void)need;
-    dx[0] = spread(g, dy[0], type_at(g, n->in[0]), e);
+    const Type *x = type_at(g, n->in[0]);
+    dx[0] = spread(g, add_cast(g, dy[0], x->dtype, e), x, e);
     return dx[0] != NO_ID;
 }
 
@@ -229,7 +232,9 @@ static bool cumprod_shape(Sig *s, Err *e) {
     if (s->in[0].rank < 1 || !dtype_is_float(s->in[0].dtype))
         return shape_error(e, "got %s, want floating numbers along an axis",
                            type_name(&s->in[0]).s);
-    return shape_same(s, e);
+    s->out[0] = s->in[0];
+    s->out[0].dtype = dtype_wide(s->in[0].dtype);
+    return true;
 }
 
 static bool cumprod_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
@@ -254,10 +259,11 @@ const Op op_cumprod = {
 };
 
 static bool same_pair(Sig *s, Err *e) {
-    if (!type_equal(&s->in[0], &s->in[1]))
+    if (!type_same_shape(&s->in[0], &s->in[1]) ||
+        !dtype_mix(s->in[0].dtype, s->in[1].dtype))
         return shape_error(e, "%s and %s differ", type_name(&s->in[0]).s,
                            type_name(&s->in[1]).s);
-    return cumprod_shape(s, e);
+    return cumprod_shape(s, e) && shape_same(s, e);
 }
 
 const Op op_cumprod_grad = {
@@ -271,7 +277,7 @@ const Op op_cumprod_grad = {
                "  output y = %0\n",
     .in = (const OpIn[]){{"x", 0}, {"dy", 0}, {0}},
     .n_out = 1,
-    .flags = OP_NO_GRAD | OP_WIDE,
+    .flags = OP_NO_GRAD,
     .shape = same_pair,
     .cpu = cpu_cumprod_grad,
 };
@@ -283,7 +289,7 @@ static bool interp_shape(Sig *s, Err *e) {
         return shape_error(e, "the table is %s, want a floating vector",
                            type_name(&s->in[0]).s);
     s->out[0] = s->in[1];
-    s->out[0].dtype = s->in[0].dtype;
+    s->out[0].dtype = dtype_wide(s->in[0].dtype);
     return true;
 }
 
@@ -333,7 +339,7 @@ const Op op_interp_grad = {
     .in = (const OpIn[]){{"x", 0}, {"at", 0}, {"dy", 0}, {0}},
     .n_out = 2,
     .outs = (const char *const[]){"dx", "dat"},
-    .flags = OP_NO_GRAD | OP_WIDE,
+    .flags = OP_NO_GRAD,
     .shape = interp_grad_shape,
     .cpu = cpu_interp_grad,
 };

@@ -163,6 +163,7 @@ static bool concat_shape(Sig *s, Err *e) {
     for (int i = 1; i < s->n_in; i++) {
         Type other = s->in[i];
         if (other.rank == t.rank) other.dim[axis] = t.dim[axis];
+        if (dtype_mix(other.dtype, t.dtype)) other.dtype = t.dtype;
         if (!type_equal(&other, &t))
             return shape_error(e, "%s and %s differ in more than axis %d",
                                type_name(&s->in[0]).s, type_name(&s->in[i]).s, axis);
@@ -179,7 +180,9 @@ static bool concat_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
     if (!shape_axis(which, type_at(g, dy[0])->rank, &axis, e)) return false;
     for (int i = 0; i < n->n_in; i++) {
         int64_t count = type_at(g, n->in[i])->dim[axis];
-        if (need[i]) dx[i] = add_slice(g, dy[0], axis, from, count, e);
+        DType t = type_at(g, n->in[i])->dtype;
+        if (need[i])
+            dx[i] = add_cast(g, add_slice(g, dy[0], axis, from, count, e), t, e);
         if (need[i] && dx[i] == NO_ID) return false;
         from += count;
     }
@@ -188,7 +191,9 @@ static bool concat_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
 
 const Op op_concat = {
     .name = "concat",
-    .doc = "the values behind each other along an axis (YAML: the last)",
+    .doc =
+        "the values behind each other along an axis (YAML: the last), in the type of "
+        "the first",
     .example = "  input @a : f32[2,3]\n"
                "  input @b : f32[2,4]\n"
                "  %0 = concat @a, @b {axis=-1} : f32[2,7]\n"

@@ -17,9 +17,11 @@ typedef struct Backward {
     uint32_t n_value; /* of the forward graph */
 } Backward;
 
-static Id accumulate(Graph *g, Id sum, Id more, Err *e) {
+/* In the type of what it belongs to; a trainable's sum is never a half. */
+static Id accumulate(Graph *g, const Value *v, Id sum, Id more, Err *e) {
     if (sum == NO_ID) return more;
-    return graph_formula(g, "x0 + x1", 2, (Id[]){sum, more}, e);
+    DType t = v->role == ROLE_TRAIN ? dtype_wide(v->type.dtype) : v->type.dtype;
+    return add_formula(g, t, "x0 + x1", 2, (Id[]){sum, more}, e);
 }
 
 /* A gradient has the type of what it belongs to. */
@@ -36,7 +38,7 @@ static bool enter(Backward *b, const Node *n, int i, Id dx, Err *e) {
     if (dx == NO_ID) return true;
     if (!check_grad(b->g, n, i, dx, e)) return false;
     Id *sum = &b->grad[n->in[i]];
-    *sum = accumulate(b->g, *sum, dx, e);
+    *sum = accumulate(b->g, b->g->value[n->in[i]], *sum, dx, e);
     return *sum != NO_ID;
 }
 
