@@ -42,7 +42,7 @@ enum {
     IN_INDEX = 8, /* integers welcome; never gets a gradient */
     /* YAML only: just its shape is read; gone from the IR after resolve */
     IN_SHAPE = 16,
-    IN_IR = 32, /* no YAML key; `resolve` supplies it (the rng key ...) */
+    IN_IR = 32,   /* no YAML key; `resolve` supplies it (the rng key ...) */
     IN_WIDE = 64, /* statistics: never a half */
 };
 typedef struct OpIn {
@@ -101,7 +101,7 @@ enum {
      * wider. Neither flag: the result has the type of its first input. */
     OP_WIDE = 64, /* the result is f32 (f64 beside f64), whatever is read */
     OP_LOW = 128, /* worth running on halves: products */
-    OP_IR = 256,      /* made by the compiler: no YAML form */
+    OP_IR = 256,  /* made by the compiler: no YAML form */
 };
 
 /* Output `out` is written over input `in`. */
