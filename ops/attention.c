@@ -33,7 +33,7 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
     if (type_last(q) / a->heads > WIDEST)
         return shape_error(e, "a head has %lld channels, want at most %d",
                            (long long)(type_last(q) / a->heads), WIDEST);
-    if (!weight_fits(q->dtype, k->dtype) || k->dim[0] != q->dim[0] ||
+    if (!dtype_mix(q->dtype, k->dtype) || k->dim[0] != q->dim[0] ||
         type_last(k) != type_last(q))
         return shape_error(e, "'k' is %s, want %s[%lld,..,%lld]", type_name(k).s,
                            dtype_name(q->dtype), (long long)q->dim[0],
@@ -42,7 +42,7 @@ static bool operands(const Sig *s, Type *lse, Err *e) {
         return shape_error(e, "'q' is %s and 'k' %s, want at least one token",
                            type_name(q).s, type_name(k).s);
     int64_t n = type_rows(q) / q->dim[0];
-    *lse = type_of(wide_type(q->dtype), 3, (int64_t[]){q->dim[0], a->heads, n});
+    *lse = type_of(dtype_wide(q->dtype), 3, (int64_t[]){q->dim[0], a->heads, n});
     return need_weight(s, 2, q->dtype, *k, e);
 }
 

@@ -32,7 +32,7 @@ static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e)
 /* That type, beside a first operand of type x. */
 static inline bool type_stored(const char *to, DType x, DType *t, Err *e) {
     *t = x;
-    if (!to || (dtype_parse(to, t) && weight_fits(x, *t))) return true;
+    if (!to || (dtype_parse(to, t) && dtype_mix(x, *t))) return true;
     return shape_error(e, "'to' is '%s', want %s", to,
                        x == F64 ? "f64" : "f32, f16 or bf16");
 }

@@ -28,7 +28,7 @@ static bool matmul_shape(Sig *s, Err *e) {
     const Type *a = &s->in[0], *b = &s->in[1];
     if (!need_float(s, 0, 2, e) || !need_float(s, 1, 2, e)) return false;
     const Type *batch = a->rank >= b->rank ? a : b, *other = batch == a ? b : a;
-    bool fits = weight_fits(a->dtype, b->dtype) &&
+    bool fits = dtype_mix(a->dtype, b->dtype) &&
                 cols_of(a, m->ta) == rows_of(b, m->tb) &&
                 (other->rank == 2 || other->rank == batch->rank);
     for (int i = 0; fits && other->rank > 2 && i < batch->rank - 2; i++)
