@@ -9,7 +9,7 @@ enum {
 /* clang-format off */
 static const OpIn attention_in[] = { { "q", 0 }, { "k", 0 }, { "v", 0 }, { 0 } };
 static const OpIn grad_in[] = {
-    { "q", 0 }, { "k", 0 }, { "v", 0 }, { "y", 0 }, { "lse", 0 }, { "dy", 0 }, { 0 }
+    { "q", 0 }, { "k", 0 }, { "v", 0 }, { "y", 0 }, { "lse", IN_WIDE }, { "dy", 0 }, { 0 }
 };
 static const char *const attention_outs[] = { "y", "lse", NULL };
 static const char *const grad_outs[] = { "dq", "dk", "dv", NULL };

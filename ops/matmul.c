@@ -82,7 +82,7 @@ static uint64_t matmul_flops(const Sig *s) {
 static bool kron_operands(const Sig *s, Type *y, Err *e) {
     const Type *a = &s->in[0], *b = &s->in[1];
     if (!need_float(s, 0, 2, e) || !need_float(s, 1, 2, e)) return false;
-    if (a->rank != 2 || b->rank != 2 || a->dtype != b->dtype)
+    if (a->rank != 2 || b->rank != 2 || !dtype_mix(a->dtype, b->dtype))
         return shape_error(e, "'a' is %s and 'b' %s, want two matrices", type_name(a).s,
                            type_name(b).s);
     int64_t d[2];
@@ -99,7 +99,7 @@ static bool kron_shape(Sig *s, Err *e) {
 static bool kron_grad_shape(Sig *s, Err *e) {
     Type y;
     s->out[0] = s->in[0], s->out[1] = s->in[1];
-    return kron_operands(s, &y, e) && need_type(s, 2, y, e);
+    return kron_operands(s, &y, e) && need_weight(s, 2, y.dtype, y, e);
 }
 static bool kron_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
                       Err *e) {
@@ -117,8 +117,9 @@ static bool cayley_shape(Sig *s, Err *e) {
     if (rows_of(x, false) != cols_of(x, false))
         return shape_error(e, "'x' is %s, want square matrices", type_name(x).s);
     for (int i = 1; i < s->n_in; i++)
-        if (!need_type(s, i, *x, e)) return false;
+        if (!need_weight(s, i, x->dtype, *x, e)) return false;
     s->out[0] = *x;
+    if (s->op->flags & OP_WIDE) s->out[0].dtype = dtype_wide(x->dtype);
     return true;
 }
 static bool cayley_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
@@ -189,7 +190,7 @@ const Op op_cayley_grad = {
                "input %dy : f64[2,3,3]\n"
                "%dx = cayley_grad %x, %y, %dy : f64[2,3,3]\n"
                "output %dx\n",
-    .in = cayley_grad_in, .n_out = 1, .flags = OP_WIDE | OP_NO_GRAD,
+    .in = cayley_grad_in, .n_out = 1, .flags = OP_NO_GRAD,
     .shape = cayley_shape, .flops = cayley_flops, .cpu = cpu_cayley_grad,
 };
 /* clang-format on */

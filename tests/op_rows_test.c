@@ -1,6 +1,8 @@
 /* Every row of ops.def, from its own example: the text form reads back; the gradient is the
  * slope, for each floating input by itself, in f64; f32 computes what f64 does; every kernel
- * computes what the reference does, and the same bits for any number of workers.
+ * computes what the reference does, and the same bits for any number of workers; with
+ * inputs in f32, f16 and bf16 in any mix, every kernel computes what f64 does and rounds
+ * once, and the gradient of an input has the input's type.
  * The example holds one node of the row. Rows that only YAML has are words there, not nodes:
  * their examples are read by build_test. */
 #include "tests/op_harness.h"
@@ -265,6 +267,230 @@ static void test_forward(Arena *a, const Op *op) {
     test_kernels(a, op, &s, in);
 }
 
+/* ---- halves ---- */
+
+/* Largest relative error of one rounding to nearest. */
+static double rounding_of(DType t) {
+    return t == F16 ? 0x1p-11 : t == BF16 ? 0x1p-8 : 0;
+}
+
+/* One use of a row with its numbers, apart from any graph. */
+typedef struct Use {
+    const Op *op;
+    void *attrs;
+    Sig s;
+    Type in_type[16], out_type[64];
+    Tensor in[16], out[64];
+    int half[16], n_half; /* inputs that may be halves */
+} Use;
+
+static bool may_be_half(const Op *op, const Sig *s, int i) {
+    return s->in[i].rank >= 0 && s->in[i].dtype == F32 &&
+           !(flags_of(op, i) & (IN_INDEX | IN_WIDE));
+}
+
+/* The use in the graph: its input i in the type of[i]; attributes that are types: at. */
+static bool use_in(Arena *a, const Use *from, const DType *of, DType at, Use *u,
+                   Err *e) {
+    *u = *from;
+    u->attrs = arena_alloc(a, 1, u->op->attrs_size + 1);
+    if (u->op->attrs_size) memcpy(u->attrs, from->attrs, u->op->attrs_size);
+    for (const Attr *k = u->op->attrs; k && k->name; k++)
+        if (k->kind == 'd') *(DType *)(void *)((char *)u->attrs + k->offset) = at;
+    for (int i = 0; i < u->s.n_in; i++) {
+        u->in_type[i].dtype = of[i];
+        u->in[i].type = &u->in_type[i];
+        if (!from->in[i].data) continue;
+        u->in[i].data = arena_alloc(a, type_bytes(&u->in_type[i]) + 16, 1);
+        convert(u->in[i].data, of[i], from->in[i].data, from->in_type[i].dtype,
+                type_count(&u->in_type[i]));
+    }
+    u->s.attrs = u->attrs, u->s.in = u->in_type, u->s.out = u->out_type;
+    u->s.n_out = u->op->n_out < 0 ? 0 : u->op->n_out;
+    return u->op->shape(&u->s, e);
+}
+
+/* The same numbers in f64, or as they are for a row that has no f64 form. */
+static bool widened(Arena *a, const Use *from, Use *u, Err *e) {
+    DType of[16];
+    Err no = {0};
+    for (int i = 0; i < from->s.n_in; i++) of[i] = from->in_type[i].dtype;
+    for (int k = 0; k < from->s.n_in; k++)
+        if (dtype_is_float(of[k]) && !(flags_of(from->op, k) & IN_INDEX)) of[k] = F64;
+    if (use_in(a, from, of, F64, u, &no)) return true;
+    for (int k = 0; k < from->s.n_in; k++) of[k] = from->in_type[k].dtype;
+    for (int k = 0; k < from->n_half; k++) of[from->half[k]] = F32;
+    return use_in(a, from, of, F32, u, e);
+}
+
+static bool has_type_attr(const Op *op) {
+    for (const Attr *k = op->attrs; k && k->name; k++)
+        if (k->kind == 'd') return true;
+    return false;
+}
+
+/* What a row's flags say of the type of its results. */
+static void test_class(const Use *u) {
+    bool wide = u->op->flags & OP_WIDE, open = has_type_attr(u->op);
+    for (int o = 0; o < u->s.n_out; o++)
+        CHECK(!wide || !dtype_is_half(u->out_type[o].dtype), "%s: output %d is %s",
+              u->op->name, o, type_name(&u->out_type[o]).s);
+    if (!wide && !open && u->n_half)
+        CHECK(u->out_type[0].dtype == u->in_type[u->half[0]].dtype,
+              "%s: output %s of %s", u->op->name, type_name(&u->out_type[0]).s,
+              type_name(&u->in_type[u->half[0]]).s);
+}
+
+static void test_mix(const Use *base, const DType *of, DType at) {
+    Arena *a = arena_new();
+    Err e = {0};
+    Use u, wide;
+    Str mix = {0};
+    Workers one = workers(1, false);
+    for (int i = 0; i < base->s.n_in; i++) str_printf(&mix, " %s", dtype_name(of[i]));
+    bool ok =
+        use_in(a, base, of, at, &u, &e) && widened(a, &u, &wide, &e) &&
+        kernel_run(a, kernel_reference(u.op), &wide.s, wide.in, wide.out, &one.dev, &e);
+    CHECK(ok, "%s of%s: %s", u.op->name, mix.s, e.text);
+    if (ok) test_class(&u);
+    for (const Kernel *k = u.op->cpu; ok && k && k->name; k++) {
+        Tensor first[64];
+        if (k->fits && !k->fits(&u.s)) continue;
+        for (int threads = 1; threads <= 3 && ok; threads++) {
+            Workers w = workers(threads, threads == 2);
+            Tensor *out = threads == 1 ? first : u.out;
+            ok = kernel_run(a, k, &u.s, u.in, out, &w.dev, &e);
+            CHECK(ok, "%s %s of%s: %s", u.op->name, k->name, mix.s, e.text);
+            for (int o = 0; ok && o < u.s.n_out && threads > 1; o++)
+                CHECK(same_bits(&u.out[o], &first[o]),
+                      "%s %s of%s: output %d with %d workers", u.op->name, k->name,
+                      mix.s, o, threads);
+        }
+        for (int o = 0; ok && o < u.s.n_out; o++) {
+            double error = relative_error(&first[o], &wide.out[o]);
+            CHECK(error <= rounding_of(u.out_type[o].dtype) + f32_tolerance,
+                  "%s %s of%s: output %d, %s, differs by %g", u.op->name, k->name,
+                  mix.s, o, dtype_name(u.out_type[o].dtype), error);
+        }
+    }
+    str_free(&mix);
+    arena_free(a);
+}
+
+/* The example's node with its numbers, in f32. */
+static bool use_of(Arena *a, const Op *op, Use *u) {
+    Err e = {0};
+    Graph *g = in_f32(a, op);
+    const Node *n = g ? node_of(g, op) : NULL;
+    if (!n || n->n_in > 16) return false;
+    Tensor *value = NEW(a, Tensor, g->n_value + 1);
+    random_inputs(a, g, op->example, value);
+    if (!graph_run(a, g, value, &e)) return false;
+    *u = (Use){.op = op, .attrs = n->attrs, .s = node_sig(a, g, n)};
+    for (int i = 0; i < n->n_in; i++) {
+        u->in_type[i] = u->s.in[i];
+        u->in[i] = (Tensor){NULL, &u->in_type[i]};
+        if (n->in[i] != NO_ID) u->in[i].data = value[n->in[i]].data;
+        if (may_be_half(op, &u->s, i)) u->half[u->n_half++] = i;
+    }
+    return true;
+}
+
+/* All inputs in one type, each of them alone in another, and some at random. */
+static void test_halves(Arena *a, const Op *op) {
+    enum { RANDOM = 6 };
+    static const DType types[] = {F32, F16, BF16};
+    Use u;
+    if (!use_of(a, op, &u)) return;
+    int mixes = 3 + 3 * u.n_half + RANDOM, ats = has_type_attr(op) ? 3 : 1;
+    for (int m = 0; m < mixes && (u.n_half || ats > 1); m++) {
+        DType of[16];
+        for (int i = 0; i < u.s.n_in; i++) of[i] = u.in_type[i].dtype;
+        for (int k = 0; k < u.n_half; k++) {
+            DType *t = &of[u.half[k]];
+            if (m < 3) *t = types[m];
+            if (m >= 3 && (m - 3) / 3 == k) *t = types[m % 3];
+            if (m >= 3 + 3 * u.n_half) *t = types[random_bits() % 3];
+        }
+        for (int at = 0; at < ats; at++) test_mix(&u, of, types[at]);
+    }
+}
+
+/* The gradient of one input of the use, from a graph made of it alone, with `dy` (f32
+ * numbers that every type in question holds) as gradients of its outputs. */
+static bool gradient_in(Arena *a, const Use *u, int input, const double *dy, Tensor *dx,
+                        Err *e) {
+    Graph *g = graph_new(a, "gradient");
+    Id in[16], dys[64], got[64];
+    bool need[64] = {0};
+    for (int i = 0; i < u->s.n_in; i++)
+        in[i] = u->in_type[i].rank < 0
+                    ? NO_ID
+                    : graph_value(g, ROLE_INPUT, u->in_type[i],
+                                  arena_printf(a, "x%d", i), loc_none());
+    Node *n = graph_add(g, u->op, u->attrs, u->s.n_in, in, e);
+    if (!n) return false;
+    for (int o = 0; o < n->n_out; o++)
+        dys[o] = graph_value(g, ROLE_INPUT, g->value[n->out[o]]->type,
+                             arena_printf(a, "dy%d", o), loc_none());
+    for (int i = 0; i < 64; i++) got[i] = NO_ID;
+    for (int o = 1; o < n->n_out; o++) dys[o] = NO_ID; /* statistics */
+    need[input] = true;
+    if (!u->op->grad(g, n, dys, need, got, e)) return false;
+    *dx = (Tensor){0};
+    if (got[input] == NO_ID) return true;
+    Tensor *value = NEW(a, Tensor, g->n_value);
+    for (int i = 0; i < u->s.n_in; i++)
+        if (in[i] != NO_ID) value[in[i]] = u->in[i];
+    const Type *t = &g->value[dys[0]]->type;
+    value[dys[0]] = (Tensor){arena_alloc(a, type_bytes(t) + 16, 1), t};
+    convert(value[dys[0]].data, t->dtype, dy, F64, type_count(t));
+    if (!graph_run(a, g, value, e)) return false;
+    *dx = value[got[input]];
+    return true;
+}
+
+/* All inputs in `t`: the gradient of each is in t too, and what f64 computes but for the
+ * roundings between its kernels. */
+static void test_half_gradient(const Use *base, DType t) {
+    enum { ROUNDINGS = 4 };
+    Arena *a = arena_new();
+    Err e = {0};
+    Use u, wide;
+    DType of[16];
+    for (int i = 0; i < base->s.n_in; i++) of[i] = base->in_type[i].dtype;
+    for (int k = 0; k < base->n_half; k++) of[base->half[k]] = t;
+    bool ok = use_in(a, base, of, t, &u, &e) && widened(a, &u, &wide, &e);
+    CHECK(ok, "%s in %s: %s", base->op->name, dtype_name(t), e.text);
+    int64_t count = ok ? type_count(&u.out_type[0]) : 0;
+    double *dy = NEW(a, double, count + 1);
+    for (int64_t i = 0; i < count; i++) dy[i] = floor(random_in(-64, 64)) / 32;
+    for (int k = 0; ok && k < u.n_half; k++) {
+        Tensor got, want;
+        int i = u.half[k];
+        ok = gradient_in(a, &u, i, dy, &got, &e) &&
+             gradient_in(a, &wide, i, dy, &want, &e);
+        CHECK(ok, "%s in %s: gradient of input %d: %s", u.op->name, dtype_name(t), i,
+              e.text);
+        if (!ok || !got.data) continue;
+        CHECK(type_equal(got.type, &u.in_type[i]),
+              "%s: input %d is %s, its gradient %s", u.op->name, i,
+              type_name(&u.in_type[i]).s, type_name(got.type).s);
+        double error = relative_error(&got, &want);
+        CHECK(error <= ROUNDINGS * rounding_of(t),
+              "%s in %s: gradient of input %d differs by %g", u.op->name, dtype_name(t),
+              i, error);
+    }
+    arena_free(a);
+}
+
+static void test_half_gradients(Arena *a, const Op *op) {
+    Use u;
+    if (!op->grad || !use_of(a, op, &u)) return;
+    test_half_gradient(&u, F16);
+    test_half_gradient(&u, BF16);
+}
+
 static void test_row(const Op *op) {
     Arena *a = arena_new();
     harness_state = 1;
@@ -275,6 +501,8 @@ static void test_row(const Op *op) {
     if (op->example && !(op->flags & OP_YAML_ONLY)) {
         test_round_trip(a, op);
         test_forward(a, op);
+        test_halves(a, op);
+        test_half_gradients(a, op);
         bool slope = op->grad && strcmp(op->name, not_the_slope);
         for (int i = 0; slope && i < 16; i++) test_gradient(a, op, i);
     }
