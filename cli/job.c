@@ -125,6 +125,8 @@ static bool bind(Job *j, int i, Err *e) {
     if (!net_bind(j->arena, r->doc, r->name, r->variant, given, shapes, &j->net[i],
                   &j->note, e))
         return false;
+    j->net[i].train = r->train && r->lr != 0;
+    j->net[i].lr = r->lr;
     if (!shapes && r->variant)
         j->net[i].forms = known_forms(j->arena, r->doc->name, r->variant);
     return true;

@@ -40,6 +40,7 @@ typedef struct Net {
     const WeightShapes *shapes;
     const WeightForms *forms; /* looked at where `shapes` is NULL; may be NULL */
     bool train; /* its tensors are ROLE_TRAIN (whole networks), else FROZEN */
+    double lr;  /* of them, if they are trained */
 } Net;
 
 /* Binds arguments: given ones; then, if args are missing, the named variant or the first

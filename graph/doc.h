@@ -76,6 +76,8 @@ typedef struct RecipeNetwork {
     const char *weights; /* path, or NULL */
     const char *variant; /* or NULL */
     Args *args;
+    bool train; /* its tensors are trained, starting from the weights */
+    double lr;  /* of them; 1 where the recipe says nothing, as an adapter's */
     Loc loc;
 } RecipeNetwork;
 typedef struct AdapterTarget {

@@ -193,6 +193,14 @@ static bool eval_flag(Reader *r, const YNode *map, const char *key, bool *out) {
     return true;
 }
 
+static bool eval_number(Reader *r, const YNode *map, const char *key, double *out) {
+    const YNode *n = yaml_get(map, key);
+    Val v;
+    if (!n) return true;
+    return eval_slot(r, n, &v) &&
+           (val_number(&v, out) || err_at(r->e, n->loc, "'%s' wants a number", key));
+}
+
 /* The document behind `use:`. */
 static const Doc *eval_use(Reader *r, const YNode *map, DocKind kind) {
     const YNode *n = yaml_get(map, "use");
@@ -245,9 +253,12 @@ static bool eval_networks(Reader *r) {
         n->name = map->key[i]->s;
         n->loc = use->loc;
         n->args = args_new(r->arena);
+        n->lr = 1;
         n->doc = eval_use(r, use, DOC_NETWORK);
         if (!n->doc || !eval_text(r, use, "from", &n->weights) ||
             !eval_text(r, use, "variant", &n->variant) || !check_variant(r, n) ||
+            !eval_flag(r, use, "train", &n->train) ||
+            !eval_number(r, use, "lr", &n->lr) ||
             !eval_args(r, yaml_get(use, "args"), n->doc, NULL, NULL, n->args))
             return false;
         out->n_network++;

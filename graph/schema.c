@@ -153,6 +153,8 @@ static const Key network_use_keys[] = {
     { "from",    &text,  false, "checkpoint: a file or a Diffusers folder" },
     { "variant", &text,  false, "named variant; none: the first that fits the checkpoint" },
     { "args",    &exprs, false, "arguments of the network" },
+    { "train",   &expr,  false, "true: all its tensors are trained, not only adapters on it" },
+    { "lr",      &expr,  false, "learning rate of its tensors, where they are trained" },
     { 0 }
 };
 static const Slot network_use = { .what = "a network", .keys = network_use_keys };

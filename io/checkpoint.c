@@ -342,6 +342,15 @@ bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
     return true;
 }
 
+bool checkpoint_replace(Checkpoint *c, const char *name, Type t, const void *data) {
+    Item key = {.name = name};
+    Item *x = c->n ? bsearch(&key, c->item, (size_t)c->n, sizeof key, by_name) : NULL;
+    if (!x || !type_same_shape(&x->type, &t)) return false;
+    x->type = t;
+    x->data = data;
+    return true;
+}
+
 void checkpoint_forget(const Checkpoint *c, const void *p, size_t n) {
     for (int i = 0; i < c->n_file; i++)
         file_forget(c->file[i]->map, c->file[i]->map_bytes, p, n);

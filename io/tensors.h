@@ -76,6 +76,9 @@ void checkpoint_close(Checkpoint *c);
 const char *checkpoint_path(const Checkpoint *c); /* as opened */
 bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
                      const void **data);
+/* From now on the tensor `name` has these numbers, of type t and the same shape, which live
+ * at least as long as c: what training made of it. false: there is no such tensor. */
+bool checkpoint_replace(Checkpoint *c, const char *name, Type t, const void *data);
 int checkpoint_count(const Checkpoint *c);
 /* n bytes at p, as checkpoint_find gave them, are not needed soon (io/file.h). */
 void checkpoint_forget(const Checkpoint *c, const void *p, size_t n);

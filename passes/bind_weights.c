@@ -1,6 +1,7 @@
-/* bind-weights: every frozen tensor "NETWORK.path.weight" is looked up in the checkpoint of
- * its network. Missing tensors and shapes that differ are errors that list all of them;
- * where only the element type differs, the checkpoint's is taken. A network without a
+/* bind-weights: every tensor "NETWORK.path.weight" of a network is looked up in the
+ * checkpoint it comes from. Missing tensors and shapes that differ are errors that list all
+ * of them; where only the element type differs, a frozen tensor takes the checkpoint's, and
+ * one that is trained starts from the checkpoint's numbers in its own. A network without a
  * checkpoint keeps its tensors as declared. */
 #include "passes/private.h"
 
@@ -45,8 +46,10 @@ static void bind(Binding *b, const Options *opt, Arena *a, Value *v) {
                 arena_printf(a, "is %s, want %s", type_text(a, &t),
                              type_text(a, &v->type)));
     } else {
-        b->changed |= t.dtype != v->type.dtype;
-        v->type = t;
+        if (v->role == ROLE_FROZEN) {
+            b->changed |= t.dtype != v->type.dtype;
+            v->type = t;
+        }
         b->n_bound++;
         b->bytes += type_bytes(&t);
     }
@@ -65,7 +68,8 @@ static Graph *infer_again(const Graph *g, Err *e) {
 Graph *pass_bind_weights(Graph *g, Options *opt, Err *e) {
     Binding b = {0};
     for (uint32_t i = 0; i < g->n_value; i++)
-        if (g->value[i]->role == ROLE_FROZEN) bind(&b, opt, g->arena, g->value[i]);
+        if (g->value[i]->role == ROLE_FROZEN || g->value[i]->role == ROLE_TRAIN)
+            bind(&b, opt, g->arena, g->value[i]);
     if (b.n_problem) {
         err_fail(e, "the checkpoint does not fit: %d tensors%s%s", b.n_problem,
                  b.problems.s, b.n_problem > MOST_LISTED ? "\n  …" : "");

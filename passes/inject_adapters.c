@@ -74,7 +74,8 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     for (uint32_t i = 0; i < out->n_value; i++) {
         const Value *v = out->value[i];
         if (v->role != ROLE_TRAIN) continue;
-        if (opt->train && !check_path(out, &y, v, g, m, e)) return NULL;
+        bool network = graph_find(g, v->name) != NO_ID; /* some layers may be unused */
+        if (opt->train && !network && !check_path(out, &y, v, g, m, e)) return NULL;
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }

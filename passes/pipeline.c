@@ -10,8 +10,11 @@ static bool from_recipe(const Options *opt) {
 static bool with_networks(const Options *opt) {
     return opt->n_net > 0;
 }
-static bool with_adapters(const Options *opt) {
-    return opt->recipe && opt->recipe->n_adapter;
+/* also where networks are trained themselves: each trainable's path is looked for */
+static bool with_trainables(const Options *opt) {
+    bool any = opt->recipe && opt->recipe->n_adapter;
+    for (int i = 0; opt->recipe && i < opt->n_net; i++) any |= opt->net[i].train;
+    return any;
 }
 static bool in_training(const Options *opt) {
     return opt->train;
@@ -29,7 +32,7 @@ const Pass pipeline[] = {
     { "build",           "documents to graph: templates, repeats and presets expanded",      pass_build,           from_recipe },
     { "infer-shapes",    "type of every value, inferred again and compared",                 pass_infer_shapes,    NULL },
     { "bind-weights",    "each frozen tensor against the checkpoint",                        pass_bind_weights,    with_networks },
-    { "inject-adapters", "wraps the chosen nodes; a gradient path to every trainable",       pass_inject_adapters, with_adapters },
+    { "inject-adapters", "wraps the chosen nodes; a gradient path to every trainable",       pass_inject_adapters, with_trainables },
     { "simplify",        "constants folded, equal nodes merged, identities removed",         pass_simplify,        NULL },
     { "differentiate",   "reverse mode, only what a trainable needs",                        pass_differentiate,   in_training },
     { "dce",             "what nobody reads goes",                                           pass_dce,             NULL },
