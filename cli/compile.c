@@ -113,7 +113,7 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
                     e))
         return NULL;
     opt.accumulate = accumulate > 1 && accumulate <= 1 << 20 ? (int)accumulate : 1;
-    opt.dims = job_dims(j->arena, &s);
+    opt.dims = job_dims(j, &s);
     const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
     for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
     if (o->disable_pass.n) opt.disable = disable;

@@ -1,13 +1,11 @@
 /* `graphrun convert SRC DST`: model and LoRA files between formats, names and precisions.
  * Which of the two SRC is, is told by its keys; what DST becomes, by --to and its ending. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/opt.h"
 #include "io/file.h"
-#include "io/json.h"
 #include "io/lora_write.h"
 #include "io/model_write.h"
 
@@ -136,64 +134,19 @@ static bool has_ldm_keys(const Checkpoint *c) {
     return false;
 }
 
-/* Whether the source's configs say something that neither shapes nor family tell. */
-static bool config_differs(const Job *j, const Checkpoint *c, const char *family,
-                           const char *component) {
-    static const char *const told[] = {"num_attention_heads", "attention_head_dim",
-                                       "hidden_act"};
-    const char *made = diffusers_config(j->arena, c, component, family);
-    json_t *have = json_loads(checkpoint_config(c, component), 0, NULL);
-    json_t *want = made ? json_loads(made, 0, NULL) : NULL;
-    bool differs = false;
-    for (size_t i = 0; i < COUNT(told); i++) {
-        json_t *x = json_object_get(have, told[i]), *y = json_object_get(want, told[i]);
-        if (x && !json_is_null(x) && !json_equal(x, y)) differs = true;
-    }
-    json_decref(have);
-    json_decref(want);
-    return differs;
-}
-
-/* NAME.config.json beside the file, only where reading it without would go wrong. */
-static bool put_config(const Job *j, const Checkpoint *c, const char *family) {
-    static const char *const components[] = {"unet", "text_encoder", "vae"};
-    bool needed = false;
-    json_t *all = json_pack("{s:s}", "base", family);
-    for (size_t i = 0; i < COUNT(components); i++) {
-        needed = needed || config_differs(j, c, family, components[i]);
-        json_t *x = json_loads(checkpoint_config(c, components[i]), 0, NULL);
-        if (x) json_object_set_new(all, components[i], x);
-    }
-    json_t *scheduler = json_loads(checkpoint_config(c, "scheduler"), 0, NULL);
-    json_t *type = json_object_get(scheduler, "prediction_type");
-    if (type) json_object_set(all, "prediction_type", type);
-    const char *usual = "epsilon", *is = json_string_value(type);
-    needed = needed || (is && strcmp(is, usual));
-    json_decref(scheduler);
-    char *text =
-        needed
-            ? json_dumps(all, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15))
-            : NULL;
-    json_decref(all);
-    if (!text) return true;
-    const char *path = arena_printf(j->arena, "%.*s.config.json",
-                                    (int)(strrchr(j->to, '.') - j->to), j->to);
-    bool ok = file_write(path, text, strlen(text), j->e);
-    if (ok && !j->common->quiet)
-        fprintf(stderr, "%s: what the weights do not tell\n", path);
-    free(text);
-    return ok;
-}
-
 static bool to_ldm(const Job *j, const Checkpoint *c) {
     StoredList list = {.arena = j->arena, .model = c};
     const char *family = family_of(j, c);
+    bool config;
     TorchTop top = {j->opt->epoch != UNSET_INT ? j->opt->epoch : 0,
                     j->opt->global_step != UNSET_INT ? j->opt->global_step : 0};
     if (!model_to_ldm(&list, c, family, j->precision, j->e) ||
         !stored_write(j->to, &list, &(Meta){"format", "pt"}, 1, &top, j->e) ||
-        !put_config(j, c, family))
+        !config_beside(j->to, c, family, &config, j->e))
         return false;
+    if (config && !j->common->quiet)
+        fprintf(stderr, "%s.config.json: what the weights do not tell\n",
+                arena_strndup(j->arena, j->to, (size_t)(strrchr(j->to, '.') - j->to)));
     say(j, list.n, arena_printf(j->arena, "%s, LDM names", family), list.overflow);
     return true;
 }

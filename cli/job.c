@@ -15,18 +15,25 @@ struct JobNet {
  * are "encoder.conv_in.weight" and "decoder.conv_in.weight". */
 static const char *const components[] = {"unet", "text_encoder", "vae", NULL};
 
-static bool find_path(const Checkpoint *m, const char *path, Type *t,
-                      const void **data) {
-    char name[512];
+enum { LONGEST_NAME = 512 };
+
+static bool find_named(const Checkpoint *m, const char *path, Type *t,
+                       const void **data, char name[LONGEST_NAME]) {
     for (const char *const *c = components; *c; c++) {
         size_t n = strlen(*c), rest = strlen(path);
-        if (n + rest + 2 > sizeof name) return false;
+        if (n + rest + 2 > LONGEST_NAME) return false;
         memcpy(name, *c, n);
         name[n] = '.';
         memcpy(name + n + 1, path, rest + 1);
         if (checkpoint_find(m, name, t, data)) return true;
     }
     return false;
+}
+
+static bool find_path(const Checkpoint *m, const char *path, Type *t,
+                      const void **data) {
+    char name[LONGEST_NAME];
+    return find_named(m, path, t, data, name);
 }
 
 static bool shape_in_model(void *ctx, const char *path, Type *out) {
@@ -191,6 +198,18 @@ static bool find_weight(void *ctx, const char *name, Tensor *out) {
     if (!find_path(j->source[i].model, dot + 1, t, &data)) return false;
     *out = (Tensor){(void *)data, t};
     return true;
+}
+
+const char *job_tensor_name(const Job *j, const char *tensor) {
+    const char *dot = strchr(tensor, '.');
+    int i = dot ? net_index(j, tensor, (size_t)(dot - tensor)) : -1;
+    char name[LONGEST_NAME];
+    Type t;
+    const void *data;
+    return i >= 0 && j->source[i].model &&
+                   find_named(j->source[i].model, dot + 1, &t, &data, name)
+               ? arena_strdup(j->arena, name)
+               : NULL;
 }
 
 WeightSource job_weights(Job *j) {

@@ -32,6 +32,9 @@ void job_use_net(Job *j, const Net *net, Checkpoint *model);
 const Net *job_net(const Job *j, const char *network); /* NULL: no such network */
 /* For store_open: finds "NETWORK.path.weight" in the network's model. Lives as long as j. */
 WeightSource job_weights(Job *j);
+/* Name in its model ("vae.encoder.conv_in.weight") of a network's tensor
+ * ("vae_encoder.encoder.conv_in.weight"); NULL: it is not there. */
+const char *job_tensor_name(const Job *j, const char *tensor);
 /* Opens a model once; the same path again gives the same object. */
 Checkpoint *job_model(Job *j, const char *path, Err *e);
 /* Shapes of one network's tensors in a model. */

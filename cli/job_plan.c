@@ -8,11 +8,17 @@
 
 const char *const job_absent_inputs[] = {"mask", NULL};
 
-Args *job_dims(Arena *a, const Shape *s) {
-    Args *dims = args_new(a);
+bool job_wants_pixels(const Job *j) {
+    return yaml_get(yaml_get(j->recipe.objective->root, "inputs"), "image") != NULL;
+}
+
+Args *job_dims(const Job *j, const Shape *s) {
+    enum { FACTOR = 8 }; /* pixels per latent side */
+    const int64_t side = job_wants_pixels(j) ? FACTOR : 1;
+    Args *dims = args_new(j->arena);
     args_set(dims, "B", val_int(s->batch));
-    args_set(dims, "H", val_int(s->h));
-    args_set(dims, "W", val_int(s->w));
+    args_set(dims, "H", val_int(s->h * side));
+    args_set(dims, "W", val_int(s->w * side));
     args_set(dims, "N", val_int(s->chunks));
     return dims;
 }

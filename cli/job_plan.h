@@ -8,8 +8,10 @@
 
 /* Inputs of objectives that nothing here writes; their defaults are constants. */
 extern const char *const job_absent_inputs[];
-/* The symbols of an objective: B H W N. */
-Args *job_dims(Arena *a, const Shape *s);
+/* Does the objective see pictures (an input `image`), not latents? */
+bool job_wants_pixels(const Job *j);
+/* The symbols of the objective: B, N, and H and W of its picture or latent. */
+Args *job_dims(const Job *j, const Shape *s);
 /* A number of one of the recipe's sections. */
 bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
                 double *out, Err *e);

@@ -46,18 +46,33 @@ static int save_dtype(const TrainOptions *o) {
     return F32;
 }
 
+/* Path of a trained base model, without extension; a LoRA of the same run has it too. */
+static const char *model_stem(const Trainer *t, Arena *a, const char *name,
+                              const char *suffix) {
+    return arena_printf(a, "%s/%s%s%s", t->o->output_dir, name,
+                        t->lora.n ? "-model" : "", suffix);
+}
+
 /* unnamed: the name of the file without --output_name, sd-scripts' "epoch", "at", "last" */
 static bool save(Trainer *t, Exec *x, const char *unnamed, const char *suffix,
                  int64_t step, int64_t epoch, Err *e) {
     Arena *a = arena_new();
     const char *name = t->o->output_name ? t->o->output_name : unnamed;
-    char *path = arena_printf(a, "%s/%s%s.safetensors", t->o->output_dir, name, suffix);
+    const char *path =
+        arena_printf(a, "%s/%s%s.safetensors", t->o->output_dir, name, suffix);
     Meta *meta = NEW(a, Meta, t->n_meta + 4);
     memcpy(meta, t->meta, (size_t)t->n_meta * sizeof *meta);
     int n = t->n_meta + train_metadata_now(t, a, step, epoch, meta + t->n_meta);
-    bool ok = folder_make(t->o->output_dir, e) &&
-              lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
-    if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
+    bool ok = folder_make(t->o->output_dir, e);
+    if (ok && t->lora.n) {
+        ok = lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
+        if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
+    }
+    if (ok && t->model) {
+        ok = train_model_write(t, x, model_stem(t, a, name, suffix), save_dtype(t->o),
+                               meta, n, step, &path, e);
+        if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
+    }
     arena_free(a);
     return ok;
 }
@@ -136,9 +151,13 @@ static void told_picture(void *ctx, int done, int of) {
 
 static bool encode_pictures(Trainer *t, Err *e) {
     int threads = (int)t->o->max_data_loader_n_workers;
-    t->progress = talk_progress(t->arena, t->common, "pictures encoded", t->data->n);
-    bool ok = latents_encode(t->arena, t->data, train_vae_exec, t, t->seed, threads,
-                             told_picture, &t->latents, e);
+    bool pixels = job_wants_pixels(&t->job);
+    t->progress = talk_progress(
+        t->arena, t->common, pixels ? "pictures read" : "pictures encoded", t->data->n);
+    bool ok = pixels ? latents_pixels(t->arena, t->data, threads, told_picture, t,
+                                      &t->latents, e)
+                     : latents_encode(t->arena, t->data, train_vae_exec, t, t->seed,
+                                      threads, told_picture, &t->latents, e);
     progress_end(t->progress);
     return ok;
 }
@@ -164,7 +183,9 @@ static void introduce(const Trainer *t) {
     say(t, "steps: %lld, seed: %llu", (long long)t->steps, (unsigned long long)t->seed);
     if (t->job.note.n) fputs(t->common->quiet ? "" : t->job.note.s, stderr);
     if (t->common->verbose && t->report.n) fputs(t->report.s, stderr);
-    say(t, "adapters: %d modules, %d tensors", t->modules->n, t->lora.n);
+    if (t->lora.n) say(t, "adapters: %d modules, %d tensors", t->modules->n, t->lora.n);
+    for (int i = 0; i < t->job.n_net; i++)
+        if (t->job.net[i].train) say(t, "trained itself: %s", t->job.net[i].name);
 }
 
 static bool open_inputs(Trainer *t, Err *e) {
@@ -227,13 +248,19 @@ static bool device_is_there(const char *name, Err *e) {
 }
 
 /* Judged before hours of training, not after them. */
-static bool output_is_good(const TrainOptions *o, Err *e) {
+static bool output_is_good(const Trainer *t, Err *e) {
+    const TrainOptions *o = t->o;
     if (!o->output_dir || !*o->output_dir)
         return err_usage(e, "--output_dir is missing: where shall the LoRA go?");
     if (o->output_name && (!*o->output_name || strchr(o->output_name, '/')))
         return err_usage(e, "--output_name: got '%s', want a name without '/'",
                          o->output_name);
-    return folder_make(o->output_dir, e);
+    if (!folder_make(o->output_dir, e)) return false;
+    if (!t->model || !folder_exists(checkpoint_path(t->model))) return true;
+    const char *to = arena_printf(t->arena, "%s/%s", o->output_dir,
+                                  o->output_name ? o->output_name : "last");
+    return (!folder_exists(to) && !file_exists(to)) ||
+           err_fail(e, "'%s' exists: a model's folder is not written over", to);
 }
 
 static int prepared(Trainer *t, const char *recipe, Err *e) {
@@ -245,7 +272,7 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!(replay ? open_inputs(t, e) : train_data_open(t, e)) || !train_schedule(t, e))
         return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
-    if (!output_is_good(t->o, e)) return e->code;
+    if (!output_is_good(t, e)) return e->code;
     t->dev = cpu_open((int)t->common->threads);
     if (!compile_all(t, e)) return e->code;
     introduce(t);

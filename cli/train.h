@@ -15,6 +15,11 @@ typedef struct BucketPlan {
     Exec *exec; /* NULL until it is first used */
 } BucketPlan;
 
+typedef struct TrainedTensor { /* of a base model */
+    const char *value;         /* its name in the plan */
+    float *data;               /* a copy, as of the last save */
+} TrainedTensor;
+
 typedef struct Trainer {
     const Common *common;
     const TrainOptions *o;
@@ -48,6 +53,10 @@ typedef struct Trainer {
     Graph *adapted; /* the graph that the modules' tensors belong to */
     LoraTensors lora;
     Str report; /* of the passes, for the first plan */
+    /* networks that are trained themselves: the model they come from, or NULL */
+    Checkpoint *model;
+    TrainedTensor *trained;
+    int n_trained;
     /* results */
     Record *record;
     Progress *progress;
@@ -78,6 +87,13 @@ void train_metadata(Trainer *t);
 /* The entries that change with each save; n: how many, at most 4. */
 int train_metadata_now(const Trainer *t, Arena *a, int64_t step, int64_t epoch,
                        Meta *out);
+
+/* cli/train_model.c: networks that are trained themselves. Finds the model; writes it with
+ * today's numbers, with `stem` as its folder or its file without extension. */
+bool train_model_open(Trainer *t, Err *e);
+bool train_model_write(Trainer *t, Exec *x, const char *stem, int precision,
+                       const Meta *meta, int n_meta, int64_t step, const char **path,
+                       Err *e);
 
 /* cli/train_report.c: --dry-run. */
 bool train_report(Trainer *t, Err *e);

@@ -27,7 +27,7 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     Options opt = {.recipe = &t->job.recipe,
                    .net = t->job.net,
                    .n_net = t->job.n_net,
-                   .dims = job_dims(t->arena, s),
+                   .dims = job_dims(&t->job, s),
                    .given = replay ? given_nodes : NULL,
                    .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
                    .absent = job_absent_inputs,
@@ -51,9 +51,9 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     if (!p || !first) return p;
     t->modules = opt.modules;
     t->adapted = opt.adapted;
-    if (!t->modules || !t->modules->n) {
+    if (!t->modules || !(t->modules->n || t->model)) {
         err_at(e, t->job.recipe.doc->root->loc,
-               "recipe '%s' trains nothing: no adapter is made",
+               "recipe '%s' trains nothing: no adapter is made and no network trained",
                t->job.recipe.doc->name);
         return NULL;
     }

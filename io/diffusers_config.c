@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
 #include "io/json.h"
 #include "io/model_write.h"
 
@@ -171,4 +172,50 @@ const char *diffusers_config(Arena *a, const Checkpoint *c, const char *componen
         return text;
     }
     return NULL;
+}
+
+/* ---- beside a file with the original's names ---- */
+/* Whether the source's config says something that neither shapes nor family tell. */
+static bool says_more(const Checkpoint *c, const char *component, const char *made) {
+    static const char *const told[] = {"num_attention_heads", "attention_head_dim",
+                                       "hidden_act"};
+    json_t *have = json_loads(checkpoint_config(c, component), 0, NULL);
+    json_t *want = made ? json_loads(made, 0, NULL) : NULL;
+    bool differs = false;
+    for (size_t i = 0; i < COUNT(told); i++) {
+        json_t *x = json_object_get(have, told[i]), *y = json_object_get(want, told[i]);
+        if (x && !json_is_null(x) && !json_equal(x, y)) differs = true;
+    }
+    json_decref(have);
+    json_decref(want);
+    return differs;
+}
+
+bool config_beside(const char *path, const Checkpoint *c, const char *family,
+                   bool *written, Err *e) {
+    static const char *const components[] = {"unet", "text_encoder", "vae"};
+    Arena *a = arena_new();
+    json_t *all = json_pack("{s:s}", "base", family);
+    *written = false;
+    for (size_t i = 0; i < COUNT(components); i++) {
+        const char *made = diffusers_config(a, c, components[i], family);
+        *written = *written || says_more(c, components[i], made);
+        json_t *x = json_loads(checkpoint_config(c, components[i]), 0, NULL);
+        if (x) json_object_set_new(all, components[i], x);
+    }
+    json_t *scheduler = json_loads(checkpoint_config(c, "scheduler"), 0, NULL);
+    json_t *type = json_object_get(scheduler, "prediction_type");
+    if (type) json_object_set(all, "prediction_type", type);
+    const char *is = json_string_value(type);
+    *written = *written || (is && strcmp(is, "epsilon"));
+    json_decref(scheduler);
+    char *text =
+        json_dumps(all, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    json_decref(all);
+    const char *dot = strrchr(path, '.');
+    const char *to = arena_printf(a, "%.*s.config.json", (int)(dot - path), path);
+    bool ok = !*written || file_write(to, text, strlen(text), e);
+    free(text);
+    arena_free(a);
+    return ok;
 }

@@ -56,6 +56,10 @@ bool diffusers_write(const char *path, const Checkpoint *c, const DiffusersSave 
  * no such component. JSON text in a. */
 const char *diffusers_config(Arena *a, const Checkpoint *c, const char *component,
                              const char *family);
+/* NAME.config.json beside the file `path`, if c's configs say what neither shapes nor family
+ * tell (*written); without it the file would be read as another model. */
+bool config_beside(const char *path, const Checkpoint *c, const char *family,
+                   bool *written, Err *e);
 /* The part of a Diffusers name behind the component; *t: its shape in such files. */
 const char *diffusers_key(const Names *names, Arena *a, const char *name,
                           const char *component, Type *t);

@@ -66,6 +66,34 @@ bool latents_encode(Arena *a, const Dataset *d,
     return ok;
 }
 
+static size_t numbers(const Latents *l, int h, int w) {
+    size_t n = (size_t)h * (size_t)w;
+    return l->pixels ? n * FACTOR * FACTOR * 3 : n * 4;
+}
+
+bool latents_pixels(Arena *a, const Dataset *d, int threads,
+                    void (*told)(void *ctx, int done, int of), void *ctx, Latents *out,
+                    Err *e) {
+    int *order = NEW(a, int, d->n);
+    for (int i = 0; i < d->n; i++) order[i] = i;
+    *out = (Latents){NEW(a, float *, d->n), true};
+    Loader *l = loader_open(d, order, d->n, threads, e);
+    bool ok = l != NULL;
+    for (int i = 0; ok && i < d->n; i++) {
+        int index;
+        const float *pixels;
+        ok = loader_next(l, &index, &pixels, e);
+        if (!ok) break;
+        const Sample *s = &d->sample[index];
+        size_t n = numbers(out, s->bucket_h / FACTOR, s->bucket_w / FACTOR);
+        out->of[index] = NEW(a, float, n);
+        memcpy(out->of[index], pixels, n * sizeof *pixels);
+        if (told) told(ctx, i + 1, d->n);
+    }
+    if (l) loader_close(l);
+    return ok;
+}
+
 /* ---- the feed ---- */
 struct DataFeed {
     Dataset *data;
@@ -111,7 +139,7 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
     Batch b;
     if (!dataset_batch(f->data, f->epoch, f->index, f->batch, &b, e)) return false;
     Shape s = batch_shape(&b, f->chunks);
-    size_t one = (size_t)s.h * (size_t)s.w * 4, words = (size_t)f->chunks * TOKENS;
+    size_t one = numbers(f->latents, s.h, s.w), words = (size_t)f->chunks * TOKENS;
     float *latent = NEW(f->batch, float, one *(size_t)b.n);
     int32_t *ids = NEW(f->batch, int32_t, words * (size_t)b.n);
     for (int i = 0; i < b.n; i++) {
@@ -123,7 +151,8 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
     }
     bool last = f->index + 1 == f->data->batches_per_epoch;
     *out = (MicroBatch){.shape = s,
-                        .latent = latent,
+                        .latent = f->latents->pixels ? NULL : latent,
+                        .image = f->latents->pixels ? latent : NULL,
                         .ids = ids,
                         .loss_weight = b.loss_weight,
                         .epoch = f->epoch,

@@ -7,7 +7,13 @@
 
 typedef struct Latents {
     float **of; /* per sample of the data set: [h,w,4], before ×0.18215 */
+    bool pixels; /* no latents, but the pictures themselves: [8h,8w,3] in -1 … 1 */
 } Latents;
+
+/* For objectives that see pixels: every picture, decoded once. */
+bool latents_pixels(Arena *a, const Dataset *d, int threads,
+                    void (*told)(void *ctx, int done, int of), void *ctx, Latents *out,
+                    Err *e);
 
 /* Encodes every picture once, decoding ahead on `threads` threads. exec gives the plan of
  * the VAE encoder for a picture size (batch 1; input "image", output "latent"). The noise
