@@ -281,7 +281,8 @@ static bool network_tensor(Ctx *c, const char *path, Type t, Loc loc, Id *out, E
     *out = graph_find(c->g, name);
     if (*out != NO_ID) return true; /* the network is called twice */
     if (!checkpoint_type(c, path, &t, loc, e)) return false;
-    if (c->net->train) t.dtype = F32; /* of the parameter; the weights' is the start's */
+    if (c->net->train)
+        t.dtype = F32; /* of the parameter; the weights' is the start's */
     *out = graph_value(c->g, c->net->train ? ROLE_TRAIN : ROLE_FROZEN, t, name, loc);
     c->g->value[*out]->param = param_new(c->a);
     if (c->net->train) c->g->value[*out]->param->lr = c->net->lr;

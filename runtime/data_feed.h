@@ -6,7 +6,7 @@
 #include "runtime/train.h"
 
 typedef struct Latents {
-    float **of; /* per sample of the data set: [h,w,4], before ×0.18215 */
+    float **of;  /* per sample of the data set: [h,w,4], before ×0.18215 */
     bool pixels; /* no latents, but the pictures themselves: [8h,8w,3] in -1 … 1 */
 } Latents;
 
