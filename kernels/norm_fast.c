@@ -210,7 +210,8 @@ size_t group_norm_grad_fast_work(const Sig *s) {
     Groups z = groups_of(&s->in[0], s->attrs);
     return (size_t)(2 * z.b * (z.blocks * z.channels + z.groups)) * sizeof(float);
 }
-/* With a formula, dy by the normalised value takes the place of dx until dx is known. */
+/* With a formula, dy by the normalised value takes the place of dx, and its type, until dx
+ * is known. */
 static const Tensor *dy_of(const Call *c) {
     return c->prep ? &c->out[0] : &c->in[4];
 }

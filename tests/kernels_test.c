@@ -57,6 +57,7 @@ typedef struct Case {
     const void *attrs;
     Type in_type[MOST_IN], out_type[MOST_OUT];
     Tensor in[MOST_IN], out[MOST_OUT]; /* out: of the reference kernel */
+    DType through;                     /* what every output went through in between */
     Sig sig;
 } Case;
 
@@ -112,7 +113,11 @@ static void call(const Case *c, const Kernel *k, Device *dev, bool pack, Tensor 
                  .dev = dev};
     void *work = memory(k->work ? k->work(&s) : 0);
     call.work = work;
+    Arena *a = arena_new();
+    Err e = {0};
+    if (k->prepare && !k->prepare(a, &s, &call.prep, &e)) CHECK(false, "%s", e.text);
     k->run(&call);
+    arena_free(a);
     free(work);
     for (int i = 0; i < MOST_IN; i++) free(owned[i]);
 }
@@ -171,9 +176,14 @@ static void same_bits(const Case *c, const char *name, const Tensor *a, const Te
         CHECK(!memcmp(a[i].data, b[i].data, type_bytes(a[i].type)),
               "%s %s: output %d differs, %s", c->op->name, name, i, what);
 }
-/* f32 sums of some hundred terms: a few 1e-7 relative. */
+/* f32 sums of some hundred terms: a few 1e-7 relative; a half is rounded once more. */
+static double rounding_of(DType t) {
+    return t == F16 ? 0x1p-11 : t == BF16 ? 0x1p-8 : 0;
+}
+static double most_off(const Case *c, int out) {
+    return 2e-6 + fmax(rounding_of(c->out_type[out].dtype), rounding_of(c->through));
+}
 static void compare(const Case *c, const char *set) {
-    const double most = 2e-6;
     int compared = 0;
     for (const Kernel *k = c->op->cpu; k != reference(c->op); k++) {
         if (k->fits && !k->fits(&c->sig)) continue;
@@ -187,8 +197,8 @@ static void compare(const Case *c, const char *set) {
         type_print(&x, &c->in_type[0]);
         for (int i = 0; i < c->sig.n_out; i++) {
             double d = distance(&a[i], &c->out[i]);
-            CHECK(d <= most, "%s %s %s of %s: output %d is off by %g", c->op->name,
-                  k->name, set, x.s, i, d);
+            CHECK(d <= most_off(c, i), "%s %s %s of %s: output %d is off by %g",
+                  c->op->name, k->name, set, x.s, i, d);
         }
         same_bits(c, k->name, a, b, "one worker and three");
         same_bits(c, k->name, a, p, "packed in the call and ahead");
@@ -308,43 +318,56 @@ static void test_attentions(void) {
                            causal);
 }
 
-/* A norm and its gradient, with and without that of weight and bias. The mean of x is kept
- * away from zero, where its relative error says nothing; so is dx, which is rounding alone
- * for two values with one mean: no such shape here. */
-static void test_norm(const Op *op, const Op *grad, Type x, int groups, DType t) {
-    for (int params = 0; params < 2; params++) {
+/* A copy of the tensor as input i. */
+static void take_over(Case *g, const Tensor *from, int i) {
+    g->in_type[i] = *from->type;
+    g->in[i].data = memory(type_bytes(from->type));
+    memcpy(g->in[i].data, from->data, type_bytes(from->type));
+}
+/* A norm and its gradient, with and without that of weight and bias, with and without a
+ * formula. The mean of x is kept away from zero, where its relative error says nothing; so
+ * is dx, which is rounding alone for two values with one mean: no such shape here. */
+static void test_norm(bool layer, Type x, int groups, DType t, DType dy) {
+    const Op *op = layer ? &op_layer_norm : &op_group_norm;
+    const Op *grad = layer ? &op_layer_norm_grad : &op_group_norm_grad;
+    for (int k = 0; k < (layer ? 2 : 4); k++) {
         Case f = {0}, g = {0};
-        const NormAttrs attrs = {.groups = groups, .eps = 1e-5, .params = params};
+        NormAttrs attrs = {.groups = groups, .eps = 1e-5, .params = k & 1};
+        if (k & 2) attrs.f = "x0 * sigmoid(x0)";
+        Type wide = x;
+        wide.dtype = F32;
+        float *numbers = random_data(&wide);
+        for (int64_t i = 0; i < type_count(&x); i++) numbers[i] += 0.5f;
         f.in_type[0] = x;
-        f.in[0].data = random_data(&x);
-        for (int64_t i = 0; i < type_count(&x); i++) ((float *)f.in[0].data)[i] += 0.5f;
+        f.in[0].data = memory(type_bytes(&x));
+        convert(f.in[0].data, x.dtype, numbers, F32, type_count(&x));
+        free(numbers);
         f.in_type[1] = f.in_type[2] = shape(t, 1, (int)type_last(&x));
         if (!start(&f, op, &attrs, 3)) return;
         compare_sets(&f);
-        for (int i = 0; i < 4; i++) {
-            const Tensor *from = i < 2 ? &f.in[i] : &f.out[i - 1];
-            g.in_type[i] = *from->type;
-            g.in[i].data = memory(type_bytes(from->type));
-            memcpy(g.in[i].data, from->data, type_bytes(from->type));
-        }
-        g.in_type[4] = x;
-        if (start(&g, grad, &attrs, 5)) compare_sets(&g);
+        for (int i = 0; i < 4; i++) take_over(&g, i < 2 ? &f.in[i] : &f.out[i - 1], i);
+        g.in_type[4] = x, g.in_type[4].dtype = dy;
+        if (k & 2) take_over(&g, &f.in[2], 5);
+        if (k & 2) g.through = x.dtype; /* dy by the normalised value, in dx's place */
+        if (k & 2) attrs.f = "t0 = sigmoid(x0); x1 * t0 * (1 + x0 * (1 - t0))";
+        if (start(&g, grad, &attrs, k & 2 ? 6 : 5)) compare_sets(&g);
         finish(&f);
         finish(&g);
     }
 }
 static void test_norms(void) {
-    for (size_t w = 0; w < COUNT(weights); w++) {
-        const DType t = weights[w];
-        const Op *group = &op_group_norm, *layer = &op_layer_norm;
-        test_norm(group, &op_group_norm_grad, shape(F32, 4, 1, 3, 5, 6), 3, t);
-        test_norm(group, &op_group_norm_grad, shape(F32, 4, 3, 13, 11, 40), 8, t);
-        test_norm(group, &op_group_norm_grad, shape(F32, 4, 2, 8, 8, 32), 32, t);
-        test_norm(group, &op_group_norm_grad, shape(F32, 2, 2, 10), 2, t);
-        test_norm(group, &op_group_norm_grad, shape(F32, 4, 1, 20, 20, 7), 1, t);
-        test_norm(layer, &op_layer_norm_grad, shape(F32, 3, 1, 1, 3), 0, t);
-        test_norm(layer, &op_layer_norm_grad, shape(F32, 3, 2, 37, 64), 0, t);
-        test_norm(layer, &op_layer_norm_grad, shape(F32, 2, 70, 45), 0, t);
+    for (int mix = 0; mix < 9; mix++) {
+        const DType x = weights[mix / 3], t = weights[mix % 3];
+        const DType dy = weights[mix * 7 % 3];
+        test_norm(false, shape(x, 4, 1, 3, 5, 6), 3, t, dy);
+        test_norm(false, shape(x, 4, 3, 13, 11, 40), 8, t, dy);
+        test_norm(false, shape(x, 4, 2, 8, 8, 32), 32, t, dy);
+        test_norm(false, shape(x, 2, 2, 10), 2, t, dy);
+        test_norm(false, shape(x, 4, 1, 20, 20, 7), 1, t, dy);
+        test_norm(false, shape(x, 4, 1, 2, 3, 5000), 4, t, dy);
+        test_norm(true, shape(x, 3, 1, 1, 3), 0, t, dy);
+        test_norm(true, shape(x, 3, 2, 37, 64), 0, t, dy);
+        test_norm(true, shape(x, 2, 70, 45), 0, t, dy);
     }
 }
 
@@ -372,9 +395,11 @@ static void test_resizes(void) {
     for (size_t i = 0; i < COUNT(size); i++) {
         Case c = {0};
         const ResizeAttrs attrs = {0, size[i][2], size[i][3]};
-        c.in_type[0] = shape(F32, 4, 2, size[i][0], size[i][1], 5);
-        if (start(&c, &op_resize_grad, &attrs, 1)) compare_sets(&c);
-        finish(&c);
+        for (size_t t = 0; t < COUNT(weights); t++) {
+            c.in_type[0] = shape(weights[t], 4, 2, size[i][0], size[i][1], 5);
+            if (start(&c, &op_resize_grad, &attrs, 1)) compare_sets(&c);
+            finish(&c);
+        }
     }
 }
 
