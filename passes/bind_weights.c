@@ -34,7 +34,7 @@ static void problem(Binding *b, const char *name, const char *what) {
 static void bind(Binding *b, const Options *opt, Arena *a, Value *v) {
     const char *rest;
     const Net *net = network_of(opt, v->name, &rest);
-    if (net && v->role == ROLE_TRAIN && !net->train) return; /* an adapter's on it */
+    if (v->role == ROLE_TRAIN && !(net && net->train)) return; /* an adapter's */
     if (!net || !net->shapes) {
         b->n_unbound++;
         return;
@@ -68,11 +68,8 @@ static Graph *infer_again(const Graph *g, Err *e) {
 
 Graph *pass_bind_weights(Graph *g, Options *opt, Err *e) {
     Binding b = {0};
-    const char *rest;
     for (uint32_t i = 0; i < g->n_value; i++)
-        if (g->value[i]->role == ROLE_FROZEN ||
-            (g->value[i]->role == ROLE_TRAIN &&
-             network_of(opt, g->value[i]->name, &rest)))
+        if (g->value[i]->role == ROLE_FROZEN || g->value[i]->role == ROLE_TRAIN)
             bind(&b, opt, g->arena, g->value[i]);
     if (b.n_problem) {
         err_fail(e, "the checkpoint does not fit: %d tensors%s%s", b.n_problem,
