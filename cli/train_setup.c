@@ -6,7 +6,7 @@
 #include "cli/setting.h"
 #include "cli/train.h"
 
-enum { TOKENS_SD1_PAD = 49407, TOKENS_SD2_PAD = 0, LATENT_FACTOR = 8 };
+enum { TOKENS_SD1_PAD = PAD_END, TOKENS_SD2_PAD = 0, LATENT_FACTOR = 8 };
 
 static bool listed(const char *const *names, const char *name) {
     for (; *names; names++)

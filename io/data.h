@@ -11,8 +11,9 @@ Tokenizer *tokenizer_open(const char *folder, Err *e);
 void tokenizer_close(Tokenizer *t);
 /* Ids of the text without BOS and EOS; returns how many (at most cap are written). */
 int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap);
-/* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (49407: SD1, 0: SD2), cut
- * as training.md 5.2. Returns the number of tokens before truncation. */
+/* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (PAD_END: EOS, as SD1 has it;
+ * 0: "!", SD2), cut as training.md 5.2. Returns the number of tokens before truncation. */
+enum { PAD_END = -1 };
 int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
                      int32_t *ids);
 

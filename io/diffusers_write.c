@@ -152,7 +152,7 @@ static bool put_tokenizer(Save *s) {
     s->tokenizer = true;
     if (!strcmp(s->how->family, "sd2")) pad = "!"; /* id 0 */
     return folder_make(in_folder(s, "tokenizer"), s->e) &&
-           tokenizer_write(in_folder(s, "tokenizer"), pad, s->e);
+           tokenizer_write(in_folder(s, "tokenizer"), pad, NULL, s->e);
 }
 
 /* ---- weights ---- */

@@ -244,6 +244,7 @@ int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t p
                      int32_t *ids) {
     Arena *scratch = arena_new();
     int inner = CHUNK * chunks;
+    if (pad == PAD_END) pad = t->v.eos;
     int32_t *line = NEW(scratch, int32_t, inner + 1); /* the long row without its BOS */
     bool bang = pad != t->v.eos && pad == t->v.byte['!'];
     int n = encode(t, text, bang, line, inner), kept = n < inner ? n : inner;

@@ -6,11 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/data.h"
 #include "io/file.h"
 #include "io/tensors.h"
 #include "io/vocabulary.h"
 
-enum { MERGES = 48894, BYTES = 256 };
+enum {
+    BYTES = 256,
+    CLIP_MERGE_DEPTH = 256, /* a symbol's bytes, at most: its tree is no deeper */
+};
 
 /* The symbols in the order of their ids: bytes that print stand for themselves, the rest
  * for U+0100 and up (model.md section 4). */
@@ -38,23 +42,26 @@ static void add_entry(Str *vocabulary, const char *symbol, int id) {
     str_printf(vocabulary, ": %d", id);
 }
 
-/* "th e</w>" is a line of merges.txt, "the</w>" its symbol. */
-static bool add_merges(const Source *text, Str *vocabulary, Str *merges, Err *e) {
+/* "th e</w>" is a line of merges.txt, "the</w>" its symbol. *n: how many are kept. */
+static bool add_merges(const Source *text, const bool *keep, Str *vocabulary,
+                       Str *merges, int *n, Err *e) {
     const char *at = strchr(text->text, '\n'); /* the first line is the version */
     str_add(merges, "#version: 0.2\n");
-    for (int i = 0; i < MERGES; i++) {
+    *n = 0;
+    for (int i = 0; i < CLIP_MERGES; i++) {
         const char *line = at ? at + 1 : "", *stop = strchr(line, '\n');
         const char *space = strchr(line, ' ');
         if (!stop || !space || space > stop)
             return err_fail(e, "'%s': line %d is not a merge", text->path, i + 2);
+        at = stop;
+        if (keep && !keep[i]) continue;
         size_t left = (size_t)(space - line), right = (size_t)(stop - space) - 1;
         Str symbol = {0};
         str_addn(&symbol, line, left);
         str_addn(&symbol, space + 1, right);
-        add_entry(vocabulary, symbol.s, 2 * BYTES + i);
+        add_entry(vocabulary, symbol.s, 2 * BYTES + (*n)++);
         str_free(&symbol);
         str_addn(merges, line, (size_t)(stop - line) + 1);
-        at = stop;
     }
     return true;
 }
@@ -97,7 +104,7 @@ static bool put_configs(const char *folder, const char *pad, Err *e) {
     return put_json(folder, "special_tokens_map.json", map, e) && ok;
 }
 
-bool tokenizer_write(const char *folder, const char *pad, Err *e) {
+bool tokenizer_write(const char *folder, const char *pad, const bool *keep, Err *e) {
     Arena *a = arena_new();
     Source text;
     Str vocabulary = {0}, merges = {0};
@@ -108,16 +115,52 @@ bool tokenizer_write(const char *folder, const char *pad, Err *e) {
         add_entry(&vocabulary, symbol.s, id);
         str_free(&symbol);
     }
-    ok = ok && add_merges(&text, &vocabulary, &merges, e);
+    int n;
+    ok = ok && add_merges(&text, keep, &vocabulary, &merges, &n, e);
     if (ok) {
-        add_entry(&vocabulary, "<|startoftext|>", 2 * BYTES + MERGES);
-        add_entry(&vocabulary, "<|endoftext|>", 2 * BYTES + MERGES + 1);
+        add_entry(&vocabulary, "<|startoftext|>", 2 * BYTES + n);
+        add_entry(&vocabulary, "<|endoftext|>", 2 * BYTES + n + 1);
         str_add(&vocabulary, "}\n");
         ok = put(folder, "vocab.json", &vocabulary, e) &&
              put(folder, "merges.txt", &merges, e) && put_configs(folder, pad, e);
     }
     str_free(&vocabulary);
     str_free(&merges);
+    arena_free(a);
+    return ok;
+}
+
+/* The merge that made a symbol, and those behind its halves: a walk down a tree. */
+static void mark_symbol(const Merge *const *made, int32_t id, bool *keep) {
+    int32_t stack[CLIP_MERGE_DEPTH];
+    int n = 0;
+    stack[n++] = id;
+    while (n) {
+        int32_t i = stack[--n] - 2 * BYTES;
+        if (i < 0 || i >= CLIP_MERGES || keep[i]) continue;
+        keep[i] = true;
+        stack[n++] = made[i]->left;
+        stack[n++] = made[i]->right;
+    }
+}
+
+bool tokenizer_mark(const char *const *text, int n, bool *keep, Err *e) {
+    enum { MOST = 4096 }; /* tokens of a text that are looked at */
+    Arena *a = arena_new();
+    Vocabulary v;
+    Tokenizer *t = tokenizer_open(NULL, e);
+    bool ok = t && vocabulary_read(&v, a, NULL, e);
+    if (ok) {
+        const Merge **made = NEW(a, const Merge *, CLIP_MERGES);
+        for (size_t i = 0; i <= v.mask; i++)
+            if (v.merge[i].left >= 0) made[v.merge[i].rank] = &v.merge[i];
+        int32_t *ids = NEW(a, int32_t, MOST);
+        for (int k = 0; k < n; k++) {
+            int count = tokenizer_encode(t, text[k], ids, MOST);
+            for (int i = 0; i < count && i < MOST; i++) mark_symbol(made, ids[i], keep);
+        }
+    }
+    if (t) tokenizer_close(t);
     arena_free(a);
     return ok;
 }

@@ -26,7 +26,7 @@ bool latents_encode(Arena *a, const Dataset *d,
                     void (*told)(void *ctx, int done, int of), Latents *out, Err *e);
 
 typedef struct DataFeed DataFeed;
-/* chunks of 77 tokens per caption; pad: 49407 (SD1) or 0 (SD2); vocabulary: rows of the
+/* chunks of 77 tokens per caption; pad: PAD_END (SD1) or 0 (SD2); vocabulary: rows of the
  * text encoder's table, a token beyond it is an error. */
 DataFeed *data_feed_new(Arena *a, Dataset *d, const Latents *l, const Tokenizer *t,
                         int chunks, int32_t pad, int64_t vocabulary);

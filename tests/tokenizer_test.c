@@ -201,7 +201,7 @@ static void test_written(const Tokenizer *t) {
     static const char text[] = "a photo of (sks) dog, don't \xc3\xa9t\xc3\xa9 1024!";
     Err e = {0};
     if (!mkdtemp(folder)) return;
-    CHECK(tokenizer_write(folder, "!", &e), "%s", e.text);
+    CHECK(tokenizer_write(folder, "!", NULL, &e), "%s", e.text);
     Tokenizer *other = tokenizer_open(folder, &e);
     CHECK(other, "%s", e.text);
     int n = tokenizer_encode(t, text, want, IDS);
@@ -214,6 +214,44 @@ static void test_written(const Tokenizer *t) {
     for (size_t i = 0; i < COUNT(files); i++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         CHECK(!unlink(path), "%s is not there", files[i]);
+    }
+    rmdir(folder);
+}
+
+/* A tokenizer of the merges that a text needs: other ids, the same pieces. */
+static void test_part(const Tokenizer *t) {
+    char folder[] = "/tmp/graphrun-tokenizer-XXXXXX", path[256];
+    static const char *const text[] = {"grinning face", "a red umbrella"};
+    Err e = {0};
+    if (!mkdtemp(folder)) return;
+    bool *keep = calloc(CLIP_MERGES, sizeof *keep);
+    CHECK(tokenizer_mark(text, 2, keep, &e), "%s", e.text);
+    int kept = 0;
+    for (int i = 0; i < CLIP_MERGES; i++) kept += keep[i];
+    CHECK(kept > 5 && kept < 60, "%d merges for five words", kept);
+    CHECK(tokenizer_write(folder, "<|endoftext|>", keep, &e), "%s", e.text);
+    Tokenizer *part = tokenizer_open(folder, &e);
+    CHECK(part, "%s", e.text);
+    for (int k = 0; part && k < 2; k++) {
+        int n = tokenizer_encode(t, text[k], want, IDS);
+        int m = tokenizer_encode(part, text[k], ids, IDS);
+        CHECK(n == m, "'%s': %d tokens, want %d", text[k], m, n);
+        for (int i = 0; i < m; i++)
+            CHECK(ids[i] >= 256 && ids[i] < 512 + kept, "'%s': token %d of %d", text[k],
+                  ids[i], 512 + kept);
+        tokenizer_chunks(part, text[k], 1, PAD_END, ids);
+        CHECK(ids[0] == 512 + kept && ids[76] == 513 + kept, "row %d ... %d", ids[0],
+              ids[76]);
+    }
+    CHECK(part && tokenizer_encode(part, "violin", ids, IDS) > 1,
+          "a word that was not asked for is one token");
+    if (part) tokenizer_close(part);
+    free(keep);
+    static const char *const files[] = {
+        "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"};
+    for (size_t i = 0; i < COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
     }
     rmdir(folder);
 }
@@ -234,6 +272,7 @@ int main(void) {
     test_long(t);
     if (clip_vocabulary_size) test_folder(t);
     test_written(t);
+    test_part(t);
     tokenizer_close(t);
     return check_done("tokenizer");
 }
