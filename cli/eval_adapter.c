@@ -1,29 +1,11 @@
 /* An adapter on one node: inputs x, w (the weight in the checkpoint's form: [out,in] or
  * [out,in,k,k]), optionally b, and the adapter's tensors by node path; output y.
  * --set stride=, pad= for a convolution; every other key is an argument of the adapter. */
+#include <math.h>
 #include <string.h>
 
+#include "cli/adapted_node.h"
 #include "cli/eval.h"
-
-/* The network around the node, as a document like any other. */
-static const char network_text[] =
-    "network: node\n"
-    "prefix: {kohya: '', peft: ''}\n"
-    "args: {out: int, kernel: 0, stride: 1, pad: 0, biased: false}\n"
-    "symbols: {B: batch, N: tokens, H: height, W: width, C: channels}\n"
-    "inputs:\n"
-    "  x: {shape: [B, %s, C]}\n"
-    "nodes:\n"
-    "  node: {op: %s, x: x, out: $out, bias: $biased%s}\n"
-    "outputs: {y: node}\n";
-
-static bool shape_in_inputs(void *ctx, const char *name, Type *out) {
-    Eval *v = ctx;
-    bool weight = !strcmp(name, "node.weight");
-    const TensorEntry *t = eval_input(v, weight ? "w" : "b");
-    if (t) *out = t->type;
-    return t != NULL;
-}
 
 static bool data_in_inputs(void *ctx, const char *name, Tensor *out) {
     Eval *v = ctx;
@@ -32,21 +14,22 @@ static bool data_in_inputs(void *ctx, const char *name, Tensor *out) {
     return t != NULL;
 }
 
-static const Doc *network_around(Eval *v, bool conv, Err *e) {
-    char *text = arena_printf(
-        v->arena, network_text, conv ? "H, W" : "N", conv ? "conv2d" : "linear",
-        conv ? ", kernel: $kernel, stride: $stride, pad: $pad" : "");
-    Source *src = source_text(v->arena, "(the adapted node)", text, strlen(text));
-    return doc_parse(v->job.library, src, e);
-}
-
-/* --set keys of the node go to it, the rest to the adapter */
-static void split_settings(Eval *v, Args *node, Args *adapter) {
+/* --set keys of the node go to it, the rest to the adapter; *rest: those. */
+static bool split_settings(Eval *v, AdaptedNode *node, Args *rest, Err *e) {
     for (int i = 0; i < v->set->n; i++) {
-        bool of_node =
-            !strcmp(v->set->name[i], "stride") || !strcmp(v->set->name[i], "pad");
-        args_set(of_node ? node : adapter, v->set->name[i], v->set->val[i]);
+        const char *name = v->set->name[i];
+        int64_t *of_node = !strcmp(name, "stride") ? &node->stride
+                           : !strcmp(name, "pad")  ? &node->pad
+                                                   : NULL;
+        double x;
+        if (!of_node)
+            args_set(rest, name, v->set->val[i]);
+        else if (val_number(&v->set->val[i], &x) && x == floor(x) && x >= 0 && x < 1e6)
+            *of_node = (int64_t)x;
+        else
+            return err_usage(e, "--set %s: want a whole number", name);
     }
+    return true;
 }
 
 static bool symbols_of(Eval *v, const Type *x, bool conv, Args *dims, Err *e) {
@@ -61,53 +44,37 @@ static bool symbols_of(Eval *v, const Type *x, bool conv, Args *dims, Err *e) {
     return true;
 }
 
-static Graph *wrapped(Eval *v, const Net *net, const Args *args, const Args *dims,
-                      Err *e) {
-    Graph *g = graph_new(v->arena, "node");
-    Build b = {.g = g, .net = (Net *)net, .n_net = 1, .training = true};
-    Named *in, *out;
-    int n_in, n_out;
-    if (!build_inputs(&b, net->doc, net->args, dims, "", &in, &n_in, e) ||
-        !build_network(&b, net, in, n_in, &out, &n_out, e))
-        return NULL;
-    graph_output(g, "y", out[0].value);
-    if (v->opt->grad) {
-        g->value[in[0].value]->role = ROLE_TRAIN;
-        g->value[in[0].value]->param = param_new(v->arena);
-    }
-    static const char *const pattern[] = {"node", NULL};
-    AdapterTarget on = {.network = "node", .pattern = pattern};
-    AdapterEntry entry = {.doc = v->doc, .on = &on, .n_on = 1, .args = (Args *)args};
-    Recipe r = {.adapter = &entry, .n_adapter = 1};
-    Modules m = {0};
-    if (!modules_match(v->arena, g, &r, net, 1, &m, e)) return NULL;
-    return adapters_inject(g, &m, true, e);
-}
-
 bool eval_adapter(Eval *v, Err *e) {
-    const TensorEntry *x = eval_input(v, "x"), *w = eval_input(v, "w");
+    const TensorEntry *x = eval_input(v, "x"), *w = eval_input(v, "w"),
+                      *b = eval_input(v, "b");
     if (!x || !w)
         return err_usage(e, "%s: '%s' is missing", v->in->path, x ? "w" : "x");
     bool conv = w->type.rank == 4;
     if (w->type.rank != 2 && !conv)
         return err_usage(e, "%s: 'w' is %s, want [out,in] or [out,in,k,k]", v->in->path,
                          type_text(v->arena, &w->type));
-    const Doc *doc = network_around(v, conv, e);
-    Args *node = args_new(v->arena), *adapter = args_new(v->arena),
-         *dims = args_new(v->arena);
-    if (!doc || !symbols_of(v, &x->type, conv, dims, e)) return false;
-    split_settings(v, node, adapter);
-    args_set(node, "out", val_int(w->type.dim[0]));
-    if (conv) args_set(node, "kernel", val_int(w->type.dim[2]));
-    args_set(node, "biased", val_bool(eval_input(v, "b") != NULL));
-    WeightShapes shapes = {v, shape_in_inputs};
-    Net net;
-    if (!net_bind(v->arena, doc, "node", NULL, node, &shapes, &net, &v->job.note, e))
+    Args *adapter = args_new(v->arena), *dims = args_new(v->arena);
+    AdaptedNode node = {.arena = v->arena,
+                        .library = v->job.library,
+                        .adapter = v->doc,
+                        .args = adapter,
+                        .weight = w->type,
+                        .bias = b ? b->type : (Type){0},
+                        .stride = 1,
+                        .training = true};
+    if (!split_settings(v, &node, adapter, e) ||
+        !symbols_of(v, &x->type, conv, dims, e) ||
+        !adapted_node_build(&node, dims, &v->job.note, e))
         return false;
-    Graph *g = wrapped(v, &net, adapter, dims, e);
-    if (!g || (v->opt->grad && !eval_loss(v, g, e))) return false;
+    Graph *g = node.graph;
+    if (v->opt->grad) {
+        Value *in = g->value[graph_find(g, "x")];
+        in->role = ROLE_TRAIN;
+        in->param = param_new(v->arena);
+    }
+    if (v->opt->grad && !eval_loss(v, g, e)) return false;
     WeightSource source = {v, data_in_inputs};
-    Options opt = {.net = &net, .n_net = 1, .dims = dims};
+    Options opt = {.net = &node.net, .n_net = 1, .dims = dims};
     Store *store = NULL;
     Exec *exec = eval_bind(v, g, &opt, &source, &store, e);
     bool ok = exec && eval_run(v, exec, e) && eval_record_outputs(v, exec, e);

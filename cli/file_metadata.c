@@ -49,7 +49,7 @@ void meta_origin(MetaList *m, const MergeFiles *f) {
     static const char *const keys[] = {"ss_v2", "ss_base_model_version"};
     for (size_t k = 0; k < COUNT(keys); k++)
         for (int i = 0; i < f->n && !meta_get(m, keys[k]); i++) {
-            const char *value = lora_meta(f->in[i].file, keys[k]);
+            const char *value = tensors_meta(merge_tensors(&f->in[i]), keys[k]);
             if (value) meta_put(m, keys[k], value);
         }
 }
@@ -107,9 +107,9 @@ const char *meta_merged_from(Arena *a, const char *model, const MergeFiles *f) {
     Str s = {0};
     if (model) str_add(&s, meta_base_name(a, model));
     for (int i = 0; i < f->n; i++) {
-        const char *title = lora_meta(f->in[i].file, "modelspec.title");
+        const char *title = tensors_meta(merge_tensors(&f->in[i]), "modelspec.title");
         if (s.n) str_add(&s, ", ");
-        str_add(&s, title ? title : meta_base_name(a, f->in[i].file->file->path));
+        str_add(&s, title ? title : meta_base_name(a, merge_tensors(&f->in[i])->path));
     }
     const char *out = arena_strdup(a, s.s ? s.s : "");
     str_free(&s);

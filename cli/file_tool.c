@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/setting.h"
 #include "runtime/exec.h"
 #include "runtime/lora_blocks.h"
 
@@ -66,39 +67,77 @@ static bool read_weights(Arena *a, const char *text, MergeInput *in, Err *e) {
                            text);
 }
 
-bool merge_files_open(Arena *a, const WordList *models, const WordList *ratios,
-                      const WordList *lbws, MergeFiles *out, Err *e) {
-    *out = (MergeFiles){NEW(a, MergeInput, models->n + 1), 0};
-    if (!models->n) return err_usage(e, "--models wants at least one LoRA file");
-    if (ratios->n != models->n)
-        return err_usage(e, "got %d --ratios for %d --models, want one each", ratios->n,
-                         models->n);
-    if (lbws && lbws->n && lbws->n != models->n)
-        return err_usage(e, "got %d --lbws for %d --models, want one each", lbws->n,
-                         models->n);
-    for (int i = 0; i < models->n; i++) {
-        if (!read_number(ratios->word[i], &out->in[i].ratio))
-            return err_usage(e, "--ratios: got '%s', want a number", ratios->word[i]);
-        if (lbws && lbws->n && !read_weights(a, lbws->word[i], &out->in[i], e))
-            return false;
-        if (lbws && i && lbws->n && out->in[i].n_weight != out->in[0].n_weight)
+static bool one_each(const char *option, const WordList *words, int models, Err *e) {
+    return words->n == models ||
+           err_usage(e, "got %d %s for %d --models, want one each", words->n, option,
+                     models);
+}
+
+static bool read_words(Arena *a, const MergeWords *w, MergeInput *in, Err *e) {
+    const int n = w->models.n;
+    if (!n) return err_usage(e, "--models wants at least one LoRA file");
+    if (!one_each("--ratios", &w->ratios, n, e) ||
+        (w->lbws.n && !one_each("--lbws", &w->lbws, n, e)) ||
+        (w->adapter.n > 1 && !one_each("--adapter", &w->adapter, n, e)))
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (!read_number(w->ratios.word[i], &in[i].ratio))
+            return err_usage(e, "--ratios: got '%s', want a number", w->ratios.word[i]);
+        if (w->lbws.n && !read_weights(a, w->lbws.word[i], &in[i], e)) return false;
+        if (in[i].n_weight != in[0].n_weight)
             return err_usage(e, "--lbws: lists of %d and %d numbers, want one length",
-                             out->in[0].n_weight, out->in[i].n_weight);
-    }
-    for (int i = 0; i < models->n; i++, out->n++) {
-        const LoraFile *f = out->in[i].file = lora_open(models->word[i], e);
-        if (!f) return false;
-        if (f->n_unknown) /* an adapter with tensors of its own would lose them */
-            return err_fail(e,
-                            "'%s': %d tensors are no part of a LoRA and would be lost, "
-                            "the first is '%s'",
-                            models->word[i], f->n_unknown, f->unknown[0]);
+                             in[0].n_weight, in[i].n_weight);
     }
     return true;
 }
 
+/* The graph file of model i; NULL: its keys tell. */
+static const char *adapter_word(const MergeWords *w, int i) {
+    if (!w->adapter.n) return NULL;
+    const char *word = w->adapter.word[w->adapter.n > 1 ? i : 0];
+    return strcmp(word, "auto") ? word : NULL;
+}
+
+static bool open_model(const MergeWords *w, int i, bool own, const Args *set,
+                       MergeFiles *out, Err *e) {
+    const char *adapter = adapter_word(w, i), *path = w->models.word[i];
+    TensorFile *t = tensors_open(path, e);
+    if (!t) return false;
+    if (own && (adapter || !lora_only(t))) {
+        AdapterFile *f = out->adapter[i] = adapter_file_open(t, adapter, set, e);
+        if (f) out->in[i].adapter = adapter_file_layers(f);
+        return f != NULL;
+    }
+    LoraFile *f = lora_from(t, e);
+    out->in[i].file = f;
+    if (!f || !f->n_unknown) return f != NULL;
+    /* an adapter with tensors of its own would lose them */
+    err_fail(e,
+             "'%s': %d tensors are no part of a LoRA and would be lost, the first is "
+             "'%s'",
+             path, f->n_unknown, f->unknown[0]);
+    lora_close(f);
+    return false;
+}
+
+bool merge_files_open(Arena *a, const MergeWords *w, bool own, MergeFiles *out,
+                      Err *e) {
+    const size_t n = (size_t)w->models.n + 1;
+    *out = (MergeFiles){NEW(a, MergeInput, n), NEW(a, AdapterFile *, n), 0};
+    Args *set = args_new(a);
+    if (!read_words(a, w, out->in, e) || !settings(a, &w->set, "--set", set, e))
+        return false;
+    for (int i = 0; i < w->models.n; i++, out->n++)
+        if (!open_model(w, i, own, set, out, e)) return false;
+    return true;
+}
+
 void merge_files_close(MergeFiles *f) {
-    for (int i = 0; i < f->n; i++) lora_close((LoraFile *)f->in[i].file);
+    for (int i = 0; i < f->n; i++)
+        if (f->adapter[i])
+            adapter_file_close(f->adapter[i]);
+        else
+            lora_close((LoraFile *)f->in[i].file);
     f->n = 0;
 }
 

@@ -1,6 +1,7 @@
 /* What the commands on model and LoRA files have in common. */
 #ifndef GRAPHRUN_FILE_TOOL_H
 #define GRAPHRUN_FILE_TOOL_H
+#include "cli/adapter_file.h"
 #include "cli/opt.h"
 #include "runtime/lora_merge.h"
 
@@ -17,12 +18,18 @@ Device *tool_device(const Common *c, const char *name, Err *e);
 /* ---- inputs of a merge ---- */
 typedef struct MergeFiles {
     MergeInput *in;
+    AdapterFile **adapter; /* of the files that are no plain LoRAs; else NULL */
     int n;
 } MergeFiles;
+typedef struct MergeWords { /* of the command line */
+    WordList models, ratios, lbws;
+    WordList
+        adapter;  /* graph file of each; one for all; "auto" or none: told by keys */
+    WordList set; /* arguments of adapters */
+} MergeWords;
 /* Opens every model; ratios and block weight lists (JSON) must be as many as they, or
- * none. */
-bool merge_files_open(Arena *a, const WordList *models, const WordList *ratios,
-                      const WordList *lbws, MergeFiles *out, Err *e);
+ * none. own: adapters with tensors of their own are taken too. */
+bool merge_files_open(Arena *a, const MergeWords *w, bool own, MergeFiles *out, Err *e);
 void merge_files_close(MergeFiles *f);
 
 /* ---- metadata ---- */

@@ -9,7 +9,7 @@
 
 typedef struct MergeCommand {
     const char *sd_model, *save_to, *precision, *save_precision, *device, *compat;
-    WordList models, ratios, lbws;
+    WordList models, ratios, lbws, adapter, set;
     bool v2, concat, shuffle, no_metadata;
 } MergeCommand;
 
@@ -87,6 +87,9 @@ static bool into_lora(Job *j, Err *e) {
 
 static bool check(const MergeCommand *o, Err *e) {
     if (!o->save_to) return err_usage(e, "merge needs --save_to FILE");
+    if (!o->sd_model && (o->adapter.n || o->set.n))
+        return err_usage(e, "--adapter and --set are for merging into a model, with "
+                            "--sd_model");
     if (o->sd_model && (o->concat || o->shuffle))
         return err_usage(e, "--concat and --shuffle are for merging LoRAs with each "
                             "other, without --sd_model");
@@ -100,10 +103,15 @@ static int run(const Common *c, const void *opts, const Args *given,
     j.meta.arena = j.arena;
     j.precision = precision_of(j.o->precision, F32);
     j.save = precision_of(j.o->save_precision, j.precision);
-    bool ok = check(j.o, e) && (j.dev = tool_device(c, j.o->device, e)) &&
-              merge_files_open(j.arena, &j.o->models, &j.o->ratios, &j.o->lbws,
-                               &j.files, e) &&
-              (j.o->sd_model ? into_model(&j, e) : into_lora(&j, e));
+    const MergeWords words_of = {.models = j.o->models,
+                                 .ratios = j.o->ratios,
+                                 .lbws = j.o->lbws,
+                                 .adapter = j.o->adapter,
+                                 .set = j.o->set};
+    bool ok =
+        check(j.o, e) && (j.dev = tool_device(c, j.o->device, e)) &&
+        merge_files_open(j.arena, &words_of, j.o->sd_model != NULL, &j.files, e) &&
+        (j.o->sd_model ? into_model(&j, e) : into_lora(&j, e));
     merge_files_close(&j.files);
     cpu_close(j.dev);
     arena_free(j.arena);
@@ -122,6 +130,11 @@ static const Opt options[] = {
     OPT(MergeCommand, LIST, ratios, "X..", "weight of each"),
     OPT(MergeCommand, LIST, lbws, "LIST..",
         "weights by block for each, as JSON: 12, 17, 20, 25 or 26 numbers"),
+    OPT(MergeCommand, LIST, adapter, "GRAPH..",
+        "with --sd_model: the adapter's graph file, by name or path, one for all "
+        "--models or one each; \"auto\" or nothing: told by the file's keys"),
+    OPT(MergeCommand, EACH, set, "KEY=VALUE",
+        "an argument of the adapter that the file does not tell (lokr's factor)"),
     OPT(MergeCommand, TEXT, precision, "TYPE", "of the arithmetic",
         .words = precision_words),
     OPT(MergeCommand, TEXT, save_precision, "TYPE",

@@ -72,11 +72,11 @@ static int run(const Common *c, const void *opts, const Args *given,
     (void)given, (void)words;
     Job j = {.arena = arena_new(), .common = c, .o = opts};
     j.meta.arena = j.arena;
+    const MergeWords words_of = {
+        .models = j.o->models, .ratios = j.o->ratios, .lbws = j.o->lbws};
     bool ok = (j.o->save_to || err_usage(e, "svd-merge needs --save_to FILE")) &&
               (j.dev = tool_device(c, j.o->device, e)) &&
-              merge_files_open(j.arena, &j.o->models, &j.o->ratios, &j.o->lbws,
-                               &j.files, e) &&
-              merge(&j, e);
+              merge_files_open(j.arena, &words_of, false, &j.files, e) && merge(&j, e);
     merge_files_close(&j.files);
     cpu_close(j.dev);
     arena_free(j.arena);

@@ -148,6 +148,22 @@ typedef struct SavedTensor {
 bool module_saved(Arena *a, const Module *m, const Graph *g, const char *scheme,
                   SavedTensor **out, int *n, Err *e);
 
+/* What a file holds of one module, by the keys of `save:` ("lora_down.weight"). */
+typedef struct StoredTensor {
+    const char *key;
+    Type type;
+    double number; /* of a tensor of one element */
+} StoredTensor;
+/* Adds to `out` the adapter's arguments that the tensors tell: one that stands alone in a
+ * dimension of a tensor's declared shape or is a node's whole `out:`, one that is saved
+ * alone or under its own name, and `absent:` for keys that are not there. */
+bool module_args_read(Arena *a, const Doc *adapter, const char *scheme,
+                      const StoredTensor *t, int n, Args *out, Err *e);
+/* Are these just the keys that a module of the adapter can have? Lines under `absent:`, and
+ * of tensors that are shared or made on a condition, may be missing. */
+bool module_keys_fit(const Doc *adapter, const char *scheme, const StoredTensor *t,
+                     int n);
+
 /* ---- optimizers ---- */
 /* An optimizer document as one program, if every update node is a formula. */
 typedef struct UpdateState {

@@ -296,8 +296,7 @@ static Entry *search(Search *s, const char *name, const Entry *asks) {
     return n;
 }
 
-/* Embedded documents of a kind, for suggestions. */
-static const char *const *shipped(Arena *a, DocKind kind) {
+const char *const *doc_shipped(Arena *a, DocKind kind) {
     const char **list = NULL;
     int n = 0, cap = 0;
     for (const EmbeddedFile *f = embedded_files; f->path; f++) {
@@ -321,7 +320,7 @@ static bool not_found(const Search *s, const char *name, Loc loc, Err *e) {
         return err_usage(e, "no file '%.200s'", name);
     }
     const char *near =
-        did_you_mean(s->lib->arena, name, shipped(s->lib->arena, s->want));
+        did_you_mean(s->lib->arena, name, doc_shipped(s->lib->arena, s->want));
     if (s->other)
         near =
             arena_printf(s->lib->arena, " ('%s' is %s %s)%s", s->other->doc.src->path,

@@ -44,6 +44,9 @@ Doc *doc_parse(Library *lib, const Source *src, Err *e);
 YNode *doc_template(const Doc *d, const char *name, const Doc **owner);
 const char *const *doc_template_names(Arena *a, const Doc *d);
 
+/* Names of the embedded documents of a kind; NULL-terminated. */
+const char *const *doc_shipped(Arena *a, DocKind kind);
+
 /* Embedded graph files (made by the build): path "networks/unet.yaml" and text. */
 typedef struct EmbeddedFile {
     const char *path;

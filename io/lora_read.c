@@ -146,6 +146,17 @@ bool lora_is(const TensorFile *f) {
     return found;
 }
 
+bool lora_only(const TensorFile *f) {
+    Arena *a = arena_new();
+    bool only = f->n > 0;
+    for (int i = 0; i < f->n && only; i++) {
+        Key k;
+        only = split(a, &f->entry[i], &k) && !other(f->entry[i].name);
+    }
+    arena_free(a);
+    return only;
+}
+
 /* ---- one module ---- */
 PRINTF(3, 4) static bool bad(const LoraFile *f, Err *e, const char *fmt, ...) {
     char text[1024];
@@ -381,7 +392,5 @@ const LoraModule *lora_find(const LoraFile *f, const char *name) {
 }
 
 const char *lora_meta(const LoraFile *f, const char *key) {
-    for (int i = 0; i < f->file->n_meta; i++)
-        if (!strcmp(f->file->meta_key[i], key)) return f->file->meta_value[i];
-    return NULL;
+    return tensors_meta(f->file, key);
 }

@@ -47,6 +47,8 @@ typedef struct LoraFile {
 
 /* Whether a file has keys of a LoRA at all. */
 bool lora_is(const TensorFile *f);
+/* Whether it has nothing else. */
+bool lora_only(const TensorFile *f);
 /* Takes f over, also on failure. Refused by name: factors that do not fit together, DoRA,
  * LyCORIS. adapter_config.json beside the file and Diffusers' metadata give the alphas that
  * a file of peft does not carry. */

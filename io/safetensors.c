@@ -280,3 +280,9 @@ const TensorEntry *tensors_find(const TensorFile *f, const char *name) {
     return f->n ? bsearch(&key, f->entry, (size_t)f->n, sizeof *f->entry, by_name)
                 : NULL;
 }
+
+const char *tensors_meta(const TensorFile *f, const char *key) {
+    for (int i = 0; i < f->n_meta; i++)
+        if (!strcmp(f->meta_key[i], key)) return f->meta_value[i];
+    return NULL;
+}

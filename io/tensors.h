@@ -37,6 +37,7 @@ void tensors_close(TensorFile *f);
  * back. Nothing is lost. */
 void tensors_release(const TensorFile *f, const void *data, size_t n);
 const TensorEntry *tensors_find(const TensorFile *f, const char *name);
+const char *tensors_meta(const TensorFile *f, const char *key); /* NULL: not there */
 
 /* ---- writing ---- */
 typedef struct TensorOut {

@@ -14,6 +14,10 @@ double merge_ratio(const MergeInput *in, const char *module) {
     return slot < 0 ? in->ratio : in->ratio * in->weight[slot];
 }
 
+const TensorFile *merge_tensors(const MergeInput *in) {
+    return in->file ? in->file->file : in->adapter->file;
+}
+
 typedef struct Merge {
     const MergeInput *in;
     int n;

@@ -2,15 +2,18 @@
 #ifndef GRAPHRUN_LORA_MERGE_H
 #define GRAPHRUN_LORA_MERGE_H
 #include "runtime/lora_set.h"
+#include "runtime/model_adapter.h"
 
 typedef struct MergeInput {
-    const LoraFile *file;
+    const LoraFile *file;        /* NULL: `adapter`, into a model only */
+    const ModelAdapter *adapter; /* NULL: `file` */
     double ratio;
     const double *weight; /* by block, n_weight of them (lora_blocks.h), or NULL */
     int n_weight;
 } MergeInput;
 /* ratio times the block's weight */
 double merge_ratio(const MergeInput *in, const char *module);
+const TensorFile *merge_tensors(const MergeInput *in); /* the file itself */
 
 typedef struct MergeOptions {
     DType precision; /* of the arithmetic */

@@ -12,7 +12,8 @@
 #include "io/torch_file.h"
 
 typedef struct Part {
-    const char *lora; /* kohya name of the module that wraps this weight, or NULL */
+    const char *lora; /* kohya name of the module that wraps this layer, or NULL */
+    bool bias;        /* of the layer; else its weight */
     Type type;
     const void *data;
 } Part;
@@ -24,9 +25,10 @@ typedef struct Target { /* a tensor of the file that is written */
     int parts;
 } Target;
 
-typedef struct Place { /* where a module's weight is */
+typedef struct Place { /* where a module's weight or bias is */
     const char *lora;
-    Part *part;
+    bool bias;
+    const Part *part;
 } Place;
 
 typedef struct Job {
@@ -53,22 +55,21 @@ enum { ROWS = 256 }; /* of a product that is added at a time */
 static bool starts_with(const char *s, const char *start) {
     return !strncmp(s, start, strlen(start));
 }
-static bool is_weight(const char *name) {
-    size_t n = strlen(name);
-    return n > 7 && !strcmp(name + n - 7, ".weight");
-}
 
 /* OpenCLIP's last layer is no part of the text encoder: it stays what it was. */
 static bool unused_layer(const Job *j, const char *name) {
     return j->sd2 && starts_with(name, "text_encoder.text_model.encoder.layers.23.");
 }
 
-static const char *module_of(Job *j, const char *name, const Type *t) {
-    if (!is_weight(name) || t->rank < 2) return NULL;
-    const char *path = arena_strndup(j->arena, name, strlen(name) - 7);
-    return starts_with(name, "unet.") || starts_with(name, "text_encoder.")
-               ? lora_name_of(j->arena, path)
-               : NULL;
+/* The module that wraps the layer whose tensor this is. */
+static void set_module(Job *j, Part *p, const char *name) {
+    const char *dot = strrchr(name, '.');
+    p->bias = dot && !strcmp(dot, ".bias") && p->type.rank == 1;
+    const bool weight = dot && !strcmp(dot, ".weight") && p->type.rank >= 2;
+    if ((weight || p->bias) &&
+        (starts_with(name, "unet.") || starts_with(name, "text_encoder.")))
+        p->lora =
+            lora_name_of(j->arena, arena_strndup(j->arena, name, (size_t)(dot - name)));
 }
 
 static Type as_convolution(Type t, bool yes) {
@@ -79,7 +80,7 @@ static Type as_convolution(Type t, bool yes) {
 /* A tensor of a single file, with the names it holds (n of them; 0: none of ours). */
 static Target file_target(Job *j, const TensorEntry *x) {
     Target t = {.key = x->name, .type = x->type, .parts = 1};
-    t.part[0] = (Part){NULL, x->type, x->data};
+    t.part[0] = (Part){.type = x->type, .data = x->data};
     NamePart name[NAME_PARTS];
     bool dropped;
     int n = names_from_file(j->names, j->arena, x->name, name, &dropped);
@@ -102,7 +103,7 @@ static Target file_target(Job *j, const TensorEntry *x) {
         p->type = x->type;
         p->type.dim[0] /= n;
         p->data = (const char *)x->data + type_bytes(&p->type) * (size_t)name[i].part;
-        p->lora = module_of(j, name[i].name, &p->type);
+        set_module(j, p, name[i].name);
     }
     return t;
 }
@@ -121,7 +122,7 @@ static bool add_named(Job *j, const char *name, Err *e) {
     if (!names_to_file(j->names, j->arena, name, &to))
         return err_fail(e, "'%s': tensor '%s' has no place in a checkpoint file",
                         j->m->model, name);
-    p.lora = module_of(j, name, &p.type);
+    set_module(j, &p, name);
     Target *t = target_find(j, to.key);
     if (!t) {
         Target fresh = {.key = to.key, .type = as_convolution(p.type, to.conv_ldm)};
@@ -183,20 +184,23 @@ static bool list_file(Job *j, Err *e) {
 /* ---- the LoRAs against the list ---- */
 
 static int by_lora(const void *a, const void *b) {
-    return strcmp(((const Place *)a)->lora, ((const Place *)b)->lora);
+    const Place *x = a, *y = b;
+    const int d = strcmp(x->lora, y->lora);
+    return d ? d : x->bias - y->bias;
 }
 
 static void list_places(Job *j) {
     for (int i = 0; i < j->n; i++)
         for (int k = 0; k < j->target[i].parts; k++) {
-            Place p = {j->target[i].part[k].lora, &j->target[i].part[k]};
-            if (p.lora) PUSH(j->arena, j->place, j->n_place, j->cap_place, p);
+            const Part *p = &j->target[i].part[k];
+            Place place = {p->lora, p->bias, p};
+            if (p->lora) PUSH(j->arena, j->place, j->n_place, j->cap_place, place);
         }
     if (j->n_place) qsort(j->place, (size_t)j->n_place, sizeof *j->place, by_lora);
 }
 
-static const Part *place_of(const Job *j, const char *lora) {
-    Place key = {lora, NULL};
+static const Part *place_of(const Job *j, const char *lora, bool bias) {
+    Place key = {lora, bias, NULL};
     const Place *p = j->n_place ? bsearch(&key, j->place, (size_t)j->n_place,
                                           sizeof *j->place, by_lora)
                                 : NULL;
@@ -210,41 +214,54 @@ static bool fits(const Part *p, const LoraModule *m) {
 
 enum { SHOWN = 8 }; /* names in a message */
 
+/* A module that has no place is listed. */
+static const Part *weight_of(Job *j, const char *lora, int *cap) {
+    const Part *p = place_of(j, lora, false);
+    if (p)
+        j->out->modules++;
+    else
+        PUSH(j->arena, j->out->unmatched, j->out->n_unmatched, *cap, lora);
+    return p;
+}
+
+static bool none_found(Job *j, const char *path, int n, int first_unmatched, Err *e) {
+    Str bad = {0};
+    for (int i = 0; i < SHOWN && first_unmatched + i < j->out->n_unmatched; i++)
+        str_printf(&bad, "\n  %s", j->out->unmatched[first_unmatched + i]);
+    err_fail(e, "none of the %d modules of '%s' is in '%s'%s%s", n, path, j->m->model,
+             bad.s ? bad.s : "", n > SHOWN ? "\n  ..." : "");
+    str_free(&bad);
+    return false;
+}
+
 static bool check_lora(Job *j, const LoraFile *f, int *cap, Err *e) {
     Str bad = {0};
-    int n_bad = 0, found = 0, first_unmatched = j->out->n_unmatched;
+    int n_bad = 0, n_before = j->out->modules, first = j->out->n_unmatched;
     for (int i = 0; i < f->n; i++) {
         const LoraModule *m = &f->module[i];
-        const Part *p = place_of(j, m->name);
-        if (!p) {
-            PUSH(j->arena, j->out->unmatched, j->out->n_unmatched, *cap, m->name);
-        } else if (!fits(p, m)) {
-            if (n_bad++ < SHOWN)
-                str_printf(&bad, "\n  %s: %s x %s for a weight of %s", m->name,
-                           type_text(j->arena, &m->up.type),
-                           type_text(j->arena, &m->down.type),
-                           type_text(j->arena, &p->type));
-        } else {
-            found++;
-        }
+        const Part *p = weight_of(j, m->name, cap);
+        if (p && !fits(p, m) && n_bad++ < SHOWN)
+            str_printf(&bad, "\n  %s: %s x %s for a weight of %s", m->name,
+                       type_text(j->arena, &m->up.type),
+                       type_text(j->arena, &m->down.type),
+                       type_text(j->arena, &p->type));
     }
-    bool ok = !n_bad && found;
-    if (n_bad) {
+    if (n_bad)
         err_fail(
             e,
             "'%s' is made for another model: %d of its %d modules do not fit '%s'%s%s",
             f->file->path, n_bad, f->n, j->m->model, bad.s,
             n_bad > SHOWN ? "\n  ..." : "");
-    } else if (!found) {
-        for (int i = 0; i < SHOWN && first_unmatched + i < j->out->n_unmatched; i++)
-            str_printf(&bad, "\n  %s", j->out->unmatched[first_unmatched + i]);
-        err_fail(e, "none of the %d modules of '%s' is in '%s'%s%s", f->n,
-                 f->file->path, j->m->model, bad.s ? bad.s : "",
-                 f->n > SHOWN ? "\n  ..." : "");
-    }
-    j->out->modules += found;
     str_free(&bad);
-    return ok;
+    return !n_bad &&
+           (j->out->modules > n_before || none_found(j, f->file->path, f->n, first, e));
+}
+
+/* Whether tensors fit their layer is for the adapter to say, when it is applied. */
+static bool check_adapter(Job *j, const ModelAdapter *f, int *cap, Err *e) {
+    int n_before = j->out->modules, first = j->out->n_unmatched;
+    for (int i = 0; i < f->n; i++) weight_of(j, f->module[i], cap);
+    return j->out->modules > n_before || none_found(j, f->file->path, f->n, first, e);
 }
 
 /* ---- making tensors ---- */
@@ -280,23 +297,81 @@ static bool make_room(Job *j, const Target *t, Err *e) {
     return j->sum || err_fail(e, "no memory for tensor '%s' of %zu numbers", t->key, n);
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(a, *(const char *const *)b);
+}
+
+/* Does file k change this layer? */
+static bool touches(const Job *j, int k, const Part *p) {
+    const MergeInput *in = &j->m->in[k];
+    if (!p->lora) return false;
+    if (in->file) return !p->bias && lora_find(in->file, p->lora);
+    const ModelAdapter *f = in->adapter;
+    return bsearch(p->lora, f->module, (size_t)f->n, sizeof *f->module, by_text);
+}
+
+static bool touched(const Job *j, const Part *p, int from) {
+    for (int k = from; k < j->m->n; k++)
+        if (touches(j, k, p)) return true;
+    return false;
+}
+
+/* A tensor's numbers in `precision`. */
+static void load(Job *j, const Part *p, float *y) {
+    const int64_t n = type_count(&p->type);
+    matrix_convert(j->dev, y, F32, p->data, p->type.dtype, n);
+    matrix_round(j->dev, y, j->m->precision, n);
+}
+
+/* File k on the layer of which y is the part p; `other`: the layer's other tensor, or NULL
+ * (which no LoRA needs). */
+static bool change(Job *j, int k, const Part *p, float *y, const Part *weight,
+                   float *other, Err *e) {
+    const MergeInput *in = &j->m->in[k];
+    const double ratio = merge_ratio(in, p->lora);
+    AdaptedLayer l = {weight->type, p->bias ? other : y, p->bias ? y : other};
+    l.weight.dtype = F32;
+    if (in->file) {
+        const LoraModule *m = lora_find(in->file, p->lora);
+        return !m || add_product(j, l.w, m, ratio * m->alpha / (double)m->rank, e);
+    }
+    const bool last = !touched(j, p, k + 1);
+    if (!in->adapter->apply(in->adapter->ctx, p->lora, ratio, p->bias && last, &l,
+                            j->dev, e))
+        return false;
+    matrix_round(j->dev, l.w, j->m->precision, type_count(&l.weight));
+    if (l.b) matrix_round(j->dev, l.b, j->m->precision, l.weight.dim[0]);
+    return true;
+}
+
+/* An adapter may make the bias from the weight and the other way round: both are there,
+ * and LoRAs before it change the weight for the bias too. */
+static bool change_all(Job *j, const Part *p, float *y, Err *e) {
+    bool own = false;
+    for (int k = 0; k < j->m->n; k++)
+        own = own || (j->m->in[k].adapter && touches(j, k, p));
+    if (!own && p->bias) return true;
+    const Part *weight = p->bias ? place_of(j, p->lora, false) : p;
+    const Part *with = p->bias ? weight : own ? place_of(j, p->lora, true) : NULL;
+    float *other =
+        with ? malloc(sizeof *other * (size_t)type_count(&with->type)) : NULL;
+    if (with && !other) return err_fail(e, "no memory for the layer '%s'", p->lora);
+    if (with) load(j, with, other);
+    bool ok = weight != NULL;
+    for (int k = 0; ok && k < j->m->n; k++)
+        ok = !touches(j, k, weight) || change(j, k, p, y, weight, other, e);
+    free(other);
+    return ok;
+}
+
 static bool make_sum(Job *j, const Target *t, Err *e) {
     if (!make_room(j, t, e)) return false;
     float *y = j->sum;
     for (int i = 0; i < t->parts; i++) {
         const Part *p = &t->part[i];
-        const int64_t n = type_count(&p->type);
-        matrix_convert(j->dev, y, F32, p->data, p->type.dtype, n);
-        matrix_round(j->dev, y, j->m->precision, n);
-        for (int k = 0; p->lora && k < j->m->n; k++) {
-            const LoraModule *m = lora_find(j->m->in[k].file, p->lora);
-            if (m && !add_product(j, y, m,
-                                  merge_ratio(&j->m->in[k], p->lora) * m->alpha /
-                                      (double)m->rank,
-                                  e))
-                return false;
-        }
-        y += n;
+        load(j, p, y);
+        if (touched(j, p, 0) && !change_all(j, p, y, e)) return false;
+        y += type_count(&p->type);
     }
     return true;
 }
@@ -311,8 +386,7 @@ static void release(const Job *j, const Part *p) {
 
 static bool changed(const Job *j, const Target *t) {
     for (int i = 0; i < t->parts; i++)
-        for (int k = 0; t->part[i].lora && k < j->m->n; k++)
-            if (lora_find(j->m->in[k].file, t->part[i].lora)) return true;
+        if (touched(j, &t->part[i], 0)) return true;
     return false;
 }
 
@@ -351,7 +425,9 @@ bool model_merge(Arena *a, const ModelMerge *m, Device *dev, ModelMerged *out, E
     int cap = 0;
     bool ok = folder_exists(m->model) ? list_folder(&j, e) : list_file(&j, e);
     if (ok) list_places(&j);
-    for (int i = 0; ok && i < m->n; i++) ok = check_lora(&j, m->in[i].file, &cap, e);
+    for (int i = 0; ok && i < m->n; i++)
+        ok = m->in[i].file ? check_lora(&j, m->in[i].file, &cap, e)
+                           : check_adapter(&j, m->in[i].adapter, &cap, e);
     ok = ok && write_model(&j, e);
     out->tensors = j.n;
     free(j.sum);

@@ -25,6 +25,7 @@ typedef struct ModelMerged {
 /* Keys of the result are the model file's own, in today's form where it had an older one;
  * of a folder they are the original's (LDM). Tensors of other parts stay as they are. A
  * LoRA whose modules do not fit the model's weights, or of which none is in the model, is
- * an error that lists them; nothing is written then. */
+ * an error that lists them; nothing is written then. An adapter changes the layer's bias
+ * with its weight, file after file. */
 bool model_merge(Arena *a, const ModelMerge *m, Device *dev, ModelMerged *out, Err *e);
 #endif

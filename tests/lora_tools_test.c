@@ -195,7 +195,9 @@ static void merging(Device *dev) {
     for (int i = 0; i < 17; i++) weight[i] = 1 - 0.05 * i;
     LoraFile *f = made(a, temporary("a.safetensors"), 1000, first_lora, 3),
              *g = made(a, temporary("b.safetensors"), 2000, second_lora, 3);
-    MergeInput in[] = {{f, ratios[0], NULL, 0}, {g, ratios[1], weight, 17}};
+    MergeInput in[] = {
+        {.file = f, .ratio = ratios[0]},
+        {.file = g, .ratio = ratios[1], .weight = weight, .n_weight = 17}};
     MergeOptions o = {.precision = F32};
     LoraSet *s;
     Err e = {0};

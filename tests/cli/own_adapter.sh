@@ -60,4 +60,20 @@ for tensor in lora_down.weight lora_up.weight lora_strength alpha; do
     [ "$n" = 192 ]
     check "$n tensors $tensor, want 192" $?
 done
+# merged into the model it is no adapter any more: the model itself is another
+runs "$GRAPHRUN" merge --sd_model "$tmp/tiny.safetensors" --models "$tmp/to/own.safetensors" \
+    --ratios 1 --adapter "$tmp/mine/strong-lora.yaml" --save_to "$tmp/merged.safetensors"
+exits 0; says err "192 modules merged"
+# the keys are those of the shipped file for the same idea
+runs "$GRAPHRUN" merge --sd_model "$tmp/tiny.safetensors" --models "$tmp/to/own.safetensors" \
+    --ratios 1 --save_to "$tmp/same.safetensors" --no_metadata
+exits 0; says err "192 modules merged"
+runs "$GRAPHRUN" merge --sd_model "$tmp/tiny.safetensors" --models "$tmp/to/own.safetensors" \
+    --ratios 1 --adapter "$tmp/mine/strong-lora.yaml" --no_metadata \
+    --save_to "$tmp/merged.safetensors"
+exits 0
+cmp -s "$tmp/same.safetensors" "$tmp/merged.safetensors"
+check "both graph files give the same model" $?
+runs "$GRAPHRUN" merge --models "$tmp/to/own.safetensors" --ratios 1 --save_to "$tmp/l.safetensors"
+exits 1; says err "192 tensors are no part of a LoRA and would be lost"
 finish

@@ -1,0 +1,413 @@
+/* Adapters described by their graph file, merged by running it (language.md section 7).
+ *
+ * A module's arguments come from its tensors; its graph around the one layer says whether
+ * the file holds exactly what such a module saves. `output: {weight: v}` gives the new
+ * weight itself. Everything else is asked by unit inputs: what a layer answers to them are
+ * the columns of its weight, what it answers to zeros is its bias. */
+#include "cli/adapter_file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/adapted_node.h"
+#include "kernels/rng.h"
+
+enum { SAMPLES = 256 }; /* unit inputs in one run */
+
+struct AdapterFile {
+    Arena *arena;
+    TensorFile *file;
+    Library *library;
+    const Doc *doc;
+    const Args *args;
+    const char **module;
+    int n, cap;
+    ModelAdapter layers;
+};
+
+/* ---- the file's modules ---- */
+
+static size_t module_bytes(const char *key) {
+    const char *dot = strchr(key, '.');
+    return dot && !strncmp(key, "lora_", 5) ? (size_t)(dot - key) : 0;
+}
+
+/* Entries are sorted, and '.' comes before every other letter of a name: those of a module
+ * follow each other. Keys without a module belong to all of them. */
+static void list_modules(AdapterFile *f) {
+    for (int i = 0; i < f->file->n; i++) {
+        const char *key = f->file->entry[i].name;
+        const size_t n = module_bytes(key);
+        const char *last = f->n ? f->module[f->n - 1] : "";
+        if (!n || (strlen(last) == n && !strncmp(last, key, n))) continue;
+        PUSH(f->arena, f->module, f->n, f->cap, arena_strndup(f->arena, key, n));
+    }
+}
+
+/* Keys of one module, and those of no module. */
+static StoredTensor *stored(const AdapterFile *f, Arena *a, const char *module,
+                            int *n) {
+    const size_t len = strlen(module);
+    StoredTensor *out = NULL;
+    int cap = 0;
+    *n = 0;
+    for (int i = 0; i < f->file->n; i++) {
+        const TensorEntry *x = &f->file->entry[i];
+        const size_t k = module_bytes(x->name);
+        if (k != len || strncmp(x->name, module, len)) continue;
+        StoredTensor t = {.key = x->name + len + 1, .type = x->type};
+        if (type_count(&x->type) == 1)
+            convert(&t.number, F64, x->data, x->type.dtype, 1);
+        PUSH(a, out, *n, cap, t);
+    }
+    return out;
+}
+
+/* ---- one module in its graph ---- */
+
+typedef struct Probe {
+    Arena *arena;
+    AdaptedNode node;
+    Args *dims;
+    const char *module;
+    SavedTensor *saved;
+    int n_saved;
+    const AdaptedLayer *layer;
+} Probe;
+
+static const char *real_key(Arena *a, const char *module, const char *key) {
+    return strncmp(key, "node.", 5) ? key : arena_printf(a, "%s.%s", module, key + 5);
+}
+
+/* Does the file hold what such a module saves, and nothing else of it? */
+static bool holds(const AdapterFile *f, Probe *p, const StoredTensor *t, int n,
+                  Err *e) {
+    const YNode *absent = yaml_get(f->doc->root, "absent");
+    int used = 0;
+    for (int i = 0; i < p->n_saved; i++) {
+        const SavedTensor *s = &p->saved[i];
+        const char *key = real_key(p->arena, p->module, s->key);
+        const TensorEntry *x = tensors_find(f->file, key);
+        const bool may_lack = s->value == NO_ID && absent &&
+                              !strncmp(s->key, "node.", 5) &&
+                              yaml_get(absent, s->key + 5);
+        if (!x && !may_lack)
+            return err_fail(e, "'%s': adapter '%s' wants a tensor '%s'", f->file->path,
+                            f->doc->name, key);
+        if (x && (!dtype_is_float(x->type.dtype) && type_count(&x->type) != 1))
+            return err_fail(e, "'%s': '%s' is %s, want floating-point numbers",
+                            f->file->path, key, type_text(p->arena, &x->type));
+        if (x && type_count(&x->type) != type_count(&s->type))
+            return err_fail(e, "'%s': '%s' is %s, want %s of adapter '%s'",
+                            f->file->path, key, type_text(p->arena, &x->type),
+                            type_text(p->arena, &s->type), f->doc->name);
+        used += x && module_bytes(key);
+    }
+    for (int i = 0; i < n && used < n; i++) {
+        bool known = false;
+        for (int k = 0; k < p->n_saved && !known; k++)
+            known = !strncmp(p->saved[k].key, "node.", 5) &&
+                    !strcmp(p->saved[k].key + 5, t[i].key);
+        if (!known)
+            return err_fail(e, "'%s': '%s.%s' is no tensor of adapter '%s'",
+                            f->file->path, p->module, t[i].key, f->doc->name);
+    }
+    return true;
+}
+
+static bool probe_build(const AdapterFile *f, Probe *p, int64_t samples, Err *e) {
+    int n;
+    const StoredTensor *t = stored(f, p->arena, p->module, &n);
+    Args *args = args_new(p->arena);
+    for (int i = 0; f->args && i < f->args->n; i++)
+        args_set(args, f->args->name[i], f->args->val[i]);
+    if (!module_args_read(p->arena, f->doc, "kohya", t, n, args, e)) return false;
+    const Type *w = &p->layer->weight;
+    p->node = (AdaptedNode){.arena = p->arena,
+                            .library = f->library,
+                            .adapter = f->doc,
+                            .args = args,
+                            .weight = *w,
+                            .stride = 1};
+    if (p->layer->b) p->node.bias = type_of(F32, 1, w->dim);
+    p->dims = args_new(p->arena);
+    args_set(p->dims, "B", val_int(samples));
+    args_set(p->dims, "C", val_int(w->dim[1]));
+    if (w->rank == 4) {
+        args_set(p->dims, "H", val_int(w->dim[2]));
+        args_set(p->dims, "W", val_int(w->dim[3]));
+    } else {
+        args_set(p->dims, "N", val_int(1));
+    }
+    if (!adapted_node_build(&p->node, p->dims, NULL, e)) return false;
+    if (!p->node.modules.n)
+        return err_fail(e, "adapter '%s' makes no module of '%s'", f->doc->name,
+                        p->module);
+    return module_saved(p->arena, &p->node.modules.item[0], p->node.graph, "kohya",
+                        &p->saved, &p->n_saved, e) &&
+           holds(f, p, t, n, e);
+}
+
+/* ---- running it ---- */
+
+static bool find_weight(void *ctx, const char *name, Tensor *out) {
+    Probe *p = ctx;
+    const bool weight = !strcmp(name, "node.node.weight");
+    if (!weight && strcmp(name, "node.node.bias")) return false;
+    *out = (Tensor){weight ? p->layer->w : p->layer->b,
+                    weight ? &p->node.weight : &p->node.bias};
+    return true;
+}
+
+static bool write_tensors(const AdapterFile *f, Probe *p, Exec *x, Err *e) {
+    for (int i = 0; i < p->n_saved; i++) {
+        const SavedTensor *s = &p->saved[i];
+        if (s->value == NO_ID) continue;
+        const char *name = p->node.graph->value[s->value]->name;
+        const TensorEntry *t =
+            tensors_find(f->file, real_key(p->arena, p->module, s->key));
+        const int64_t n = type_count(&t->type);
+        float *data = NEW(p->arena, float, n);
+        convert(data, F32, t->data, t->type.dtype, n);
+        if (exec_type(x, name) && /* else nothing depends on it */
+            !exec_write(x, name, data, (size_t)n * sizeof *data, e))
+            return false;
+    }
+    return true;
+}
+
+/* The layer's output and its weight in the graph; NO_ID: the adapter gives no weight. */
+static Id new_weight(const AdapterFile *f, const Graph *g) {
+    const YNode *out = yaml_get(f->doc->root, "output");
+    if (!out || !out->n || strcmp(out->key[0]->s, "weight")) return NO_ID;
+    const Value *y = g->value[graph_output_find(g, "y")];
+    const Node *n = y->node == NO_ID ? NULL : g->node[y->node];
+    for (int i = 0; n && n->op->in[i].name; i++)
+        if (!strcmp(n->op->in[i].name, "weight")) return n->in[i];
+    return NO_ID;
+}
+
+typedef struct Run {
+    Store *store;
+    Exec *exec;
+} Run;
+
+static void run_close(Run *r) {
+    if (r->exec) exec_close(r->exec);
+    if (r->store) store_close(r->store);
+}
+
+static bool run_open(const AdapterFile *f, Probe *p, Device *dev, Run *r, Err *e) {
+    Options opt = {.net = &p->node.net, .n_net = 1, .dims = p->dims};
+    WeightSource source = {p, find_weight};
+    Graph *g = passes_run(p->node.graph, &opt, "infer-shapes", e);
+    Plan *plan = g ? plan_lower(g, &opt, e) : NULL;
+    if (!plan) return false;
+    r->store = store_open(dev, &source, 0);
+    r->exec = exec_open(r->store, plan, e);
+    return r->exec && write_tensors(f, p, r->exec, e);
+}
+
+static void mix(float *old, const float *now, double ratio, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        old[i] =
+            ratio == 1 ? now[i] : (float)(old[i] + ratio * ((double)now[i] - old[i]));
+}
+
+/* output: {weight: v}: the bias stays */
+static bool take_weight(const AdapterFile *f, Probe *p, Id weight, double ratio,
+                        AdaptedLayer *l, Device *dev, Err *e) {
+    Graph *g = p->node.graph;
+    g->n_output = 0;
+    graph_output(g, "weight", weight);
+    const int64_t n = type_count(&l->weight);
+    float *now = NEW(p->arena, float, n);
+    Run r = {0};
+    bool ok = run_open(f, p, dev, &r, e);
+    if (ok) exec_run(r.exec);
+    ok = ok && exec_read(r.exec, "weight", now, (size_t)n * sizeof *now, e);
+    if (ok) mix(l->w, now, ratio, n);
+    run_close(&r);
+    return ok;
+}
+
+/* ---- asking by unit inputs ---- */
+
+typedef struct Asked {
+    Run run;
+    int64_t in, row, out, taps; /* row = in * taps inputs per sample */
+    float *x, *y, *zero;        /* [SAMPLES, row], [SAMPLES, out], [out] */
+} Asked;
+
+static bool ask(Asked *q, Err *e) {
+    if (!exec_write(q->run.exec, "x", q->x, sizeof *q->x * (size_t)(SAMPLES * q->row),
+                    e))
+        return false;
+    exec_run(q->run.exec);
+    return exec_read(q->run.exec, "y", q->y, sizeof *q->y * (size_t)(SAMPLES * q->out),
+                     e);
+}
+
+/* f(a + b) = f(a) + f(b) - f(0) for a few a and b, within what f32 can hold; f(0) to
+ * q->zero. */
+static bool affine(Asked *q, const AdapterFile *f, const char *module, Err *e) {
+    enum { PAIRS = 4 };
+    memset(q->x, 0, sizeof *q->x * (size_t)(SAMPLES * q->row));
+    for (int k = 0; k < PAIRS; k++) {
+        float *a = q->x + 3 * k * q->row, *b = a + q->row, *sum = b + q->row;
+        for (int64_t i = 0; i < q->row; i++) {
+            uint32_t c[4] = {(uint32_t)i, (uint32_t)k, 0, 0};
+            philox(c, 0, 0);
+            a[i] = rng_uniform(c[0]) - 0.5f;
+            b[i] = rng_uniform(c[1]) - 0.5f;
+            sum[i] = a[i] + b[i];
+        }
+    }
+    if (!ask(q, e)) return false;
+    const float *zero = q->y + 3 * PAIRS * q->out;
+    double off = 0, size = 0;
+    for (int k = 0; k < PAIRS; k++) {
+        const float *a = q->y + 3 * k * q->out, *b = a + q->out, *sum = b + q->out;
+        for (int64_t i = 0; i < q->out; i++) {
+            off = fmax(off, fabs((double)sum[i] - a[i] - b[i] + zero[i]));
+            size = fmax(size, fabs((double)a[i]) + fabs((double)b[i]));
+        }
+    }
+    memcpy(q->zero, zero, sizeof *zero * (size_t)q->out);
+    const double f32_sums =
+        1e-4; /* of the outputs' size; a square is off by its whole */
+    return off <= f32_sums * size ||
+           err_fail(
+               e,
+               "'%s': adapter '%s' is not affine in its input on '%s' (off by %.3g "
+               "of %.3g): no weight can stand for it",
+               f->file->path, f->doc->name, module, off, size);
+}
+
+/* Columns of the new weight: input j of [in, taps] in the file's order is at `taps` in
+ * channels-last. */
+static bool ask_columns(Asked *q, float *w, Err *e) {
+    for (int64_t at = 0; at < q->row; at += SAMPLES) {
+        const int64_t n = q->row - at < SAMPLES ? q->row - at : SAMPLES;
+        memset(q->x, 0, sizeof *q->x * (size_t)(SAMPLES * q->row));
+        for (int64_t j = 0; j < n; j++) {
+            const int64_t c = (at + j) / q->taps, tap = (at + j) % q->taps;
+            q->x[j * q->row + tap * q->in + c] = 1;
+        }
+        if (!ask(q, e)) return false;
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t o = 0; o < q->out; o++)
+                w[o * q->row + at + j] = q->y[j * q->out + o] - q->zero[o];
+    }
+    return true;
+}
+
+static bool take_answers(const AdapterFile *f, Probe *p, double ratio, bool bias_only,
+                         AdaptedLayer *l, Device *dev, Err *e) {
+    Asked q = {.in = l->weight.dim[1], .out = l->weight.dim[0]};
+    q.row = type_count(&l->weight) / q.out;
+    q.taps = q.row / q.in;
+    q.x = NEW(p->arena, float, SAMPLES *q.row);
+    q.y = NEW(p->arena, float, SAMPLES *q.out);
+    q.zero = NEW(p->arena, float, q.out);
+    float *w = bias_only ? NULL : NEW(p->arena, float, q.out *q.row);
+    bool ok = run_open(f, p, dev, &q.run, e) && affine(&q, f, p->module, e) &&
+              (bias_only || ask_columns(&q, w, e));
+    for (int64_t o = 0; ok && !l->b && o < q.out; o++)
+        if (q.zero[o] != 0)
+            ok = err_fail(e,
+                          "'%s': adapter '%s' wants a bias in '%s', and that layer has "
+                          "none",
+                          f->file->path, f->doc->name, p->module);
+    run_close(&q.run);
+    if (ok && w) mix(l->w, w, ratio, q.out * q.row);
+    if (ok && l->b) mix(l->b, q.zero, ratio, q.out);
+    return ok;
+}
+
+static bool apply(void *ctx, const char *module, double ratio, bool bias_only,
+                  AdaptedLayer *l, Device *dev, Err *e) {
+    const AdapterFile *f = ctx;
+    Probe p = {.arena = arena_new(), .module = module, .layer = l};
+    bool ok = probe_build(f, &p, SAMPLES, e);
+    const Id weight = ok ? new_weight(f, p.node.graph) : NO_ID;
+    if (ok && weight == NO_ID)
+        ok = take_answers(f, &p, ratio, bias_only, l, dev, e);
+    else if (ok && !bias_only)
+        ok = take_weight(f, &p, weight, ratio, l, dev, e);
+    if (!ok) err_note(e, "note: module '%s' of '%s'", module, f->file->path);
+    arena_free(p.arena);
+    return ok;
+}
+
+/* ---- which adapter ---- */
+
+static bool fits_all(AdapterFile *f, const Doc *d) {
+    bool ok = true;
+    for (int i = 0; ok && i < f->n; i++) {
+        Arena *a = arena_new();
+        int n;
+        const StoredTensor *t = stored(f, a, f->module[i], &n);
+        ok = module_keys_fit(d, "kohya", t, n);
+        arena_free(a);
+    }
+    return ok;
+}
+
+/* The shipped adapter that the keys fit. */
+static const Doc *told_by_keys(AdapterFile *f, Err *e) {
+    const Doc *found = NULL;
+    Str names = {0};
+    int n = 0;
+    for (const char *const *s = doc_shipped(f->arena, DOC_ADAPTER); *s; s++) {
+        const Doc *d = doc_load(f->library, *s, DOC_ADAPTER, NULL, loc_none(), e);
+        if (!d) break;
+        if (!fits_all(f, d)) continue;
+        str_printf(&names, "%s%s", n++ ? ", " : "", d->name);
+        found = d;
+    }
+    if (!e->set && !n)
+        err_fail(e,
+                 "'%s': its tensors ('%s', ...) fit no adapter that is known here: "
+                 "--adapter FILE names its graph file",
+                 f->file->path, f->file->n ? f->file->entry[0].name : "");
+    else if (!e->set && n > 1)
+        err_fail(e, "'%s' may be of several adapters, %s: --adapter says which",
+                 f->file->path, names.s);
+    str_free(&names);
+    return e->set ? NULL : found;
+}
+
+AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
+                               Err *e) {
+    Arena *a = arena_new();
+    AdapterFile *f = NEW(a, AdapterFile, 1);
+    *f = (AdapterFile){
+        .arena = a, .file = file, .library = library_new(a), .args = args};
+    list_modules(f);
+    f->layers = (ModelAdapter){file, f->module, f->n, f, apply};
+    if (!f->n)
+        err_fail(e, "'%s' holds no modules of an adapter", file->path);
+    else
+        f->doc = adapter
+                     ? doc_load(f->library, adapter, DOC_ADAPTER, NULL, loc_none(), e)
+                     : told_by_keys(f, e);
+    if (f->doc) return f;
+    adapter_file_close(f);
+    return NULL;
+}
+
+void adapter_file_close(AdapterFile *f) {
+    if (!f) return;
+    tensors_close(f->file);
+    arena_free(f->arena);
+}
+
+const ModelAdapter *adapter_file_layers(const AdapterFile *f) {
+    return &f->layers;
+}
+
+const char *adapter_file_doc(const AdapterFile *f) {
+    return f->doc->name;
+}
