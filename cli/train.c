@@ -143,23 +143,14 @@ static bool start(void *ctx, Exec *x, Err *e) {
 }
 
 /* ---- before the first one ---- */
-static void told_picture(void *ctx, int done, int of) {
-    Trainer *t = ctx;
-    (void)of;
-    progress_at(t->progress, done, NULL);
-}
-
-static bool encode_pictures(Trainer *t, Err *e) {
-    int threads = (int)t->o->max_data_loader_n_workers;
-    bool pixels = job_wants_pixels(&t->job);
-    t->progress = talk_progress(
-        t->arena, t->common, pixels ? "pictures read" : "pictures encoded", t->data->n);
-    bool ok = pixels ? latents_pixels(t->arena, t->data, threads, told_picture, t,
-                                      &t->latents, e)
-                     : latents_encode(t->arena, t->data, train_vae_exec, t, t->seed,
-                                      threads, told_picture, &t->latents, e);
-    progress_end(t->progress);
-    return ok;
+/* Where the latents came from, if not all from the pictures. */
+static void tell_latents(const Trainer *t) {
+    const Latents *l = &t->latents;
+    if (l->from_cache) say(t, "latents: %d from the cache", l->from_cache);
+    if (l->from_npz)
+        say(t, "latents: %d from .npz files, which say nothing of the VAE they are of",
+            l->from_npz);
+    if (l->npz_refused) say(t, "note: .npz files are not used: %s", l->npz_refused);
 }
 
 static void introduce(const Trainer *t) {
@@ -276,7 +267,8 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     t->dev = cpu_open((int)t->common->threads);
     if (!compile_all(t, e)) return e->code;
     introduce(t);
-    if (t->data && !encode_pictures(t, e)) return e->code;
+    if (t->data && !train_encode(t, e)) return e->code;
+    if (t->data) tell_latents(t);
     if (t->o->record) t->record = record_new(t->arena);
     train_metadata(t);
     return train(t, e);

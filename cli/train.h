@@ -40,7 +40,8 @@ typedef struct Trainer {
     Inputs *in;
     Shape *shape; /* every shape of the run */
     int n_shape;
-    int chunks; /* of 77 tokens per caption */
+    int chunks;  /* of 77 tokens per caption */
+    int readers; /* threads that read ahead */
     /* plans */
     Device *dev;
     WeightSource weights;
@@ -70,16 +71,24 @@ typedef struct Trainer {
     int64_t started; /* seconds since 1970 */
 } Trainer;
 
-/* cli/train_setup.c: options and recipe together; the data set; nothing compiled yet. */
+/* cli/train_setup.c: options and recipe together; nothing compiled yet. */
 bool train_setup(Trainer *t, const char *recipe, Err *e);
+/* A text of one of the recipe's sections; otherwise: it is not there, or empty. */
+const char *train_text(const Args *section, const char *key, const char *otherwise);
+
+/* cli/train_data.c */
+bool train_data_masks(Arena *a, const TrainOptions *o, bool *masks, Err *e);
 bool train_data_open(Trainer *t, Err *e);
+bool train_encode(Trainer *t, Err *e);   /* the pictures, into t->latents */
+bool train_uses_masks(const Trainer *t); /* the data set has masks for the loss */
 bool train_schedule(Trainer *t, Err *e); /* when the number of updates is known */
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
 void train_given_plan(Trainer *t); /* reads --plan, or says why it cannot be used */
 Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call */
-Exec *train_vae_exec(void *trainer, int w, int h, Err *e);
+Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e);
+void train_vae_close(Trainer *t); /* gives its memory back */
 void train_plans_close(Trainer *t);
 
 /* cli/train_metadata.c: ss_* entries as sd-scripts writes them (training.md 7.2). */

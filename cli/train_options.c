@@ -6,6 +6,8 @@
  * its default is honoured and any other value is an error. */
 #include "cli/train_options.h"
 
+#include "io/dataset_keys.h"
+
 const TrainOptions train_defaults = {
     .resolution = "512",
     .train_batch_size = 1,
@@ -17,6 +19,7 @@ const TrainOptions train_defaults = {
     .caption_separator = ",",
     .token_warmup_min = 1,
     .prior_loss_weight = 1,
+    .vae_batch_size = 1,
     .max_data_loader_n_workers = 8,
     .clip_skip = 1,
     .max_token_length = UNSET_INT,
@@ -86,8 +89,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
 /* Long lists of options, one line each. */
 /* clang-format off */
 static const char fp32_only[] = "everything is computed in 32 bits";
-static const char as_written[] = "captions are used as written, after --shuffle_caption and --keep_tokens";
-static const char no_aug[] = "pictures are resized and cropped to the centre only";
 static const char no_state[] = "state folders are not written";
 static const char no_samples[] = "no pictures are sampled while training";
 static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
@@ -111,7 +112,7 @@ const Opt train_options[] = {
     T(TEXT, dataset_config, "FILE", "datasets as TOML (or JSON)"),
     T(TEXT, train_data_dir, "DIR", "folder of N_text folders with pictures; without --dataset_config"),
     T(TEXT, reg_data_dir, "DIR", "the same for regularisation pictures"),
-    T(TEXT, in_json, "FILE", "captions in a metadata file", .later = "captions come from files beside the pictures"),
+    T(TEXT, in_json, "FILE", "metadata file (JSON): pictures of --train_data_dir with captions"),
     T(TEXT, resolution, "N|W,H", "size of training pictures"),
     T(INT, train_batch_size, "N", "pictures per micro-batch", AT_LEAST(1)),
     T(INT, dataset_repeats, "N", "times each picture counts per epoch", AT_LEAST(1)),
@@ -120,35 +121,35 @@ const Opt train_options[] = {
     T(INT, max_bucket_reso, "N", "largest side of a bucket", AT_LEAST(8)),
     T(INT, bucket_reso_steps, "N", "sides of buckets are multiples of this", AT_LEAST(8)),
     T(FLAG, bucket_no_upscale, NULL, "buckets follow the pictures; nothing is enlarged"),
-    T(TEXT, resize_interpolation, "FILTER", "filter of all resizing", .later = "area when shrinking, Lanczos when enlarging"),
+    T(TEXT, resize_interpolation, "FILTER", "filter of all resizing; unset: area when shrinking, Lanczos when enlarging", .words = resize_words),
     T(TEXT, caption_extension, "EXT", "of caption files"),
     T(TEXT, caption_extention, "EXT", "the same, as sd-scripts once spelt it; wins if given"),
     T(FLAG, shuffle_caption, NULL, "shuffle the tags of a caption each time"),
     T(INT, keep_tokens, "N", "first tags that stay in place", AT_LEAST(0)),
     T(TEXT, caption_separator, "TEXT", "between tags"),
-    T(TEXT, keep_tokens_separator, "TEXT", "between kept and shuffled tags", .later = as_written),
-    T(TEXT, secondary_separator, "TEXT", "between tags that stay together", .later = as_written),
-    T(FLAG, enable_wildcard, NULL, "{a|b} and lines of captions are alternatives", .later = as_written),
-    T(TEXT, caption_prefix, "TEXT", "before each caption", .later = as_written),
-    T(TEXT, caption_suffix, "TEXT", "behind each caption", .later = as_written),
-    T(FLOAT, caption_dropout_rate, "X", "part of captions that are dropped", .later = as_written),
-    T(INT, caption_dropout_every_n_epochs, "N", "epochs between epochs without captions", .later = as_written),
-    T(FLOAT, caption_tag_dropout_rate, "X", "part of tags that are dropped", .later = as_written),
-    T(INT, token_warmup_min, "N", "tags at the start of a token warm-up", .later = as_written),
-    T(FLOAT, token_warmup_step, "X", "steps until all tags are used", .later = as_written),
+    T(TEXT, keep_tokens_separator, "TEXT", "between kept and shuffled tags"),
+    T(TEXT, secondary_separator, "TEXT", "between tags that stay together"),
+    T(FLAG, enable_wildcard, NULL, "{a|b} and lines of captions are alternatives"),
+    T(TEXT, caption_prefix, "TEXT", "before each caption"),
+    T(TEXT, caption_suffix, "TEXT", "behind each caption"),
+    T(FLOAT, caption_dropout_rate, "X", "part of captions that are dropped", .min = 0, .max = 1),
+    T(INT, caption_dropout_every_n_epochs, "N", "epochs between epochs without captions", AT_LEAST(0)),
+    T(FLOAT, caption_tag_dropout_rate, "X", "part of tags that are dropped", .min = 0, .max = 1),
+    T(INT, token_warmup_min, "N", "tags at the start of a token warm-up", AT_LEAST(0)),
+    T(FLOAT, token_warmup_step, "X", "updates until all tags are used; below 1: a part of all updates", AT_LEAST(0)),
     T(FLAG, weighted_captions, NULL, "(word:1.2) weighs a word", .later = "words of captions have no weights"),
-    T(FLAG, color_aug, NULL, "vary the colours", .later = no_aug),
+    T(FLAG, color_aug, NULL, "vary the colours"),
     T(FLAG, flip_aug, NULL, "mirror pictures at random; both forms are encoded once"),
-    T(FLAG, random_crop, NULL, "crop anywhere instead of the centre", .later = no_aug),
-    T(TEXT, face_crop_aug_range, "LO,HI", "crop around faces", .later = no_aug),
+    T(FLAG, random_crop, NULL, "crop anywhere instead of the centre"),
+    T(TEXT, face_crop_aug_range, "LO,HI", "crop around faces"),
     T(FLOAT, prior_loss_weight, "X", "weight of regularisation pictures in the loss"),
-    T(FLAG, masked_loss, NULL, "the loss counts where a mask says", .later = "there are no masks"),
-    T(FLAG, alpha_mask, NULL, "alpha channels are masks", .later = "there are no masks"),
-    T(FLAG, cache_latents, NULL, "encode every picture once; graphrun always does"),
-    T(FLAG, cache_latents_to_disk, NULL, "keep latents beside the pictures", .later = "latents are kept in memory"),
-    OPT_IGNORED("skip_cache_check", FLAG, NULL, "latents are kept in memory"),
+    T(FLAG, masked_loss, NULL, "the loss counts as much as masks say (conditioning_data_dir, alpha_mask)"),
+    T(FLAG, alpha_mask, NULL, "alpha channels are masks for the loss"),
+    T(FLAG, cache_latents, NULL, "draw one latent per picture for the whole run; the encoder runs once in any case"),
+    T(FLAG, cache_latents_to_disk, NULL, "--cache_latents, and keep what the encoder gave beside the pictures; reads .npz of sd-scripts"),
+    T(FLAG, skip_cache_check, NULL, "do not verify the check sums of latents on disk"),
     OPT_IGNORED("cache_info", FLAG, NULL, "captions and sizes are read at each start"),
-    OPT_IGNORED("vae_batch_size", INT, "N", "pictures are encoded one by one"),
+    T(INT, vae_batch_size, "N", "pictures that are encoded at once", .min = 1, .max = 64),
     T(INT, max_data_loader_n_workers, "N", "threads that read pictures, at most cores - 1", AT_LEAST(0)),
     OPT_IGNORED("persistent_data_loader_workers", FLAG, NULL, "loader threads live as long as the run"),
     T(INT, clip_skip, "N", "use the text encoder's layer N from the end"),

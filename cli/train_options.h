@@ -3,6 +3,7 @@
 #ifndef GRAPHRUN_TRAIN_OPTIONS_H
 #define GRAPHRUN_TRAIN_OPTIONS_H
 #include "cli/opt.h"
+#include "io/data.h"
 
 typedef struct TrainOptions {
     /* base model */
@@ -27,7 +28,8 @@ typedef struct TrainOptions {
     const char *face_crop_aug_range;
     double prior_loss_weight;
     bool masked_loss, alpha_mask;
-    bool cache_latents, cache_latents_to_disk;
+    bool cache_latents, cache_latents_to_disk, skip_cache_check;
+    int64_t vae_batch_size;
     int64_t max_data_loader_n_workers;
     int64_t clip_skip, max_token_length;
     bool allow_missing_captions, skip_bad_images;
@@ -98,6 +100,8 @@ extern const Opt train_options[];
  * notes: warnings worth telling. Everything wrong is misuse (exit code 2). */
 bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
                          WordList *notes, Err *e);
+/* What the options say of the data; the seed is left to the caller. */
+bool train_data_options(const TrainOptions *o, DataOptions *d, Err *e);
 /* --resolution; NULL text gives 512 × 512. */
 bool train_resolution(const char *text, int *w, int *h, Err *e);
 

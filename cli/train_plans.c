@@ -5,6 +5,7 @@
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
+static const char *const no_inputs[] = {NULL};
 static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
 
 static bool same(const Shape *a, const Shape *b) {
@@ -30,7 +31,7 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                    .dims = job_dims(&t->job, s),
                    .given = replay ? given_nodes : NULL,
                    .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
-                   .absent = job_absent_inputs,
+                   .absent = train_uses_masks(t) ? no_inputs : job_absent_inputs,
                    .train = true,
                    .max_grad_norm = t->max_grad_norm,
                    .accumulate = t->accumulate,
@@ -80,7 +81,7 @@ Exec *train_exec(void *trainer, const Shape *s, Err *e) {
     return b->exec;
 }
 
-static Plan *vae_compiled(Trainer *t, int w, int h, Err *e) {
+static Plan *vae_compiled(Trainer *t, int n, int w, int h, Err *e) {
     const Net *net = job_net(&t->job, "vae_encoder");
     if (!net) {
         err_at(e, t->job.recipe.doc->root->loc,
@@ -89,32 +90,40 @@ static Plan *vae_compiled(Trainer *t, int w, int h, Err *e) {
         return NULL;
     }
     Args *dims = args_new(t->arena);
-    args_set(dims, "B", val_int(1));
+    args_set(dims, "B", val_int(n));
     args_set(dims, "H", val_int(h));
     args_set(dims, "W", val_int(w));
     Options like = {.reference_kernels = t->o->exact};
     return job_network_plan(&t->job, net, dims, &like, e);
 }
 
-Exec *train_vae_exec(void *trainer, int w, int h, Err *e) {
+Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e) {
     Trainer *t = trainer;
-    Shape s = {1, h, w, 0};
+    Shape s = {n, h, w, 0};
     for (int i = 0; i < t->n_vae; i++)
         if (same(&t->vae_plan[i].shape, &s)) return t->vae_plan[i].exec;
-    /* pictures come size by size: what the last size needed is given back */
-    for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
-    t->n_vae = 0;
+    /* pictures come size by size: what the last size needed is given back; those that
+     * vary come again */
+    for (int i = 0; i < t->n_vae && !t->data->varies; i++)
+        exec_close(t->vae_plan[i].exec);
+    if (!t->data->varies) t->n_vae = 0;
     if (!t->vae_store) t->vae_store = store_open(t->dev, &t->weights, t->seed);
-    BucketPlan b = {s, vae_compiled(t, w, h, e), NULL};
+    BucketPlan b = {s, vae_compiled(t, n, w, h, e), NULL};
     if (b.plan) b.exec = exec_open(t->vae_store, b.plan, e);
     if (b.exec) PUSH(t->arena, t->vae_plan, t->n_vae, t->cap_vae, b);
     return b.exec;
 }
 
+void train_vae_close(Trainer *t) {
+    for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
+    t->n_vae = 0;
+    if (t->vae_store) store_close(t->vae_store);
+    t->vae_store = NULL;
+}
+
 void train_plans_close(Trainer *t) {
     for (int i = 0; i < t->n_plan; i++)
         if (t->plan[i].exec) exec_close(t->plan[i].exec);
-    for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
     if (t->store) store_close(t->store);
-    if (t->vae_store) store_close(t->vae_store);
+    train_vae_close(t);
 }

@@ -1,12 +1,10 @@
-/* What the command line and the recipe say, put together; and the data set. */
+/* What the command line and the recipe say, put together. */
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "cli/setting.h"
 #include "cli/train.h"
-
-enum { TOKENS_SD1_PAD = PAD_END, TOKENS_SD2_PAD = 0, LATENT_FACTOR = 8 };
 
 static bool listed(const char *const *names, const char *name) {
     for (; *names; names++)
@@ -58,14 +56,23 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
     return schedule_settings(t, set, e) && settings(a, &t->o->set, "--set", set, e);
 }
 
+/* Masks in the dataset file are used without --masked_loss too, as in sd-scripts. */
+static bool masks_setting(Trainer *t, Args *set, Err *e) {
+    bool masks;
+    if (!t->o->dataset_config && !t->o->alpha_mask) return true;
+    if (!train_data_masks(t->arena, t->o, &masks, e)) return false;
+    if (masks && listed(recipe_options(t->arena, t->job.doc), "masked_loss"))
+        args_set(set, "masked_loss", val_bool(true));
+    return true;
+}
+
 static uint64_t random_seed(void) {
     uint32_t seed = 0;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)time(NULL);
     return seed;
 }
 
-static const char *text_of(const Args *section, const char *key,
-                           const char *otherwise) {
+const char *train_text(const Args *section, const char *key, const char *otherwise) {
     const Val *v = args_get(section, key);
     return v && v->kind == VAL_WORD && *v->word ? v->word : otherwise;
 }
@@ -74,8 +81,8 @@ static const char *text_of(const Args *section, const char *key,
 static bool schedule_numbers(Trainer *t, Err *e) {
     const Args *train = t->job.recipe.train;
     LrSchedule *s = &t->lr;
-    s->name = text_of(train, "schedule", "constant");
-    s->rules = text_of(train, "step_rules", NULL);
+    s->name = train_text(train, "schedule", "constant");
+    s->rules = train_text(train, "step_rules", NULL);
     double accumulate;
     if (!job_number(&t->job, train, "warmup", 0, &s->warmup, e) ||
         !job_number(&t->job, train, "decay_steps", 0, &s->decay, e) ||
@@ -97,7 +104,8 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
     double steps;
     Args *set = args_new(t->arena);
     if (!job_load(&t->job, recipe, e) || !recipe_settings(t, set, e) ||
-        !job_open(&t->job, set, e) || !train_model_open(t, e) ||
+        !masks_setting(t, set, e) || !job_open(&t->job, set, e) ||
+        !train_model_open(t, e) ||
         !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
         !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
                     e) ||
@@ -117,84 +125,4 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
 bool train_schedule(Trainer *t, Err *e) {
     t->lr.steps = t->steps;
     return lr_schedule(t->arena, &t->lr, e);
-}
-
-/* ---- data ---- */
-static bool data_options(Trainer *t, DataOptions *d, Err *e) {
-    const TrainOptions *o = t->o;
-    const Args *data = t->job.recipe.data;
-    double batch, weight;
-    if (!job_number(&t->job, data, "batch", (double)o->train_batch_size, &batch, e) ||
-        !job_number(&t->job, data, "prior_loss_weight", o->prior_loss_weight, &weight,
-                    e))
-        return false;
-    *d = (DataOptions){.dataset_config = text_of(data, "config", o->dataset_config),
-                       .train_data_dir = o->train_data_dir,
-                       .reg_data_dir = o->reg_data_dir,
-                       .train_batch_size = (int)batch,
-                       .enable_bucket = o->enable_bucket,
-                       .bucket_no_upscale = o->bucket_no_upscale,
-                       .min_bucket_reso = (int)o->min_bucket_reso,
-                       .max_bucket_reso = (int)o->max_bucket_reso,
-                       .bucket_reso_steps = (int)o->bucket_reso_steps,
-                       .caption_extension = o->caption_extention ? o->caption_extention
-                                                                 : o->caption_extension,
-                       .caption_separator = o->caption_separator,
-                       .shuffle_caption = o->shuffle_caption,
-                       .flip_aug = o->flip_aug,
-                       .allow_missing_captions = o->allow_missing_captions,
-                       .skip_bad_images = o->skip_bad_images,
-                       .keep_tokens = (int)o->keep_tokens,
-                       .dataset_repeats = (int)o->dataset_repeats,
-                       .prior_loss_weight = weight,
-                       .seed = t->seed,
-                       .threads = (int)o->max_data_loader_n_workers};
-    return train_resolution(o->resolution, &d->width, &d->height, e);
-}
-
-/* Rows of the text encoder's table: its argument `vocabulary`, if it has one. */
-static int64_t vocabulary(const Trainer *t) {
-    const Net *net = job_net(&t->job, "text_encoder");
-    const Val *v = net ? args_get(net->args, "vocabulary") : NULL;
-    return v && v->kind == VAL_INT ? v->i : INT32_MAX;
-}
-
-static bool tokenizer_for(Trainer *t, Err *e) {
-    Checkpoint *base = job_checkpoint(&t->job, "text_encoder");
-    t->tokenizer = tokenizer_open(base ? checkpoint_tokenizer(base) : NULL, e);
-    return t->tokenizer != NULL;
-}
-
-/* Without data, a dry run takes --resolution and the batch size at their word. */
-static bool shapes_of_options(Trainer *t, const DataOptions *d) {
-    t->shape = NEW(t->arena, Shape, 1);
-    t->n_shape = 1;
-    t->shape[0] = (Shape){d->train_batch_size, d->height / LATENT_FACTOR,
-                          d->width / LATENT_FACTOR, t->chunks};
-    return true;
-}
-
-bool train_data_open(Trainer *t, Err *e) {
-    DataOptions d;
-    if (!data_options(t, &d, e)) return false;
-    if (!d.dataset_config && !d.train_data_dir) {
-        if (t->o->dry_run) return shapes_of_options(t, &d);
-        return err_usage(e, "no data: give --train_data_dir or --dataset_config");
-    }
-    t->data = dataset_open(&d, e);
-    if (!t->data) return false;
-    /* an epoch ends with an update, of fewer micro-batches if need be */
-    t->steps_per_epoch =
-        (t->data->batches_per_epoch + t->accumulate - 1) / t->accumulate;
-    if (t->o->max_train_epochs != UNSET_INT)
-        t->steps = t->o->max_train_epochs * t->steps_per_epoch;
-    t->epochs = (t->steps + t->steps_per_epoch - 1) / t->steps_per_epoch;
-    if (!data_feed_shapes(t->arena, t->data, t->chunks, &t->shape, &t->n_shape, e))
-        return false;
-    if (t->o->dry_run) return true;
-    if (!tokenizer_for(t, e)) return false;
-    int32_t pad = t->o->v2 ? TOKENS_SD2_PAD : TOKENS_SD1_PAD;
-    t->feed = data_feed_new(t->arena, t->data, &t->latents, t->tokenizer, t->chunks,
-                            pad, vocabulary(t));
-    return true;
 }

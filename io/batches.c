@@ -9,9 +9,9 @@
  * Philox4x32-10 blocks (kernels/rng.h) with key = seed and counter = (position, stream,
  * number of the run or of the draw, epoch); a number below n is the high word of the
  * block's first 64 bits times n. So a batch is a pure function of seed, epoch and
- * index. Streams: path "data", purposes "draws", "turns", "captions" (position: which
- * number of the caption; draw: index in the epoch times batch_size plus place) and
- * "flips". */
+ * index. Streams: path "data", purposes "draws", "turns", and of every draw (its number:
+ * index in the epoch times batch_size plus place) "captions", "flips", "crops", "colours",
+ * "faces". */
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,11 +129,104 @@ static void arrange(const Parts *p, Order *o, int epoch) {
     o->epoch = epoch;
 }
 
-/* The drawn sample, or its mirror image. */
-static int choose(const Parts *p, int sample, uint32_t unit, int epoch) {
-    if (p->mirror[sample] < 0) return sample;
+/* ---- what one draw shows ---- */
+static double draw_uniform(void *ctx) {
+    return (double)draw_below(ctx, UINT32_MAX) / 4294967296.0;
+}
+
+/* 0 … most */
+static int draw_int(Numbers *x, int most) {
+    return (int)draw_below(x, (uint32_t)most + 1);
+}
+
+static const SubsetConfig *subset_of(const Parts *p, const Sample *s) {
+    return &p->config.dataset[s->dataset].subset[s->subset];
+}
+
+/* Width first, then height. */
+static void random_crop(View *v, const Sample *s, Numbers x) {
+    v->left = draw_int(&x, v->resized_w - s->bucket_w);
+    v->top = draw_int(&x, v->resized_h - s->bucket_h);
+}
+
+/* With a probability of 0.33 another hue or another gamma (training.md 2.5). */
+static void random_colour(View *v, Numbers x) {
+    if (draw_uniform(&x) > 0.33) return;
+    bool hue = draw_uniform(&x) > 0.5;
+    double u = draw_uniform(&x);
+    if (hue)
+        v->hue = -8 + 16 * u;
+    else
+        v->gamma = 0.95 + 0.1 * u;
+}
+
+/* Where one axis is cut so that the face is inside; size: of the cut. */
+static int face_offset(const SubsetConfig *c, const Sample *s, int face_at, int length,
+                       int size, Numbers *x) {
+    int at = face_at - size / 2,
+        face = s->face[2] > s->face[3] ? s->face[2] : s->face[3];
+    int shorter = s->bucket_w < s->bucket_h ? s->bucket_w : s->bucket_h;
+    if (c->random_crop) { /* the face is more often near the middle */
+        int reach = length - face_at > face_at ? length - face_at : face_at;
+        int first = draw_int(x, reach);
+        at += first + draw_int(x, reach) - reach;
+    } else if (c->face_crop[0] != c->face_crop[1] && face > shorter / 10 &&
+               face >= 40) {
+        at += draw_int(x, 2 * (face / 20)) - face / 20;
+    }
+    if (at > length - size) at = length - size;
+    return at < 0 ? 0 : at;
+}
+
+static void face_crop(View *v, const SubsetConfig *c, const Sample *s, Numbers x) {
+    double fits_h = (double)s->bucket_h / s->h, fits_w = (double)s->bucket_w / s->w;
+    int face = s->face[2] > s->face[3] ? s->face[2] : s->face[3];
+    int shorter = s->bucket_w < s->bucket_h ? s->bucket_w : s->bucket_h;
+    double least = fits_h > fits_w ? fits_h : fits_w;
+    double small = shorter / (face * c->face_crop[1]),
+           large = shorter / (face * c->face_crop[0]);
+    if (small > least) least = small;
+    if (least > 1) least = 1;
+    if (large < least) large = least;
+    if (large > 1) large = 1;
+    double scale = least < large ? least + (large - least) * draw_uniform(&x) : least;
+    v->resized_w = (int)(s->w * scale + 0.5);
+    v->resized_h = (int)(s->h * scale + 0.5);
+    v->top = face_offset(c, s, (int)(s->face[1] * scale + 0.5), v->resized_h,
+                         s->bucket_h, &x);
+    v->left = face_offset(c, s, (int)(s->face[0] * scale + 0.5), v->resized_w,
+                          s->bucket_w, &x);
+}
+
+/* The drawn sample, or its mirror image, in one of its views. */
+static View choose(const Dataset *d, int sample, uint32_t unit, int epoch) {
+    const Parts *p = d->priv;
+    const Sample *s = &d->sample[sample];
+    const SubsetConfig *c = subset_of(p, s);
     Numbers x = numbers(p, "flips", unit, epoch);
-    return draw_below(&x, 2) ? p->mirror[sample] : sample;
+    if (p->mirror[sample] >= 0 && draw_below(&x, 2)) sample = p->mirror[sample];
+    View v = dataset_view(d, sample);
+    if (!s->varies) return v;
+    if (s->face[2] && (s->w != s->bucket_w || s->h != s->bucket_h))
+        face_crop(&v, c, s, numbers(p, "faces", unit, epoch));
+    else if (c->random_crop)
+        random_crop(&v, s, numbers(p, "crops", unit, epoch));
+    if (c->color_aug) random_colour(&v, numbers(p, "colours", unit, epoch));
+    return v;
+}
+
+void dataset_pace(Dataset *d, int accumulate, int64_t max_steps) {
+    Parts *p = d->priv;
+    p->accumulate = accumulate > 1 ? accumulate : 1;
+    p->max_steps = max_steps;
+}
+
+/* Updates before a batch: an epoch's end makes one of what is left over. */
+static CaptionTime time_of(const Dataset *d, int epoch, int index) {
+    const Parts *p = d->priv;
+    int64_t per_epoch = (d->batches_per_epoch + p->accumulate - 1) / p->accumulate;
+    return (CaptionTime){epoch, (epoch - 1) * per_epoch + index / p->accumulate,
+                         p->max_steps};
 }
 
 bool dataset_batch(Dataset *d, int epoch, int index, Arena *a, Batch *out, Err *e) {
@@ -145,20 +238,25 @@ bool dataset_batch(Dataset *d, int epoch, int index, Arena *a, Batch *out, Err *
             index, epoch, o->n_slice - 1);
     arrange(p, o, epoch);
     const Slice *slice = &o->slice[o->turn[index]];
-    int *sample = NEW(a, int, slice->n);
+    View *view = NEW(a, View, slice->n);
     const char **caption = NEW(a, const char *, slice->n);
     float *weight = NEW(a, float, slice->n);
+    uint32_t *draw = NEW(a, uint32_t, slice->n);
+    CaptionTime when = time_of(d, epoch, index);
     for (int i = 0; i < slice->n; i++) {
         uint32_t unit = (uint32_t)index * (uint32_t)d->batch_size + (uint32_t)i;
-        const Sample *s = &d->sample[o->draw[slice->from + i]];
-        const CaptionRule *rule =
-            &p->config.dataset[s->dataset].subset[s->subset].caption;
+        int at = o->draw[slice->from + i];
+        const Sample *s = &d->sample[at];
         Numbers x = numbers(p, "captions", unit, epoch);
-        sample[i] = choose(p, (int)(s - d->sample), unit, epoch);
-        caption[i] = caption_process(a, s->caption, rule, draw_below, &x);
+        CaptionDraws with = {&x, draw_uniform, draw_below, draw_below};
+        view[i] = choose(d, at, unit, epoch);
+        caption[i] =
+            caption_process(a, s->caption, &subset_of(p, s)->caption, &when, &with);
         weight[i] = s->reg ? (float)p->prior_loss_weight : 1.0f;
+        draw[i] = unit;
     }
-    const Sample *first = &d->sample[sample[0]];
-    *out = (Batch){slice->n, sample, first->bucket_w, first->bucket_h, caption, weight};
+    const Sample *first = &d->sample[view[0].sample];
+    *out = (Batch){slice->n, view, first->bucket_w, first->bucket_h, caption,
+                   weight,   draw};
     return true;
 }

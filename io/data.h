@@ -24,6 +24,8 @@ typedef struct Image {
 } Image;
 /* PNG, JPEG, WebP, BMP; by content. Alpha is dropped, EXIF rotation not applied. */
 bool image_read(const char *path, Image *out, Err *e);
+/* The alpha channel as a grey picture; white if the file has none. */
+bool image_read_alpha(const char *path, Image *out, Err *e);
 bool image_size(const char *path, int *w, int *h, Err *e);
 /* image_size reads the header and walks the structure to its end (a file that was cut
  * off is found), it decodes nothing. More pixels than IMAGE_PIXELS_MAX are an error. */
@@ -35,7 +37,8 @@ typedef enum Filter {
     FILTER_LINEAR,
     FILTER_CUBIC,
     FILTER_NEAREST,
-    FILTER_LANCZOS4 /* OpenCV's: 8 x 8 points, no smoothing when shrinking */
+    FILTER_LANCZOS4, /* OpenCV's: 8 x 8 points, no smoothing when shrinking */
+    FILTER_BOX       /* Pillow's */
 } Filter;
 bool image_resize(const Image *in, int w, int h, Filter f, Image *out, Err *e);
 bool image_crop(const Image *in, int left, int top, int w, int h, Image *out, Err *e);
@@ -43,31 +46,43 @@ bool image_crop(const Image *in, int left, int top, int w, int h, Image *out, Er
 /* ---- datasets ---- */
 /* Command-line values of training.md section 1; 0/NULL: unset. */
 typedef struct DataOptions {
-    const char *dataset_config, *train_data_dir, *reg_data_dir;
+    const char *dataset_config, *train_data_dir, *reg_data_dir, *in_json;
     int width, height; /* --resolution */
     int train_batch_size;
     bool enable_bucket, bucket_no_upscale;
     int min_bucket_reso, max_bucket_reso, bucket_reso_steps;
+    const char *resize_interpolation;
     const char *caption_extension;
     bool shuffle_caption, allow_missing_captions, skip_bad_images;
     int keep_tokens, dataset_repeats;
+    const char *caption_separator; /* NULL: "," */
+    const char *keep_tokens_separator, *secondary_separator;
+    const char *caption_prefix, *caption_suffix;
+    bool enable_wildcard;
+    double caption_dropout_rate, caption_tag_dropout_rate, token_warmup_step;
+    int caption_dropout_every_n_epochs;
+    int token_warmup_min; /* 0: 1 */
+    bool flip_aug, color_aug, random_crop, alpha_mask;
+    double face_crop_aug_range[2];
     double prior_loss_weight;
     uint64_t seed;
-    int threads;                   /* loader threads */
-    const char *caption_separator; /* NULL: "," */
-    bool flip_aug;
+    int threads; /* loader threads */
 } DataOptions;
 
 typedef struct Sample {         /* one image of the data set */
     const char *path, *caption; /* caption as read; "" if none */
-    int w, h;                   /* of the file */
+    const char *mask_path; /* its mask is the red channel of this one; NULL: none */
+    int w, h;              /* of the file */
     int bucket_w, bucket_h, resized_w, resized_h;
+    int face[4]; /* centre x, y, width, height; width 0: not known */
     int repeats;
     bool reg;
     int dataset, subset;
     /* flip_aug: the mirror image is a sample of its own, with repeats 0, drawn instead
      * of its original half of the time. It is encoded and cached like any other. */
     bool mirrored;
+    bool varies; /* another crop or colour at each draw: it cannot be encoded once */
+    bool latent_only; /* there is no picture, only its latents (.npz) */
 } Sample;
 typedef struct Dataset Dataset;
 struct Dataset {
@@ -81,6 +96,9 @@ struct Dataset {
     int batches_per_epoch;
     int batch_size; /* largest of the datasets */
     int captions_found, captions_missing;
+    bool captions_fixed; /* every caption is the same each time it is drawn */
+    bool varies;         /* so do samples */
+    bool masked;         /* there are masks for the loss */
     const char **bad_path, **bad_reason; /* unreadable images (skip_bad_images) */
     int n_bad;
     /* ss_dataset_dirs; ss_reg_dataset_dirs, "{}" with a dataset_config;
@@ -95,23 +113,33 @@ struct Dataset {
 Dataset *dataset_open(const DataOptions *o, Err *e);
 void dataset_close(Dataset *d);
 
+/* What of a picture a draw shows. */
+typedef struct View {
+    int sample;
+    bool mirrored;
+    int resized_w, resized_h, left,
+        top;      /* the bucket's size is cut out of the resized */
+    double hue;   /* added to hues of 0 … 179, after OpenCV; 0: as it is */
+    double gamma; /* x^gamma of 0 … 255; 1: as it is */
+} View;
+
 typedef struct Batch {
     int n;                      /* samples in it */
-    const int *sample;          /* indices */
+    const View *view;           /* with the samples' indices */
     int w, h;                   /* bucket */
     const char *const *caption; /* after caption processing */
     const float *loss_weight;
+    const uint32_t *draw; /* number of each draw in its epoch */
 } Batch;
-/* Batch number `index` (0 …) of epoch `epoch` (1 …): a pure function of seed, epoch,
- * index. */
+/* Batch number `index` (0 …) of epoch `epoch` (1 …): a pure function of seed, epoch, index
+ * and, for the token warm-up, of the updates before it. Not by two threads at once. */
 bool dataset_batch(Dataset *d, int epoch, int index, Arena *a, Batch *out, Err *e);
-/* Pixels of a sample, resized and cropped to its bucket: f32 [h,w,3] in -1 … 1. */
-bool dataset_pixels(const Dataset *d, int sample, float *out, Err *e);
-
-/* ---- reading ahead: decode and resize on threads, in a given order ---- */
-typedef struct Loader Loader;
-Loader *loader_open(const Dataset *d, const int *order, int n, int threads, Err *e);
-/* Pixels of the next sample in `order` (valid until the next call). */
-bool loader_next(Loader *l, int *sample, const float **pixels, Err *e);
-void loader_close(Loader *l);
+/* For the token warm-up: micro-batches per update, updates of the run. */
+void dataset_pace(Dataset *d, int accumulate, int64_t max_steps);
+/* The centre of a sample, as it is encoded once. */
+View dataset_view(const Dataset *d, int sample);
+/* Pixels of a view: f32 [h,w,3] in -1 … 1. mask (may be NULL): f32 [h/8,w/8], the mean of
+ * the mask in 8 × 8 pixels, 0 … 1; all 1 if the sample has none. */
+bool dataset_pixels(const Dataset *d, const View *v, float *out, float *mask, Err *e);
+bool dataset_has_mask(const Dataset *d, int sample);
 #endif

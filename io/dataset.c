@@ -5,15 +5,16 @@
  * named. */
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "io/data.h"
 #include "io/dataset_parts.h"
+#include "io/dataset_records.h"
 #include "io/file.h"
 #include "io/image_format.h"
+#include "io/npz.h"
 #include "io/text_clean.h"
 
 enum { CAPTION_BYTES_MAX = 1 << 20, BAD_SHOWN = 8 };
@@ -33,17 +34,6 @@ static void note(Scan *s, const char *text) {
 }
 
 /* ---- image files of a folder ---- */
-static bool is_image_name(const char *name) {
-    static const char *const ends[] = {".png", ".jpg", ".jpeg", ".webp", ".bmp",
-                                       ".PNG", ".JPG", ".JPEG", ".WEBP", ".BMP"};
-    const char *dot = strrchr(name, '.');
-    if (!dot || *name == '.')
-        return false; /* hidden files (._x.png of macOS) are none */
-    for (size_t i = 0; i < COUNT(ends); i++)
-        if (!strcmp(dot, ends[i])) return true;
-    return false;
-}
-
 static int by_bytes(const void *x, const void *y) {
     return strcmp(*(const char *const *)x, *(const char *const *)y);
 }
@@ -90,19 +80,7 @@ static const char *caption_path(Arena *a, const char *image, const char *ext) {
     return file_exists(path) ? path : NULL;
 }
 
-/* The first line, stripped; NUL bytes and a byte order mark are dropped. */
-static const char *first_line(Arena *a, const char *text, size_t n) {
-    if (n >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) text += 3, n -= 3;
-    size_t line = 0;
-    while (line < n && text[line] != '\n' && text[line] != '\r') line++;
-    text = text_strip(text, &line);
-    char *out = NEW(a, char, line + 1);
-    for (size_t i = 0, k = 0; i < line; i++)
-        if (text[i]) out[k++] = text[i];
-    return out;
-}
-
-static const char *read_caption(Arena *a, const char *path, Err *e) {
+static const char *read_caption(Arena *a, const char *path, bool wildcard, Err *e) {
     void *map;
     size_t n;
     if (!file_map(path, &map, &n, e)) return NULL;
@@ -116,21 +94,24 @@ static const char *read_caption(Arena *a, const char *path, Err *e) {
     else if (valid < n)
         err_fail(e, "caption file '%s' is not UTF-8 at byte %zu", path, valid + 1);
     else
-        out = first_line(a, map, n);
+        out = caption_from_text(a, map, n, wildcard);
     file_unmap(map, n);
     return out;
 }
 
-static bool find_caption(Scan *s, const SubsetConfig *c, Sample *x) {
-    const char *path = caption_path(s->d->arena, x->path, c->caption_extension);
-    if (!path) {
-        s->d->captions_missing++;
-        x->caption = c->class_tokens ? c->class_tokens : "";
-        return true;
-    }
-    s->d->captions_found++;
-    s->train_captions += !c->is_reg;
-    return (x->caption = read_caption(s->d->arena, path, s->e)) != NULL;
+static bool find_caption(Scan *s, const SubsetConfig *c, const Record *r, Sample *x) {
+    const char *path =
+        r ? NULL : caption_path(s->d->arena, x->path, c->caption_extension);
+    bool found = path || (r && r->caption);
+    *(found ? &s->d->captions_found : &s->d->captions_missing) += 1;
+    s->train_captions += found && !c->is_reg;
+    if (path)
+        x->caption = read_caption(s->d->arena, path, c->caption.wildcard, s->e);
+    else
+        x->caption = found ? r->caption : c->class_tokens ? c->class_tokens : "";
+    if (x->caption && !caption_is_fixed(&c->caption, x->caption))
+        s->d->captions_fixed = false;
+    return x->caption != NULL;
 }
 
 /* Other usual ends beside images that have no caption: the usual reason for none. */
@@ -148,20 +129,24 @@ static const char *other_ends(Scan *s) {
     return "";
 }
 
+static bool no_captions(Scan *s) {
+    const Sample *x = &s->d->sample[0];
+    const SubsetConfig *c = &s->p->config.dataset[x->dataset].subset[x->subset];
+    if (c->metadata_file)
+        err_fail(s->e, "no caption found: no picture has a caption or tags in '%s'",
+                 c->metadata_file);
+    else
+        err_fail(s->e,
+                 "no caption file found: none of the training images has a '%s' beside "
+                 "it%s",
+                 c->caption_extension, other_ends(s));
+    err_note(s->e, "note: --allow_missing_captions trains on class tokens, or on none");
+    return false;
+}
+
 static bool check_captions(Scan *s) {
     Dataset *d = s->d;
-    if (!s->train_captions && !s->o->allow_missing_captions) {
-        const Sample *x = &d->sample[0];
-        const char *ext =
-            s->p->config.dataset[x->dataset].subset[x->subset].caption_extension;
-        err_fail(
-            s->e,
-            "no caption file found: none of the training images has a '%s' beside it%s",
-            ext, other_ends(s));
-        err_note(s->e,
-                 "note: --allow_missing_captions trains on class tokens, or on none");
-        return false;
-    }
+    if (!s->train_captions && !s->o->allow_missing_captions) return no_captions(s);
     int bare = 0;
     for (int i = 0; i < d->n; i++) bare += !*d->sample[i].caption;
     if (d->captions_missing)
@@ -179,7 +164,92 @@ static void add_bad(Scan *s, const char *path, const char *reason) {
     PUSH(a, s->d->bad_reason, s->bad_n, s->cap_bad_reason, arena_strdup(a, reason));
 }
 
-static bool add_image(Scan *s, int dataset, int subset, const char *path) {
+/* name_cx_cy_w_h: where a detector found a face. */
+static void find_face(const char *path, int face[4]) {
+    const char *name = strrchr(path, '/') + 1, *end = strrchr(name, '.');
+    for (int i = 3; i >= 0; i--) {
+        const char *from = end;
+        while (from > name && from[-1] != '_') from--;
+        size_t n = (size_t)(end - from);
+        if (from == name || !n || n > 6 || strspn(from, "0123456789") < n) {
+            memset(face, 0, 4 * sizeof *face);
+            return;
+        }
+        face[i] = atoi(from);
+        end = from - 1;
+    }
+    if (!face[0] || !face[2] || !face[3]) memset(face, 0, 4 * sizeof *face);
+}
+
+/* Pictures that are cut as they are, without a resize: what is not in the cut is lost at
+ * random. */
+static bool fit_as_it_is(const BucketRule *r, Sample *x, Why *why) {
+    x->bucket_w = r->width, x->bucket_h = r->height;
+    x->resized_w = x->w, x->resized_h = x->h;
+    return (x->w >= r->width && x->h >= r->height) ||
+           why_set(why,
+                   "%d x %d pixels are smaller than %d x %d, and without enable_bucket "
+                   "random_crop and face_crop_aug_range do not enlarge",
+                   x->w, x->h, r->width, r->height);
+}
+
+static bool fit_bucket(const DatasetConfig *dc, const SubsetConfig *c, const Record *r,
+                       Sample *x, Why *why) {
+    BucketFit fit;
+    BucketRule given = {.width = r ? r->bucket_w : 0, .height = r ? r->bucket_h : 0};
+    const BucketRule *rule = &dc->bucket;
+    if (given.width) { /* as prepared before: train_resolution */
+        int size[1][2] = {{given.width, given.height}};
+        given.size = size, given.n = 1;
+        if (!bucket_fit(&given, x->w, x->h, &fit))
+            return why_set(why, "%d x %d pixels cannot become %d x %d", x->w, x->h,
+                           given.width, given.height);
+    } else {
+        if (c->face_crop[1] > 0) find_face(x->path, x->face);
+        if (!rule->enable && (c->random_crop || x->face[2]))
+            return fit_as_it_is(rule, x, why);
+        if (!bucket_fit(rule, x->w, x->h, &fit))
+            return why_set(why, "%d x %d pixels fit no bucket of steps of %d", x->w,
+                           x->h, rule->step);
+    }
+    if ((int64_t)fit.resized_w * fit.resized_h > IMAGE_PIXELS_MAX)
+        return why_set(
+            why, "%d x %d pixels would become %d x %d before the crop: too narrow",
+            x->w, x->h, fit.resized_w, fit.resized_h);
+    x->bucket_w = fit.bucket_w, x->bucket_h = fit.bucket_h;
+    x->resized_w = fit.resized_w, x->resized_h = fit.resized_h;
+    return true;
+}
+
+/* The picture of the same name in the folder of masks. */
+static bool find_mask(Scan *s, const SubsetConfig *c, Sample *x, Why *why) {
+    const char *name = strrchr(x->path, '/') + 1;
+    size_t stem = (size_t)(strrchr(name, '.') - name);
+    Arena *a = s->d->arena;
+    int w, h;
+    x->mask_path = arena_printf(a, "%s/%s", c->mask_dir, name);
+    if (!file_exists(x->mask_path))
+        x->mask_path = record_completed(
+            a, arena_printf(a, "%s/%.*s", c->mask_dir, (int)stem, name));
+    if (!file_exists(x->mask_path))
+        return why_set(why, "no mask of this name in '%.120s'", c->mask_dir);
+    Why inner;
+    return image_probe(x->mask_path, &w, &h, &inner) ||
+           why_set(why, "its mask: %.150s", inner.text);
+}
+
+/* Without a picture its latents may be there: then its metadata says how large it was. */
+static bool measure(const Record *r, Sample *x, Why *why) {
+    if (image_probe(x->path, &x->w, &x->h, why)) return true;
+    if (!r || !r->bucket_w || !npz_exists(x->path, r->w, r->h)) return false;
+    x->latent_only = true;
+    x->w = r->w ? r->w : r->bucket_w;
+    x->h = r->h ? r->h : r->bucket_h;
+    return true;
+}
+
+static bool add_image(Scan *s, int dataset, int subset, const char *path,
+                      const Record *r) {
     const DatasetConfig *dc = &s->p->config.dataset[dataset];
     const SubsetConfig *c = &dc->subset[subset];
     Sample x = {.path = path,
@@ -187,30 +257,26 @@ static bool add_image(Scan *s, int dataset, int subset, const char *path) {
                 .reg = c->is_reg,
                 .dataset = dataset,
                 .subset = subset};
-    BucketFit fit;
     Why why;
-    bool ok = image_probe(path, &x.w, &x.h, &why);
-    if (ok && !bucket_fit(&dc->bucket, x.w, x.h, &fit))
-        ok = why_set(&why, "%d x %d pixels fit no bucket of steps of %d", x.w, x.h,
-                     dc->bucket.step);
-    if (ok && (int64_t)fit.resized_w * fit.resized_h > IMAGE_PIXELS_MAX)
-        ok = why_set(&why,
-                     "%d x %d pixels would become %d x %d before the crop: too narrow",
-                     x.w, x.h, fit.resized_w, fit.resized_h);
+    bool ok = measure(r, &x, &why) && fit_bucket(dc, c, r, &x, &why);
+    if (ok && c->mask_dir) ok = find_mask(s, c, &x, &why);
     if (!ok) {
         add_bad(s, path, why.text);
         return true;
     }
-    x.bucket_w = fit.bucket_w, x.bucket_h = fit.bucket_h;
-    x.resized_w = fit.resized_w, x.resized_h = fit.resized_h;
-    if (!find_caption(s, c, &x)) return false;
+    bool whole = x.resized_w == x.bucket_w && x.resized_h == x.bucket_h;
+    x.varies = !x.latent_only &&
+               (c->color_aug || (c->random_crop && !whole) || (x.face[2] && !whole));
+    s->d->varies |= x.varies;
+    s->d->masked |= c->mask_dir || c->alpha_mask;
+    if (!find_caption(s, c, r, &x)) return false;
     SubsetInfo *info = &s->p->info[dataset][subset];
     info->caption[info->n++] = x.caption;
     PUSH(s->d->arena, s->d->sample, s->d->n, s->cap_sample, x);
     return true;
 }
 
-static bool scan_subset(Scan *s, int dataset, int subset) {
+static bool scan_folder(Scan *s, int dataset, int subset) {
     const SubsetConfig *c = &s->p->config.dataset[dataset].subset[subset];
     const char **path = NULL;
     int n = 0;
@@ -220,8 +286,28 @@ static bool scan_subset(Scan *s, int dataset, int subset) {
         note(s, arena_printf(s->d->arena, "'%s' is skipped: no images in it",
                              c->image_dir));
     for (int i = 0; i < n; i++)
-        if (!add_image(s, dataset, subset, path[i])) return false;
+        if (!add_image(s, dataset, subset, path[i], NULL)) return false;
     return true;
+}
+
+static bool scan_metadata(Scan *s, int dataset, int subset) {
+    const SubsetConfig *c = &s->p->config.dataset[dataset].subset[subset];
+    Record *r = NULL;
+    int n = 0;
+    if (!records_read(s->d->arena, c, &r, &n, s->e)) return false;
+    s->p->info[dataset][subset].caption = NEW(s->d->arena, const char *, n);
+    if (!n)
+        note(s, arena_printf(s->d->arena, "'%s' is skipped: no pictures in it",
+                             c->metadata_file));
+    for (int i = 0; i < n; i++)
+        if (!add_image(s, dataset, subset, r[i].path, &r[i])) return false;
+    return true;
+}
+
+static bool scan_subset(Scan *s, int dataset, int subset) {
+    return s->p->config.dataset[dataset].subset[subset].metadata_file
+               ? scan_metadata(s, dataset, subset)
+               : scan_folder(s, dataset, subset);
 }
 
 static bool judge_bad(Scan *s) {
@@ -359,6 +445,8 @@ Dataset *dataset_open(const DataOptions *o, Err *e) {
     d->priv = p;
     p->seed = o->seed;
     p->prior_loss_weight = o->prior_loss_weight;
+    d->captions_fixed = true;
+    dataset_pace(d, 1, 0);
     if (open_parts(&s)) return d;
     arena_free(a);
     return NULL;
@@ -366,39 +454,4 @@ Dataset *dataset_open(const DataOptions *o, Err *e) {
 
 void dataset_close(Dataset *d) {
     if (d) arena_free(d->arena);
-}
-
-/* ---- pixels ---- */
-/* rgb[h,w,3] -> out[h,w,3], x/255 to -1 … 1 in the original's order of operations. */
-static void to_float(const Image *im, int left, int top, const Sample *s, float *out) {
-    for (int y = 0; y < s->bucket_h; y++) {
-        const uint8_t *row = im->rgb + ((size_t)(top + y) * im->w + left) * 3;
-        for (int x = 0; x < s->bucket_w; x++) {
-            const uint8_t *px = row + 3 * (s->mirrored ? s->bucket_w - 1 - x : x);
-            for (int c = 0; c < 3; c++) *out++ = ((float)px[c] / 255.0f - 0.5f) / 0.5f;
-        }
-    }
-}
-
-bool dataset_pixels(const Dataset *d, int sample, float *out, Err *e) {
-    const Sample *s = &d->sample[sample];
-    Image im, small;
-    if (!image_read(s->path, &im, e)) return false;
-    if (im.w != s->w || im.h != s->h) {
-        err_fail(e, "image '%s' has changed: %d x %d pixels, there were %d x %d",
-                 s->path, im.w, im.h, s->w, s->h);
-        image_free(&im);
-        return false;
-    }
-    if (im.w != s->resized_w || im.h != s->resized_h) {
-        bool shrinks = s->resized_w <= im.w && s->resized_h <= im.h;
-        bool ok = image_resize(&im, s->resized_w, s->resized_h,
-                               shrinks ? FILTER_AREA : FILTER_LANCZOS, &small, e);
-        image_free(&im);
-        if (!ok) return false;
-        im = small;
-    }
-    to_float(&im, (im.w - s->bucket_w) / 2, (im.h - s->bucket_h) / 2, s, out);
-    image_free(&im);
-    return true;
 }

@@ -1,88 +1,16 @@
-/* The dataset TOML of sd-scripts (training.md 2.1), strictly: one table says which keys
- * there are, of which type, where they may stand, and which this version carries out.
- *
- * A value is looked for in the subset, then the dataset, then [general], then the
- * command line, then the built-in default. A key that is not carried out is an error
- * unless its value is the one that does nothing: nothing is ever silently ignored. */
+/* The dataset file of sd-scripts (training.md 2.1), resolved: a value is looked for in the
+ * subset, then the dataset, then [general], then the command line, then the built-in
+ * default. What may stand where is said in dataset_keys.c. */
 #include "io/dataset_config.h"
 
 #include <dirent.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/dataset_keys.h"
 #include "io/file.h"
-#include "io/toml.h"
+#include "io/json_tree.h"
 
-/* ---- the table ---- */
-enum { GENERAL = 1, DATASET = 2, SUBSET = 4, ABOVE = GENERAL | DATASET, ALL = 7 };
-typedef enum KeyType { INT, BOOL, NUMBER, TEXT, SIZE, PAIR, TABLE } KeyType;
-
-typedef struct Key {
-    const char *name;
-    KeyType type;
-    int where;
-    int lo, hi; /* bounds of integers, and of both sides of a size */
-    /* not NULL: not carried out, except that this value does nothing ("-": none does)
-     * */
-    const char *idle;
-} Key;
-
-/* clang-format off */
-static const Key keys[] = {
-    {"batch_size",          INT,  ABOVE, 1, 4096, 0},
-    {"resolution",          SIZE, ABOVE, 8, RESO_MAX, 0},
-    {"enable_bucket",       BOOL, ABOVE, 0, 0, 0},
-    {"min_bucket_reso",     INT,  ABOVE, 1, RESO_MAX, 0},
-    {"max_bucket_reso",     INT,  ABOVE, 1, RESO_MAX, 0},
-    {"bucket_reso_steps",   INT,  ABOVE, 8, RESO_MAX, 0},
-    {"bucket_no_upscale",   BOOL, ABOVE, 0, 0, 0},
-    {"num_repeats",         INT,  ALL, -1000000, 1000000, 0},
-    {"shuffle_caption",     BOOL, ALL, 0, 0, 0},
-    {"keep_tokens",         INT,  ALL, 0, 1000000, 0},
-    {"caption_separator",   TEXT, ALL, 0, 0, 0},
-    {"caption_extension",   TEXT, ALL, 0, 0, 0},
-    {"class_tokens",        TEXT, ALL, 0, 0, 0},
-    {"flip_aug",            BOOL, ALL, 0, 0, 0},
-    {"image_dir",           TEXT, SUBSET, 0, 0, 0},
-    {"is_reg",              BOOL, SUBSET, 0, 0, 0},
-    {"network_multiplier",  NUMBER, ABOVE, 0, 0, "1"},
-    {"validation_seed",     INT,    ABOVE, INT_MIN, INT_MAX, "-"},
-    {"validation_split",    NUMBER, ABOVE, 0, 0, "0"},
-    {"resize_interpolation", TEXT,  ALL, 0, 0, "-"},
-    {"keep_tokens_separator", TEXT, ALL, 0, 0, ""},
-    {"secondary_separator", TEXT, ALL, 0, 0, ""},
-    {"enable_wildcard",     BOOL, ALL, 0, 0, "0"},
-    {"caption_prefix",      TEXT, ALL, 0, 0, ""},
-    {"caption_suffix",      TEXT, ALL, 0, 0, ""},
-    {"color_aug",           BOOL, ALL, 0, 0, "0"},
-    {"random_crop",         BOOL, ALL, 0, 0, "0"},
-    {"face_crop_aug_range", PAIR, ALL, 0, 0, "-"},
-    {"caption_dropout_rate", NUMBER, ALL, 0, 0, "0"},
-    {"caption_dropout_every_n_epochs", INT, ALL, 0, INT_MAX, "0"},
-    {"caption_tag_dropout_rate", NUMBER, ALL, 0, 0, "0"},
-    {"token_warmup_min",    INT,    ALL, 0, INT_MAX, "1"},
-    {"token_warmup_step",   NUMBER, ALL, 0, 0, "0"},
-    {"custom_attributes",   TABLE,  ALL, 0, 0, "-"},
-    {"cache_info",          BOOL, ALL, 0, 0, "0"},
-    {"alpha_mask",          BOOL, SUBSET, 0, 0, "0"},
-    {"metadata_file",       TEXT, SUBSET, 0, 0, "-"},
-};
-/* clang-format on */
-
-static const Key *find_key(const char *name) {
-    for (size_t i = 0; i < COUNT(keys); i++)
-        if (!strcmp(keys[i].name, name)) return &keys[i];
-    return NULL;
-}
-
-static const char *place_name(int where) {
-    return where == GENERAL   ? "[general]"
-           : where == DATASET ? "[[datasets]]"
-                              : "[[datasets.subsets]]";
-}
-
-/* ---- checking what a table says ---- */
 typedef struct Ctx {
     Arena *a;
     const DataOptions *o;
@@ -92,123 +20,6 @@ typedef struct Ctx {
 
 static void note(Ctx *c, const char *text) {
     PUSH(c->a, c->out->note, c->out->n_note, c->out->cap_note, text);
-}
-
-static bool wrong_type(Ctx *c, const Key *k, const Toml *v) {
-    static const char *const names[] = {"an integer",
-                                        "true or false",
-                                        "a number",
-                                        "a text",
-                                        "an integer or a list [width, height]",
-                                        "a list of two numbers",
-                                        "a table"};
-    return err_at(c->e, v->loc, "'%s' must be %s: got %s", k->name, names[k->type],
-                  toml_kind_name(v->kind));
-}
-
-static bool in_range(Ctx *c, const Key *k, const Toml *v) {
-    return (v->i >= k->lo && v->i <= k->hi) ||
-           err_at(c->e, v->loc, "'%s' must be %d … %d: got %lld", k->name, k->lo, k->hi,
-                  (long long)v->i);
-}
-
-static bool is_number(const Toml *v) {
-    return v->kind == TOML_INT || v->kind == TOML_FLOAT;
-}
-
-static bool check_size(Ctx *c, const Key *k, const Toml *v) {
-    if (v->kind == TOML_INT) return in_range(c, k, v);
-    if (v->kind != TOML_ARRAY || v->n != 2) return wrong_type(c, k, v);
-    for (int i = 0; i < 2; i++) {
-        if (v->item[i].kind != TOML_INT) return wrong_type(c, k, v);
-        if (!in_range(c, k, &v->item[i])) return false;
-    }
-    return true;
-}
-
-static bool check_type(Ctx *c, const Key *k, const Toml *v) {
-    bool ok = true;
-    switch (k->type) {
-    case INT:
-        ok = v->kind == TOML_INT;
-        break;
-    case BOOL:
-        ok = v->kind == TOML_BOOL;
-        break;
-    case NUMBER:
-        ok = is_number(v);
-        break;
-    case TEXT:
-        ok = v->kind == TOML_TEXT;
-        break;
-    case SIZE:
-        return check_size(c, k, v);
-    case PAIR:
-        ok = v->kind == TOML_ARRAY && v->n == 2 && is_number(&v->item[0]) &&
-             is_number(&v->item[1]);
-        break;
-    case TABLE:
-        ok = v->kind == TOML_TABLE;
-        break;
-    }
-    if (!ok) return wrong_type(c, k, v);
-    return k->type != INT || in_range(c, k, v);
-}
-
-/* A key that is not carried out yet may stand there with the value that does nothing.
- * */
-static bool check_idle(Ctx *c, const Key *k, const Toml *v) {
-    bool idle = strcmp(k->idle, "-") != 0;
-    if (k->type == TEXT)
-        idle = idle && !strcmp(v->text, k->idle);
-    else if (k->type == BOOL)
-        idle = idle && !v->b;
-    else
-        idle = idle && is_number(v) && v->x == atof(k->idle);
-    return idle || err_at(c->e, v->key_loc,
-                          "'%s' is not carried out by this version yet", k->name);
-}
-
-static bool unknown_key(Ctx *c, const Toml *v, int where) {
-    const char *names[COUNT(keys) + 1];
-    size_t n = 0;
-    for (size_t i = 0; i < COUNT(keys); i++)
-        if (keys[i].where & where) names[n++] = keys[i].name;
-    names[n] = NULL;
-    return err_at(c->e, v->key_loc, "unknown key '%s' in %s%s", v->key,
-                  place_name(where), did_you_mean(c->a, v->key, names));
-}
-
-/* A rule that is about one key alone and not in the table. */
-static bool check_value(Ctx *c, const Key *k, const Toml *v) {
-    if (!strcmp(k->name, "bucket_reso_steps") && v->i % 8)
-        return err_at(c->e, v->loc, "'%s' must be a multiple of 8: got %lld", k->name,
-                      (long long)v->i);
-    bool filled = !strcmp(k->name, "image_dir") ||
-                  !strcmp(k->name, "caption_separator") ||
-                  !strcmp(k->name, "caption_extension");
-    if (filled && !*v->text)
-        return err_at(c->e, v->loc, "'%s' must not be empty", k->name);
-    return true;
-}
-
-/* Every key of a table; `inner` is the one that holds the next level, or NULL. */
-static bool check_table(Ctx *c, const Toml *t, int where, const char *inner) {
-    for (int i = 0; i < t->n; i++) {
-        const Toml *v = &t->item[i];
-        if (inner && !strcmp(v->key, inner)) continue;
-        const Key *k = find_key(v->key);
-        if (!k) return unknown_key(c, v, where);
-        if (!(k->where & where))
-            return err_at(c->e, v->key_loc, "'%s' is not allowed in %s, only in %s",
-                          k->name, place_name(where),
-                          k->where == SUBSET ? "[[datasets.subsets]]"
-                                             : "[general] and [[datasets]]");
-        if (!check_type(c, k, v) || (k->idle && !check_idle(c, k, v)) ||
-            !check_value(c, k, v))
-            return false;
-    }
-    return true;
 }
 
 /* ---- looking values up ---- */
@@ -224,14 +35,27 @@ static const Toml *find(const Levels *l, const char *key) {
     return NULL;
 }
 
-/* option 0: not given on the command line, where it is called --name. */
+/* A number of the command line, where it is called --name; 0: not given there. */
+static bool option_fits(Ctx *c, const Key *k, const char *name, double option) {
+    if (option == 0 || (k->lo == 0 && k->hi == 0) ||
+        (option >= k->lo && option <= k->hi))
+        return true;
+    return err_usage(c->e, "--%s must be %.10g … %.10g: got %.10g", name, k->lo, k->hi,
+                     option);
+}
+
+static bool get_number(Ctx *c, const Levels *l, const char *key, double option,
+                       double *out) {
+    const Toml *v = find(l, key);
+    *out = v ? v->x : option;
+    return v || option_fits(c, data_key(key), key, option);
+}
+
 static bool get_int(Ctx *c, const Levels *l, const char *key, const char *name,
                     int option, int fallback, int *out) {
     const Toml *v = find(l, key);
-    const Key *k = find_key(key);
     *out = v ? (int)v->i : option ? option : fallback;
-    if (v || !option || (option >= k->lo && option <= k->hi)) return true;
-    return err_usage(c->e, "--%s must be %d … %d: got %d", name, k->lo, k->hi, option);
+    return v || option_fits(c, data_key(key), name, option);
 }
 
 static bool get_bool(const Levels *l, const char *key, bool option) {
@@ -247,7 +71,7 @@ static const char *get_text(const Levels *l, const char *key, const char *option
 
 static bool get_size(Ctx *c, const Levels *l, Loc at, int *w, int *h) {
     const Toml *v = find(l, "resolution");
-    const Key *k = find_key("resolution");
+    const Key *k = data_key("resolution");
     if (v) {
         *w = (int)(v->kind == TOML_INT ? v->i : v->item[0].i);
         *h = (int)(v->kind == TOML_INT ? v->i : v->item[1].i);
@@ -258,7 +82,7 @@ static bool get_size(Ctx *c, const Levels *l, Loc at, int *w, int *h) {
         return err_at(c->e, at, "'resolution' is missing, here or in [general]");
     if (!*w) return err_usage(c->e, "--resolution is missing");
     return (*w >= k->lo && *w <= k->hi && *h >= k->lo && *h <= k->hi) ||
-           err_usage(c->e, "--resolution must be %d … %d: got %d x %d", k->lo, k->hi,
+           err_usage(c->e, "--resolution must be %g … %g: got %d x %d", k->lo, k->hi,
                      *w, *h);
 }
 
@@ -303,22 +127,91 @@ static bool resolve_buckets(Ctx *c, const Levels *l, Loc at, BucketRule *r) {
     return true;
 }
 
-static bool resolve_subset(Ctx *c, const Levels *l, SubsetConfig *s) {
+/* ---- captions and augmentation of one subset ---- */
+static bool resolve_caption(Ctx *c, const Levels *l, CaptionRule *r) {
+    const DataOptions *o = c->o;
+    int every, least;
+    *r = (CaptionRule){
+        .shuffle = get_bool(l, "shuffle_caption", o->shuffle_caption),
+        .wildcard = get_bool(l, "enable_wildcard", o->enable_wildcard),
+        .separator = get_text(l, "caption_separator", o->caption_separator, ","),
+        .keep_separator =
+            get_text(l, "keep_tokens_separator", o->keep_tokens_separator, NULL),
+        .secondary = get_text(l, "secondary_separator", o->secondary_separator, NULL),
+        .prefix = get_text(l, "caption_prefix", o->caption_prefix, NULL),
+        .suffix = get_text(l, "caption_suffix", o->caption_suffix, NULL)};
+    if (!*r->separator) return err_usage(c->e, "--caption_separator must not be empty");
+    if (!get_int(c, l, "keep_tokens", "keep_tokens", o->keep_tokens, 0,
+                 &r->keep_tokens) ||
+        !get_number(c, l, "caption_dropout_rate", o->caption_dropout_rate,
+                    &r->dropout_rate) ||
+        !get_number(c, l, "caption_tag_dropout_rate", o->caption_tag_dropout_rate,
+                    &r->tag_dropout_rate) ||
+        !get_number(c, l, "token_warmup_step", o->token_warmup_step, &r->warmup_step) ||
+        !get_int(c, l, "token_warmup_min", "token_warmup_min", o->token_warmup_min, 1,
+                 &least) ||
+        !get_int(c, l, "caption_dropout_every_n_epochs",
+                 "caption_dropout_every_n_epochs", o->caption_dropout_every_n_epochs, 0,
+                 &every))
+        return false;
+    r->dropout_every = every;
+    r->warmup_min = least;
+    return true;
+}
+
+static bool resolve_face_crop(Ctx *c, const Levels *l, const BucketRule *b,
+                              double range[2]) {
+    const Toml *v = find(l, "face_crop_aug_range");
+    for (int i = 0; i < 2; i++)
+        range[i] = v ? v->item[i].x : c->o->face_crop_aug_range[i];
+    if (!(range[1] > 0) || !b->enable) return true;
+    const char why[] = "face_crop_aug_range is for data sets without enable_bucket";
+    return v ? err_at(c->e, v->loc, "%s", why) : err_usage(c->e, "--%s", why);
+}
+
+static bool resolve_subset(Ctx *c, const Levels *l, const BucketRule *b,
+                           SubsetConfig *s) {
     const DataOptions *o = c->o;
     const char *ext =
         get_text(l, "caption_extension", o->caption_extension, ".caption");
+    if (!*ext) return err_usage(c->e, "--caption_extension must not be empty");
     s->caption_extension = *ext == '.' ? ext : arena_printf(c->a, ".%s", ext);
     s->class_tokens = get_text(l, "class_tokens", NULL, NULL);
-    s->caption.shuffle = get_bool(l, "shuffle_caption", o->shuffle_caption);
-    s->caption.separator = get_text(l, "caption_separator", o->caption_separator, ",");
     s->flip_aug = get_bool(l, "flip_aug", o->flip_aug);
-    if (!*ext || !*s->caption.separator)
-        return err_usage(
-            c->e, "--caption_extension and --caption_separator must not be empty");
-    return get_int(c, l, "keep_tokens", "keep_tokens", o->keep_tokens, 0,
-                   &s->caption.keep_tokens) &&
+    s->color_aug = get_bool(l, "color_aug", o->color_aug);
+    s->random_crop = get_bool(l, "random_crop", o->random_crop);
+    s->alpha_mask = get_bool(l, "alpha_mask", o->alpha_mask);
+    s->mask_dir = get_text(l, "conditioning_data_dir", NULL, NULL);
+    s->resize = get_text(l, "resize_interpolation", o->resize_interpolation, NULL);
+    return resolve_caption(c, l, &s->caption) &&
+           resolve_face_crop(c, l, b, s->face_crop) &&
            get_int(c, l, "num_repeats", "dataset_repeats", o->dataset_repeats, 1,
                    &s->num_repeats);
+}
+
+/* ---- the file's tables ---- */
+static bool same_text(const char *x, const char *y) {
+    return x == y || (x && y && !strcmp(x, y));
+}
+
+/* Keeps a subset, unless it is there already or has no repeats. */
+static void add_subset(Ctx *c, const SubsetConfig *s, DatasetConfig *d) {
+    const char *name = s->metadata_file ? s->metadata_file : s->image_dir;
+    for (int i = 0; i < d->n; i++) {
+        const SubsetConfig *other = &d->subset[i];
+        if (!same_text(other->metadata_file, s->metadata_file) ||
+            (!s->metadata_file && strcmp(other->image_dir, s->image_dir)))
+            continue;
+        note(c, arena_printf(
+                    c->a, "'%s' is there twice in one dataset; the second is skipped",
+                    name));
+        return;
+    }
+    if (s->num_repeats >= 1)
+        d->subset[d->n++] = *s;
+    else
+        note(c, arena_printf(c->a, "'%s' is skipped: num_repeats is %d", name,
+                             s->num_repeats));
 }
 
 static bool read_subset(Ctx *c, const Toml *t, const Toml *dataset, const Toml *general,
@@ -326,25 +219,35 @@ static bool read_subset(Ctx *c, const Toml *t, const Toml *dataset, const Toml *
     if (t->kind != TOML_TABLE)
         return err_at(c->e, t->loc, "a subset must be a table: got %s",
                       toml_kind_name(t->kind));
-    if (!check_table(c, t, SUBSET, NULL)) return false;
-    const Toml *dir = toml_get(t, "image_dir"), *reg = toml_get(t, "is_reg");
-    if (!dir)
+    const Toml *dir = toml_get(t, "image_dir"), *reg = toml_get(t, "is_reg"),
+               *meta = toml_get(t, "metadata_file");
+    if (!keys_check(c->a, t, meta ? KEYS_METADATA : KEYS_FOLDER, NULL, c->e))
+        return false;
+    if (!dir && !meta)
         return err_at(c->e, t->loc, "'image_dir' is missing in [[datasets.subsets]]");
-    SubsetConfig s = {.image_dir = dir->text, .is_reg = reg && reg->b, .loc = dir->loc};
-    if (!resolve_subset(c, &(Levels){{t, dataset, general}}, &s)) return false;
-    for (int i = 0; i < d->n; i++) {
-        if (strcmp(d->subset[i].image_dir, s.image_dir)) continue;
-        note(c, arena_printf(
-                    c->a, "'%s' is there twice in one dataset; the second is skipped",
-                    s.image_dir));
-        return true;
-    }
-    if (s.num_repeats < 1)
-        note(c, arena_printf(c->a, "'%s' is skipped: num_repeats is %d", s.image_dir,
-                             s.num_repeats));
-    else
-        d->subset[d->n++] = s;
+    SubsetConfig s = {.image_dir = dir ? dir->text : NULL,
+                      .metadata_file = meta ? meta->text : NULL,
+                      .is_reg = reg && reg->b,
+                      .loc = meta ? meta->loc : dir->loc};
+    if (!resolve_subset(c, &(Levels){{t, dataset, general}}, &d->bucket, &s))
+        return false;
+    add_subset(c, &s, d);
     return true;
+}
+
+/* Subsets with metadata and subsets without cannot share a dataset. */
+static bool check_mixed(Ctx *c, const Toml *list) {
+    const Toml *with = NULL, *without = NULL;
+    for (int i = 0; i < list->n; i++) {
+        const Toml *t = &list->item[i];
+        if (t->kind == TOML_TABLE)
+            *(toml_get(t, "metadata_file") ? &with : &without) = t;
+    }
+    if (!with || !without) return true;
+    return err_at(c->e, with->loc,
+                  "a dataset has subsets with a metadata_file and one without (line "
+                  "%u): split it into two [[datasets]]",
+                  without->loc.line);
 }
 
 /* The list of tables at `key`, at least one. */
@@ -364,10 +267,10 @@ static bool read_dataset(Ctx *c, const Toml *t, const Toml *general, DatasetConf
     if (t->kind != TOML_TABLE)
         return err_at(c->e, t->loc, "a dataset must be a table: got %s",
                       toml_kind_name(t->kind));
-    if (!check_table(c, t, DATASET, "subsets")) return false;
+    if (!keys_check(c->a, t, KEYS_DATASET, "subsets", c->e)) return false;
     const Toml *list = get_list(c, t, "subsets", "[[datasets.subsets]]");
     Levels l = {{t, general}};
-    if (!list || !resolve_buckets(c, &l, t->loc, &d->bucket) ||
+    if (!list || !check_mixed(c, list) || !resolve_buckets(c, &l, t->loc, &d->bucket) ||
         !get_int(c, &l, "batch_size", "train_batch_size", c->o->train_batch_size, 1,
                  &d->batch_size))
         return false;
@@ -389,7 +292,7 @@ static bool read_top(Ctx *c, const Toml *top) {
     if (general && general->kind != TOML_TABLE)
         return err_at(c->e, general->loc, "'general' must be a table: got %s",
                       toml_kind_name(general->kind));
-    if (general && !check_table(c, general, GENERAL, NULL)) return false;
+    if (general && !keys_check(c->a, general, KEYS_GENERAL, NULL, c->e)) return false;
     const Toml *list = get_list(c, top, "datasets", "[[datasets]]");
     if (!list) return false;
     c->out->dataset = NEW(c->a, DatasetConfig, list->n);
@@ -437,11 +340,24 @@ static bool add_folders(Ctx *c, const char *root, bool is_reg, DatasetConfig *d,
             continue;
         }
         SubsetConfig s = {.image_dir = path, .is_reg = is_reg};
-        if (!resolve_subset(c, &(Levels){0}, &s)) return false;
+        if (!resolve_subset(c, &(Levels){0}, &d->bucket, &s)) return false;
         s.num_repeats = atoi(name[i]);
         s.class_tokens = name[i] + digits + (name[i][digits] == '_');
         if (s.num_repeats >= 1) PUSH(c->a, d->subset, d->n, *cap, s);
     }
+    return true;
+}
+
+/* --in_json: the pictures of --train_data_dir, as its metadata says. */
+static bool add_metadata(Ctx *c, DatasetConfig *d) {
+    SubsetConfig s = {.image_dir = c->o->train_data_dir,
+                      .metadata_file = c->o->in_json};
+    if (!resolve_subset(c, &(Levels){0}, &d->bucket, &s)) return false;
+    if (c->o->reg_data_dir)
+        note(c, "reg_data_dir is ignored: pictures with metadata have no "
+                "regularisation pictures");
+    d->subset = NEW(c->a, SubsetConfig, 1);
+    add_subset(c, &s, d);
     return true;
 }
 
@@ -453,10 +369,12 @@ static bool read_folders(Ctx *c) {
     DatasetConfig *d = c->out->dataset = NEW(c->a, DatasetConfig, 1);
     c->out->n = 1;
     int cap = 0;
-    return resolve_buckets(c, &(Levels){0}, (Loc){0}, &d->bucket) &&
-           get_int(c, &(Levels){0}, "batch_size", "train_batch_size",
-                   o->train_batch_size, 1, &d->batch_size) &&
-           add_folders(c, o->train_data_dir, false, d, &cap) &&
+    if (!resolve_buckets(c, &(Levels){0}, (Loc){0}, &d->bucket) ||
+        !get_int(c, &(Levels){0}, "batch_size", "train_batch_size", o->train_batch_size,
+                 1, &d->batch_size))
+        return false;
+    if (o->in_json) return add_metadata(c, d);
+    return add_folders(c, o->train_data_dir, false, d, &cap) &&
            (!o->reg_data_dir || add_folders(c, o->reg_data_dir, true, d, &cap));
 }
 
@@ -464,16 +382,31 @@ bool data_config_from(Arena *a, const DataOptions *o, const Toml *top, DataConfi
                       Err *e) {
     Ctx c = {a, o, out, e};
     *out = (DataConfig){0};
-    if (o->train_data_dir || o->reg_data_dir)
-        note(&c,
-             "train_data_dir and reg_data_dir are ignored: dataset_config is given");
+    if (o->train_data_dir || o->reg_data_dir || o->in_json)
+        note(&c, "train_data_dir, reg_data_dir and in_json are ignored: dataset_config "
+                 "is given");
     return read_top(&c, top);
+}
+
+static bool is_json(const char *path) {
+    size_t n = strlen(path);
+    return n >= 5 && !strcmp(path + n - 5, ".json");
+}
+
+static const Toml *json_file(Arena *a, const char *path, Err *e) {
+    const Source *src = file_source(a, path, 1 << 20, "a dataset file", e);
+    const Toml *top = src ? json_tree(a, src, e) : NULL;
+    if (!top || top->kind == TOML_TABLE) return top;
+    err_at(e, top->loc, "a dataset file must be an object: got %s",
+           toml_kind_name(top->kind));
+    return NULL;
 }
 
 bool data_config_read(Arena *a, const DataOptions *o, DataConfig *out, Err *e) {
     Ctx c = {a, o, out, e};
     *out = (DataConfig){0};
     if (!o->dataset_config) return read_folders(&c);
-    const Toml *top = toml_read(a, o->dataset_config, e);
+    const Toml *top = is_json(o->dataset_config) ? json_file(a, o->dataset_config, e)
+                                                 : toml_read(a, o->dataset_config, e);
     return top && data_config_from(a, o, top, out, e);
 }

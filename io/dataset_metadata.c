@@ -15,7 +15,7 @@ static const char *base_name(const char *path) {
 }
 
 static const char *folder_name(Arena *a, const SubsetConfig *s) {
-    const char *base = base_name(s->image_dir);
+    const char *base = base_name(s->metadata_file ? s->metadata_file : s->image_dir);
     return arena_strndup(a, base, strcspn(base, "/"));
 }
 

@@ -36,6 +36,8 @@ typedef struct Parts { /* Dataset.priv */
     Order order;
     uint64_t seed;
     double prior_loss_weight;
+    int accumulate; /* micro-batches per update */
+    int64_t max_steps;
 } Parts;
 
 /* Makes parts->order from the samples; sets batches_per_epoch. */

@@ -148,6 +148,23 @@ void file_unmap(void *map, size_t n) {
     if (map) munmap(map, n);
 }
 
+const Source *file_source(Arena *a, const char *path, size_t most, const char *kind,
+                          Err *e) {
+    void *map;
+    size_t n;
+    if (!file_map(path, &map, &n, e)) return NULL;
+    if (n > most) {
+        file_unmap(map, n);
+        err_fail(e, "'%s' is too long for %s: %zu bytes, at most %zu", path, kind, n,
+                 most);
+        return NULL;
+    }
+    Source *src = NEW(a, Source, 1);
+    *src = (Source){arena_strdup(a, path), n ? arena_strndup(a, map, n) : "", n};
+    file_unmap(map, n);
+    return src;
+}
+
 void file_release(void *map, size_t map_bytes, const void *data, size_t n) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data;
     const uintptr_t start = (uintptr_t)map, end = start + map_bytes;

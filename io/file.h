@@ -15,6 +15,10 @@ void file_abort(FileOut *f);
 /* Maps a regular file read-only; an empty one gives NULL and 0. */
 bool file_map(const char *path, void **map, size_t *n, Err *e);
 void file_unmap(void *map, size_t n);
+/* A file as a text for messages, in a. kind: "a JSON file", for the message of a file of
+ * more than `most` bytes. NULL: it cannot be read. */
+const Source *file_source(Arena *a, const char *path, size_t most, const char *kind,
+                          Err *e);
 /* Bytes [p, p + n) of a map are not needed soon: their pages no longer count as this
  * process's memory; reading them again works. What lies outside the map is left alone. */
 void file_forget(const void *map, size_t map_bytes, const void *p, size_t n);

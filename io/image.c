@@ -38,15 +38,34 @@ static bool measure(Bytes f, const ImageFormat *format, int *w, int *h, Why *why
     return true;
 }
 
+static bool image_new(Image *out, int w, int h, Why *why) {
+    *out = (Image){w, h, calloc((size_t)w * (size_t)h, 3)};
+    return out->rgb || why_set(why, "out of memory for %d x %d pixels", w, h);
+}
+
 bool image_parse(Bytes f, Image *out, Why *why) {
     const ImageFormat *format = find_format(f);
     int w, h;
-    if (!measure(f, format, &w, &h, why)) return false;
-    *out = (Image){w, h, calloc((size_t)w * (size_t)h, 3)};
-    if (!out->rgb) return why_set(why, "out of memory for %d x %d pixels", w, h);
+    if (!measure(f, format, &w, &h, why) || !image_new(out, w, h, why)) return false;
     if (format->decode(f, w, h, out->rgb, why)) return true;
     image_free(out);
     return false;
+}
+
+static bool parse_alpha(Bytes f, Image *out, Why *why) {
+    const ImageFormat *format = find_format(f);
+    int w, h;
+    if (!measure(f, format, &w, &h, why) || !image_new(out, w, h, why)) return false;
+    size_t n = (size_t)w * (size_t)h;
+    memset(out->rgb, 255, 3 * n);
+    if (!format->rgba) return true;
+    uint8_t *rgba = calloc(n, 4);
+    bool ok = rgba ? format->rgba(f, w, h, rgba, why)
+                   : why_set(why, "out of memory for %d x %d pixels", w, h);
+    for (size_t i = 0; ok && i < n; i++) memset(out->rgb + 3 * i, rgba[4 * i + 3], 3);
+    free(rgba);
+    if (!ok) image_free(out);
+    return ok;
 }
 
 /* The map of a file; the reason of a failure without its name. */
@@ -76,16 +95,25 @@ bool image_size(const char *path, int *w, int *h, Err *e) {
            err_fail(e, "cannot read image '%s': %s", path, why.text);
 }
 
-bool image_read(const char *path, Image *out, Err *e) {
+static bool read_as(const char *path, bool (*parse)(Bytes, Image *, Why *), Image *out,
+                    Err *e) {
     Bytes f;
     Why why;
     *out = (Image){0};
     bool ok = map_image(path, &f, &why);
     if (ok) {
-        ok = image_parse(f, out, &why);
+        ok = parse(f, out, &why);
         file_unmap((void *)(uintptr_t)f.b, f.n);
     }
     return ok || err_fail(e, "cannot read image '%s': %s", path, why.text);
+}
+
+bool image_read(const char *path, Image *out, Err *e) {
+    return read_as(path, image_parse, out, e);
+}
+
+bool image_read_alpha(const char *path, Image *out, Err *e) {
+    return read_as(path, parse_alpha, out, e);
 }
 
 void image_free(Image *im) {

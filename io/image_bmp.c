@@ -191,4 +191,4 @@ static bool bmp_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
     return true;
 }
 
-const ImageFormat image_bmp = {"BMP", bmp_is, bmp_size, bmp_decode};
+const ImageFormat image_bmp = {"BMP", bmp_is, bmp_size, bmp_decode, NULL};

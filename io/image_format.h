@@ -1,5 +1,4 @@
-/* The picture formats, one row each; the first row whose `is` says yes reads the file.
- * */
+/* The picture formats, one row each; the first row whose `is` says yes reads the file. */
 #ifndef GRAPHRUN_IMAGE_FORMAT_H
 #define GRAPHRUN_IMAGE_FORMAT_H
 #include "io/data.h"
@@ -18,9 +17,10 @@ typedef struct ImageFormat {
     bool (*is)(Bytes f); /* looks at the first bytes; f.n may be 0 */
     /* Header and structure to the end; w, h at least 1 when true. */
     bool (*size)(Bytes f, int *w, int *h, Why *why);
-    /* rgb[h*w*3], of the size that `size` gave: any mode as 8-bit RGB, alpha dropped.
-     * */
+    /* rgb[h*w*3], of the size that `size` gave: any mode as 8-bit RGB, alpha dropped. */
     bool (*decode)(Bytes f, int w, int h, uint8_t *rgb, Why *why);
+    /* The same with its alpha, rgba[h*w*4]; NULL: such files have none. */
+    bool (*rgba)(Bytes f, int w, int h, uint8_t *rgba, Why *why);
 } ImageFormat;
 /* As image_read, from memory. */
 bool image_parse(Bytes f, Image *out, Why *why);

@@ -131,4 +131,4 @@ static bool jpeg_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
     return ok;
 }
 
-const ImageFormat image_jpeg = {"JPEG", jpeg_is, jpeg_size, jpeg_decode};
+const ImageFormat image_jpeg = {"JPEG", jpeg_is, jpeg_size, jpeg_decode, NULL};

@@ -53,23 +53,30 @@ static void png_ignore(png_structp png, png_const_charp text) {
     (void)png, (void)text;
 }
 
-/* Everything to 8-bit RGB; returns how often the rows must be gone through. */
-static int png_to_rgb(png_structp png, png_infop info) {
+/* Everything to 8-bit RGB or RGBA; returns how often the rows must be gone through. */
+static int png_to_rgb(png_structp png, png_infop info, bool alpha) {
     png_set_strip_16(png);
     png_set_palette_to_rgb(png);
     if (png_get_bit_depth(png, info) < 8 &&
         png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY)
         png_set_expand_gray_1_2_4_to_8(png);
     png_set_gray_to_rgb(png);
-    png_set_strip_alpha(png);
+    if (alpha) {
+        if (png_get_valid(png, info, PNG_INFO_tRNS)) png_set_tRNS_to_alpha(png);
+        png_set_add_alpha(png, 255, PNG_FILLER_AFTER);
+    } else {
+        png_set_strip_alpha(png);
+    }
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
     return passes;
 }
 
-static bool png_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
+/* to: h rows of w pixels of 3 or, with alpha, 4 bytes. */
+static bool png_rows(Bytes f, int w, int h, bool alpha, uint8_t *to, Why *why) {
     Reader r = {f, 0, why};
     png_infop info = NULL;
+    size_t row = (size_t)w * (alpha ? 4 : 3);
     png_structp png =
         png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, png_fail, png_ignore);
     if (png) info = png_create_info_struct(png);
@@ -81,13 +88,20 @@ static bool png_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
     png_set_user_limits(png, INT32_MAX, INT32_MAX);
     png_set_read_fn(png, &r, png_fetch);
     png_read_info(png, info);
-    int passes = png_to_rgb(png, info);
-    if (png_get_rowbytes(png, info) != (size_t)w * 3)
-        png_error(png, "row of another size");
+    int passes = png_to_rgb(png, info, alpha);
+    if (png_get_rowbytes(png, info) != row) png_error(png, "row of another size");
     for (int p = 0; p < passes; p++)
-        for (int y = 0; y < h; y++) png_read_row(png, rgb + (size_t)y * w * 3, NULL);
+        for (int y = 0; y < h; y++) png_read_row(png, to + (size_t)y * row, NULL);
     png_destroy_read_struct(&png, &info, NULL);
     return true;
 }
 
-const ImageFormat image_png = {"PNG", png_is, png_size, png_decode};
+static bool png_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
+    return png_rows(f, w, h, false, rgb, why);
+}
+
+static bool png_rgba(Bytes f, int w, int h, uint8_t *rgba, Why *why) {
+    return png_rows(f, w, h, true, rgba, why);
+}
+
+const ImageFormat image_png = {"PNG", png_is, png_size, png_decode, png_rgba};

@@ -28,4 +28,10 @@ static bool webp_decode(Bytes f, int w, int h, uint8_t *rgb, Why *why) {
            why_set(why, "WebP: the data is damaged");
 }
 
-const ImageFormat image_webp = {"WebP", webp_is, webp_size, webp_decode};
+static bool webp_rgba(Bytes f, int w, int h, uint8_t *rgba, Why *why) {
+    size_t row = (size_t)w * 4;
+    return WebPDecodeRGBAInto(f.b, f.n, rgba, row * (size_t)h, (int)row) ||
+           why_set(why, "WebP: the data is damaged");
+}
+
+const ImageFormat image_webp = {"WebP", webp_is, webp_size, webp_decode, webp_rgba};

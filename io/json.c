@@ -9,22 +9,10 @@
 enum { MOST_BYTES = 16 << 20 };
 
 json_t *json_read(Arena *a, const char *path, const Source **text, Err *e) {
-    void *map;
-    size_t n;
-    if (!file_map(path, &map, &n, e)) return NULL;
-    if (n > MOST_BYTES) {
-        file_unmap(map, n);
-        err_fail(e, "'%s' is too long for a JSON file: %zu bytes, at most %d", path, n,
-                 MOST_BYTES);
-        return NULL;
-    }
-    Source *src = NEW(a, Source, 1);
-    src->path = arena_strdup(a, path);
-    src->text = n ? arena_strndup(a, map, n) : "";
-    src->len = n;
-    file_unmap(map, n);
+    const Source *src = file_source(a, path, MOST_BYTES, "a JSON file", e);
+    if (!src) return NULL;
     json_error_t why;
-    json_t *root = json_loadb(src->text, n, JSON_REJECT_DUPLICATES, &why);
+    json_t *root = json_loadb(src->text, src->len, JSON_REJECT_DUPLICATES, &why);
     if (!root) {
         Loc at = {src, why.line > 0 ? (uint32_t)why.line : 1,
                   why.column > 0 ? (uint32_t)why.column : 1, 0};

@@ -168,11 +168,20 @@ static bool taps_opencv(Taps *t, int n_in, int n_out, Filter f) {
     return true;
 }
 
-/* Pillow: windowed sinc of three lobes, widened when shrinking, weights that add up to
- * 1. */
-static bool taps_lanczos(Taps *t, int n_in, int n_out) {
+/* Pillow's filters at distance x from the centre: windowed sinc of three lobes, box. */
+static double pillow_lanczos(double x) {
+    return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+static double pillow_box(double x) {
+    return x > -0.5 && x <= 0.5;
+}
+
+/* A filter is widened when shrinking; weights add up to 1. */
+static bool taps_pillow(Taps *t, int n_in, int n_out, double (*filter)(double),
+                        double reach) {
     double scale = (double)n_in / n_out, wide = scale < 1 ? 1 : scale,
-           support = 3 * wide;
+           support = reach * wide;
     if (!taps_new(t, n_out, (int)ceil(support) * 2 + 1)) return false;
     double *w = calloc((size_t)t->most, sizeof *w);
     for (int d = 0; w && d < n_out; d++) {
@@ -180,11 +189,8 @@ static bool taps_lanczos(Taps *t, int n_in, int n_out) {
         int from = (int)(centre - support + 0.5), to = (int)(centre + support + 0.5);
         if (from < 0) from = 0;
         if (to > n_in) to = n_in;
-        for (int k = 0; k < to - from; k++) {
-            double x = (k + from - centre + 0.5) * (1 / wide);
-            w[k] = x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
-            total += w[k];
-        }
+        for (int k = 0; k < to - from; k++)
+            total += w[k] = filter((k + from - centre + 0.5) * (1 / wide));
         t->from[d] = from;
         for (int k = 0; k < to - from; k++) {
             double v = w[k] / total * (1 << PILLOW_BITS);
@@ -255,11 +261,13 @@ static void pillow_columns(const Image *in, const Taps *t, Image *out) {
         }
 }
 
-static bool lanczos(const Image *in, Image *out) {
+static bool pillow(const Image *in, Filter f, Image *out) {
+    double (*filter)(double) = f == FILTER_BOX ? pillow_box : pillow_lanczos;
+    double reach = f == FILTER_BOX ? 0.5 : 3;
     Taps xt = {0}, yt = {0};
     Image middle = {out->w, in->h, malloc((size_t)out->w * in->h * 3)};
-    bool ok = middle.rgb && taps_lanczos(&xt, in->w, out->w) &&
-              taps_lanczos(&yt, in->h, out->h);
+    bool ok = middle.rgb && taps_pillow(&xt, in->w, out->w, filter, reach) &&
+              taps_pillow(&yt, in->h, out->h, filter, reach);
     if (ok) {
         if (in->w == out->w)
             memcpy(middle.rgb, in->rgb, (size_t)in->w * in->h * 3);
@@ -324,8 +332,8 @@ bool image_resize(const Image *in, int w, int h, Filter f, Image *out, Err *e) {
         memcpy(out->rgb, in->rgb, (size_t)w * (size_t)h * 3);
     else if (f == FILTER_AREA)
         ok = area(in, out);
-    else if (f == FILTER_LANCZOS)
-        ok = lanczos(in, out);
+    else if (f == FILTER_LANCZOS || f == FILTER_BOX)
+        ok = pillow(in, f, out);
     else if (f == FILTER_NEAREST)
         nearest_exact(in, out);
     else

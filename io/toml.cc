@@ -177,21 +177,8 @@ const Toml *toml_parse(Arena *a, const Source *src, Err *e) {
 }
 
 const Toml *toml_read(Arena *a, const char *path, Err *e) {
-    void *map;
-    size_t n;
-    if (!file_map(path, &map, &n, e)) return nullptr;
-    if (n > BYTES_MAX) {
-        file_unmap(map, n);
-        err_fail(e, "'%s' is too long for a TOML file: %zu bytes, at most %d", path, n,
-                 (int)BYTES_MAX);
-        return nullptr;
-    }
-    Source *src = NEW(a, Source, 1);
-    src->path = arena_strdup(a, path);
-    src->text = n ? arena_strndup(a, (const char *)map, n) : "";
-    src->len = n;
-    file_unmap(map, n);
-    return toml_parse(a, src, e);
+    const Source *src = file_source(a, path, BYTES_MAX, "a TOML file", e);
+    return src ? toml_parse(a, src, e) : nullptr;
 }
 
 const Toml *toml_get(const Toml *table, const char *key) {

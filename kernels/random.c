@@ -1,15 +1,12 @@
 /* Random numbers by counter: element i of a sample is word i % 4 of Philox block i / 4.
  *
- * normal: Box-Muller on the words of a block in pairs, in f64, rounded to f32:
- *   u = (w0 + 1) 2^-32 in (0, 1], v = w1 2^-32, r = sqrt(-2 ln u),
- *   elements r cos(2 pi v) and r sin(2 pi v).
+ * normal: rng_normal.
  * uniform: 24 bits of the word. draw: from + floor(word (below - from) / 2^32).
  * dropout: keeps where the uniform number is at least p. */
 #include "kernels/kernels.h"
 #include "kernels/program.h"
 #include "kernels/rng.h"
 
-#include <math.h>
 #include <string.h>
 
 typedef struct Stream {
@@ -41,14 +38,6 @@ static Stream stream_of(const Call *c) {
 }
 
 /* ---- normal ---- */
-
-static float normal_of(const uint32_t block[4], int element) {
-    const uint32_t *w = block + (element & 2);
-    double u = ((double)w[0] + 1) * 0x1p-32, v = (double)w[1] * 0x1p-32;
-    double r = sqrt(-2 * log(u)), angle = 6.283185307179586 * v;
-    return (float)(r * (element & 1 ? sin(angle) : cos(angle)));
-}
-
 static void normal_block(void *arg, int64_t index, void *scratch) {
     (void)scratch;
     const Call *c = arg;
@@ -64,7 +53,7 @@ static void normal_block(void *arg, int64_t index, void *scratch) {
             have_sample = sample, have_block = element / 4;
             rng_block(s.rng, s.stream, (uint32_t)sample, (uint32_t)have_block, block);
         }
-        y[i] = normal_of(block, (int)(element & 3));
+        y[i] = rng_normal(block, (int)(element & 3));
     }
 }
 

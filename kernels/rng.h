@@ -7,6 +7,7 @@
  * batch, micro-batch, then zeros. */
 #ifndef GRAPHRUN_RNG_H
 #define GRAPHRUN_RNG_H
+#include <math.h>
 #include <stdint.h>
 #ifndef HD
 #ifdef __CUDACC__
@@ -37,6 +38,15 @@ static inline HD void rng_block(const int32_t *rng, uint32_t stream, uint32_t sa
 /* [0, 1) with 24 bits */
 static inline HD float rng_uniform(uint32_t word) {
     return (float)(word >> 8) * 0x1p-24f;
+}
+/* Element 0 … 3 of a block's normal numbers, by Box and Muller's method, in f64:
+ *   u = (w0 + 1) 2^-32 in (0, 1], v = w1 2^-32, r = sqrt(-2 ln u),
+ *   elements r cos(2 pi v) and r sin(2 pi v). */
+static inline HD float rng_normal(const uint32_t block[4], int element) {
+    const uint32_t *w = block + (element & 2);
+    double u = ((double)w[0] + 1) * 0x1p-32, v = (double)w[1] * 0x1p-32;
+    double r = sqrt(-2 * log(u)), angle = 6.283185307179586 * v;
+    return (float)(r * (element & 1 ? sin(angle) : cos(angle)));
 }
 /* FNV-1a of "path#purpose", 32 bits: the stream's number */
 static inline uint32_t rng_stream(const char *path, const char *purpose) {

@@ -1,169 +1,172 @@
-/* From pictures and captions to latents and token ids, and from those to micro-batches. */
-#define _GNU_SOURCE /* qsort_r */
+/* The feed: a ring of micro-batches made ahead (io/ahead.h). Only what varies with each draw
+ * is left to the reader: it runs the VAE. */
 #include "runtime/data_feed.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/rng.h"
+#include "io/ahead.h"
 
-enum { FACTOR = 8 /* pixels per latent side */, TOKENS = 77 };
+enum { TOKENS = 77 };
 
-/* ---- latents ---- */
-/* Pictures of one size stand together, so that one plan serves a run of them. */
-static int by_bucket(const void *a, const void *b, void *dataset) {
-    const Sample *sample = ((const Dataset *)dataset)->sample;
-    const Sample *x = &sample[*(const int *)a], *y = &sample[*(const int *)b];
-    if (x->bucket_w != y->bucket_w) return x->bucket_w - y->bucket_w;
-    if (x->bucket_h != y->bucket_h) return x->bucket_h - y->bucket_h;
-    return *(const int *)a - *(const int *)b;
-}
-
-static bool encode_one(Exec *x, const float *pixels, const Sample *s, int index,
-                       uint64_t seed, float *latent, Err *e) {
-    int32_t rng[RNG_WORDS] = {0};
-    rng[RNG_SEED_LO] = (int32_t)(uint32_t)seed;
-    rng[RNG_SEED_HI] = (int32_t)(uint32_t)(seed >> 32);
-    rng[RNG_SAMPLE] = index;
-    size_t image = (size_t)s->bucket_w * (size_t)s->bucket_h * 3 * sizeof(float);
-    size_t count = (size_t)(s->bucket_w / FACTOR) * (size_t)(s->bucket_h / FACTOR) * 4;
-    if (!exec_write(x, "image", pixels, image, e) ||
-        !exec_write(x, "rng", rng, sizeof rng, e))
-        return false;
-    exec_run(x);
-    if (!exec_read(x, "latent", latent, count * sizeof(float), e)) return false;
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(latent[i]))
-            return err_fail(e, "%s: its latent has a NaN or Inf: the VAE overflows",
-                            s->path);
-    return true;
-}
-
-bool latents_encode(Arena *a, const Dataset *d,
-                    Exec *(*exec)(void *ctx, int w, int h, Err *e), void *ctx,
-                    uint64_t seed, int threads,
-                    void (*told)(void *ctx, int done, int of), Latents *out, Err *e) {
-    int *order = NEW(a, int, d->n);
-    for (int i = 0; i < d->n; i++) order[i] = i;
-    qsort_r(order, (size_t)d->n, sizeof *order, by_bucket, (void *)d);
-    out->of = NEW(a, float *, d->n);
-    Loader *l = loader_open(d, order, d->n, threads, e);
-    bool ok = l != NULL;
-    for (int i = 0; ok && i < d->n; i++) {
-        int index;
-        const float *pixels;
-        ok = loader_next(l, &index, &pixels, e);
-        if (!ok) break;
-        const Sample *s = &d->sample[index];
-        int w = s->bucket_w / FACTOR, h = s->bucket_h / FACTOR;
-        Exec *x = exec(ctx, s->bucket_w, s->bucket_h, e);
-        out->of[index] = NEW(a, float, (int64_t)w *h * 4);
-        ok = x && encode_one(x, pixels, s, index, seed, out->of[index], e);
-        if (ok && told) told(ctx, i + 1, d->n);
-    }
-    if (l) loader_close(l);
-    return ok;
-}
-
-static size_t numbers(const Latents *l, int h, int w) {
-    size_t n = (size_t)h * (size_t)w;
-    return l->pixels ? n * FACTOR * FACTOR * 3 : n * 4;
-}
-
-bool latents_pixels(Arena *a, const Dataset *d, int threads,
-                    void (*told)(void *ctx, int done, int of), void *ctx, Latents *out,
-                    Err *e) {
-    int *order = NEW(a, int, d->n);
-    for (int i = 0; i < d->n; i++) order[i] = i;
-    *out = (Latents){NEW(a, float *, d->n), true};
-    Loader *l = loader_open(d, order, d->n, threads, e);
-    bool ok = l != NULL;
-    for (int i = 0; ok && i < d->n; i++) {
-        int index;
-        const float *pixels;
-        ok = loader_next(l, &index, &pixels, e);
-        if (!ok) break;
-        const Sample *s = &d->sample[index];
-        size_t n = numbers(out, s->bucket_h / FACTOR, s->bucket_w / FACTOR);
-        out->of[index] = NEW(a, float, n);
-        memcpy(out->of[index], pixels, n * sizeof *pixels);
-        if (told) told(ctx, i + 1, d->n);
-    }
-    if (l) loader_close(l);
-    return ok;
-}
-
-/* ---- the feed ---- */
 struct DataFeed {
-    Dataset *data;
-    const Latents *latents;
-    const Tokenizer *tokenizer;
-    int chunks, epoch, index; /* the next batch */
-    int32_t pad;
-    int64_t vocabulary;
-    Arena *batch; /* lives for one micro-batch */
+    DataFeedJob job;
+    int64_t next; /* number of the next micro-batch */
+    Ahead *ahead; /* NULL: not started */
 };
 
-DataFeed *data_feed_new(Arena *a, Dataset *d, const Latents *l, const Tokenizer *t,
-                        int chunks, int32_t pad, int64_t vocabulary) {
+typedef struct Prepared { /* one micro-batch */
+    Arena *arena;
+    Batch batch;
+    Shape shape;
+    int epoch;
+    bool last;
+    float *latent, *mask;
+    float *image;   /* [B,8h,8w,3], of objectives that see pixels; or NULL */
+    float **pixels; /* pixels[i]: NULL, or of a picture to encode */
+    int32_t *ids;
+} Prepared;
+
+DataFeed *data_feed_new(Arena *a, const DataFeedJob *job) {
     DataFeed *f = NEW(a, DataFeed, 1);
-    *f = (DataFeed){.data = d,
-                    .latents = l,
-                    .tokenizer = t,
-                    .chunks = chunks,
-                    .epoch = 1,
-                    .pad = pad,
-                    .vocabulary = vocabulary};
+    f->job = *job;
     return f;
+}
+
+static Shape batch_shape(const Batch *b, int chunks) {
+    return (Shape){b->n, b->h / LATENT_FACTOR, b->w / LATENT_FACTOR, chunks};
+}
+
+/* ---- ahead ---- */
+static bool plan_batch(void *ctx, int64_t p, void *slot, Err *e) {
+    const DataFeed *f = ctx;
+    Prepared *b = slot;
+    int64_t per_epoch = f->job.data->batches_per_epoch;
+    arena_free(b->arena);
+    *b = (Prepared){.arena = arena_new(), .epoch = (int)(p / per_epoch) + 1};
+    int index = (int)(p % per_epoch);
+    b->last = index + 1 == per_epoch;
+    if (!dataset_batch(f->job.data, b->epoch, index, b->arena, &b->batch, e))
+        return false;
+    b->shape = batch_shape(&b->batch, f->job.chunks);
+    return true;
 }
 
 static bool tokens(const DataFeed *f, const char *caption, const char *path,
                    int32_t *ids, Err *e) {
-    tokenizer_chunks(f->tokenizer, caption, f->chunks, f->pad, ids);
-    for (int i = 0; i < f->chunks * TOKENS; i++)
-        if (ids[i] >= f->vocabulary)
+    const DataFeedJob *j = &f->job;
+    tokenizer_chunks(j->tokenizer, caption, j->chunks, j->pad, ids);
+    for (int i = 0; i < j->chunks * TOKENS; i++)
+        if (ids[i] >= j->vocabulary)
             return err_fail(e, "%s: token %d is beyond the text encoder's %lld rows",
-                            path, ids[i], (long long)f->vocabulary);
+                            path, ids[i], (long long)j->vocabulary);
     return true;
 }
 
-static Shape batch_shape(const Batch *b, int chunks) {
-    return (Shape){b->n, b->h / FACTOR, b->w / FACTOR, chunks};
+static void fill_mask(const Latent *l, size_t cells, float *mask) {
+    for (size_t i = 0; i < cells; i++) mask[i] = l->mask ? l->mask[i] : 1;
+}
+
+/* Sample i of the batch: its latent from what is kept, or its pixels. */
+static bool fill_sample(const DataFeed *f, Prepared *b, int i, size_t cells, Err *e) {
+    const DataFeedJob *j = &f->job;
+    const View *v = &b->batch.view[i];
+    float *mask = b->mask ? b->mask + cells * (size_t)i : NULL;
+    if (b->image) {
+        size_t n = cells * LATENT_FACTOR * LATENT_FACTOR * 3;
+        return dataset_pixels(j->data, v, b->image + n * (size_t)i, mask, e);
+    }
+    if (j->data->sample[v->sample].varies) {
+        b->pixels[i] = NEW(b->arena, float, cells *LATENT_FACTOR *LATENT_FACTOR * 3);
+        return dataset_pixels(j->data, v, b->pixels[i], mask, e);
+    }
+    const Latent *l = &j->latents->of[v->sample];
+    float *latent = b->latent + 4 * cells * (size_t)i;
+    LatentDraw d = {j->seed, "draws", b->batch.draw[i], (uint32_t)b->epoch};
+    if (l->sample)
+        memcpy(latent, l->sample, 4 * cells * sizeof *latent);
+    else
+        latent_draw(l->moments, cells, &d, latent);
+    if (mask) fill_mask(l, cells, mask);
+    return true;
+}
+
+static bool fill_batch(void *ctx, void *slot, Err *e) {
+    const DataFeed *f = ctx;
+    Prepared *b = slot;
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS;
+    size_t cells = (size_t)b->shape.h * (size_t)b->shape.w;
+    if (f->job.pixels)
+        b->image = NEW(b->arena, float, cells *LATENT_FACTOR *LATENT_FACTOR * 3 * n);
+    else
+        b->latent = NEW(b->arena, float, 4 * cells * n);
+    b->mask = f->job.masks ? NEW(b->arena, float, cells *n) : NULL;
+    b->ids = NEW(b->arena, int32_t, words * n);
+    b->pixels = NEW(b->arena, float *, n);
+    for (int i = 0; i < b->batch.n; i++) {
+        const char *path = f->job.data->sample[b->batch.view[i].sample].path;
+        if (!tokens(f, b->batch.caption[i], path, b->ids + words * (size_t)i, e) ||
+            !fill_sample(f, b, i, cells, e))
+            return false;
+    }
+    return true;
+}
+
+static void empty_batch(void *ctx, void *slot) {
+    (void)ctx;
+    arena_free(((Prepared *)slot)->arena);
+}
+
+/* ---- the reader's side ---- */
+/* The VAE on one picture that varies. */
+static bool encode_sample(const DataFeed *f, Prepared *b, int i, Err *e) {
+    size_t cells = (size_t)b->shape.h * (size_t)b->shape.w;
+    float *moments = NEW(b->arena, float, 8 * cells);
+    if (!vae_moments(&f->job.vae, 1, b->batch.w, b->batch.h, b->pixels[i], moments, e))
+        return false;
+    for (size_t k = 0; k < 8 * cells; k++)
+        if (!isfinite(moments[k]))
+            return err_fail(e, "%s: its latent has a NaN or Inf: the VAE overflows",
+                            f->job.data->sample[b->batch.view[i].sample].path);
+    LatentDraw d = {f->job.seed, "draws", b->batch.draw[i], (uint32_t)b->epoch};
+    latent_draw(moments, cells, &d, b->latent + 4 * cells * (size_t)i);
+    return true;
 }
 
 static bool next(void *ctx, MicroBatch *out, Err *e) {
     DataFeed *f = ctx;
-    arena_free(f->batch);
-    f->batch = arena_new();
-    Batch b;
-    if (!dataset_batch(f->data, f->epoch, f->index, f->batch, &b, e)) return false;
-    Shape s = batch_shape(&b, f->chunks);
-    size_t one = numbers(f->latents, s.h, s.w), words = (size_t)f->chunks * TOKENS;
-    float *latent = NEW(f->batch, float, one *(size_t)b.n);
-    int32_t *ids = NEW(f->batch, int32_t, words * (size_t)b.n);
-    for (int i = 0; i < b.n; i++) {
-        const Sample *sample = &f->data->sample[b.sample[i]];
-        memcpy(latent + one * (size_t)i, f->latents->of[b.sample[i]],
-               one * sizeof *latent);
-        if (!tokens(f, b.caption[i], sample->path, ids + words * (size_t)i, e))
-            return false;
-    }
-    bool last = f->index + 1 == f->data->batches_per_epoch;
-    *out = (MicroBatch){.shape = s,
-                        .latent = f->latents->pixels ? NULL : latent,
-                        .image = f->latents->pixels ? latent : NULL,
-                        .ids = ids,
-                        .loss_weight = b.loss_weight,
-                        .epoch = f->epoch,
-                        .last_of_epoch = last};
-    f->index = last ? 0 : f->index + 1;
-    f->epoch += last;
+    AheadWork work = {f, sizeof(Prepared), plan_batch, fill_batch, empty_batch};
+    if (!f->ahead) f->ahead = ahead_open(&work, f->next, INT64_MAX, f->job.threads, e);
+    void *slot;
+    if (!f->ahead || !ahead_next(f->ahead, &slot, e)) return false;
+    f->next++;
+    Prepared *b = slot;
+    for (int i = 0; i < b->batch.n; i++)
+        if (b->pixels[i] && !encode_sample(f, b, i, e)) return false;
+    *out = (MicroBatch){.shape = b->shape,
+                        .latent = b->latent,
+                        .image = b->image,
+                        .ids = b->ids,
+                        .mask = b->mask,
+                        .loss_weight = b->batch.loss_weight,
+                        .epoch = b->epoch,
+                        .last_of_epoch = b->last};
     return true;
 }
 
+void data_feed_seek(DataFeed *f, int64_t micro) {
+    ahead_close(f->ahead);
+    f->ahead = NULL;
+    f->next = micro;
+}
+
 void data_feed_close(DataFeed *f) {
-    arena_free(f->batch);
+    data_feed_seek(f, 0);
+}
+
+int64_t data_feed_waits(const DataFeed *f) {
+    return f->ahead ? ahead_waits(f->ahead) : 0;
 }
 
 Feed data_feed(DataFeed *f) {

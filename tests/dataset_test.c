@@ -216,13 +216,32 @@ static void test_counts(void) {
 }
 
 /* ---- captions ---- */
-typedef struct Fake {
+typedef struct Fake {             /* the golden file's numbers */
+    const char *uniform, *choice; /* "0.1 0.9" */
     bool reverse;
-    uint32_t n; /* of the list: the first number asked for */
+    uint32_t n; /* of the list that is shuffled: the first number asked for */
 } Fake;
 
+static double fake_uniform(void *ctx) {
+    Fake *f = ctx;
+    char *end;
+    double x = strtod(f->uniform, &end);
+    CHECK(end != f->uniform, "more uniform numbers are drawn than the original draws");
+    f->uniform = end;
+    return x;
+}
+
+static uint32_t fake_choice(void *ctx, uint32_t below) {
+    Fake *f = ctx;
+    char *end;
+    unsigned long x = strtoul(f->choice, &end, 10);
+    CHECK(end != f->choice, "more choices are made than the original makes");
+    f->choice = end;
+    return (uint32_t)x % below;
+}
+
 /* Numbers with which Fisher and Yates' method reverses a list, or turns it by one. */
-static uint32_t fake_draw(void *ctx, uint32_t below) {
+static uint32_t fake_place(void *ctx, uint32_t below) {
     Fake *f = ctx;
     if (!f->n) f->n = below;
     if (!f->reverse) return 0;
@@ -230,17 +249,72 @@ static uint32_t fake_draw(void *ctx, uint32_t below) {
     return i >= f->n / 2 ? f->n - 1 - i : i;
 }
 
+static int numbers_in(const char *s) {
+    int n = 0;
+    for (; *s; s++) n += *s != ' ' && (!s[1] || s[1] == ' ');
+    return n;
+}
+
+/* 193 cases of sd-scripts with its draws put in: which are used, and what comes out. */
 static void test_captions(void) {
     Arena *a = arena_new();
     Tsv t = tsv_open("tests/golden/captions.tsv");
-    while (tsv_next(&t)) {
-        tsv_bytes(&t, 0);
-        tsv_bytes(&t, 5);
-        CaptionRule r = {tsv_int(&t, 1), tsv_int(&t, 2), t.field[3]};
-        Fake f = {!strcmp(t.field[4], "reverse"), 0};
-        const char *got = caption_process(a, t.field[0], &r, fake_draw, &f);
-        CHECK(!strcmp(got, t.field[5]), "'%s' %s: '%s', want '%s'", t.field[0],
-              t.field[4], got, t.field[5]);
+    int n = 0;
+    for (; tsv_next(&t); n++) {
+        static const int texts[] = {0, 4, 5, 6, 7, 8, 22};
+        for (size_t i = 0; i < COUNT(texts); i++) tsv_bytes(&t, texts[i]);
+        CaptionRule r = {.shuffle = tsv_int(&t, 1),
+                         .wildcard = tsv_int(&t, 2),
+                         .keep_tokens = tsv_int(&t, 3),
+                         .separator = t.field[4],
+                         .keep_separator = t.field[5],
+                         .secondary = t.field[6],
+                         .prefix = t.field[7],
+                         .suffix = t.field[8],
+                         .dropout_rate = atof(t.field[9]),
+                         .dropout_every = tsv_int(&t, 10),
+                         .tag_dropout_rate = atof(t.field[11]),
+                         .warmup_min = tsv_int(&t, 12),
+                         .warmup_step = atof(t.field[13])};
+        CaptionTime when = {tsv_int(&t, 14), tsv_int(&t, 15), tsv_int(&t, 16)};
+        Fake f = {strcmp(t.field[17], "-") ? t.field[17] : "",
+                  strcmp(t.field[18], "-") ? t.field[18] : "",
+                  !strcmp(t.field[19], "reverse"), 0};
+        CaptionDraws draw = {&f, fake_uniform, fake_choice, fake_place};
+        const char *got = caption_process(a, t.field[0], &r, &when, &draw);
+        CHECK(!strcmp(got, t.field[22]), "case %d, '%s': '%s', want '%s'", n,
+              t.field[0], got, t.field[22]);
+        CHECK(numbers_in(f.uniform) == tsv_int(&t, 20) &&
+                  numbers_in(f.choice) == tsv_int(&t, 21),
+              "case %d, '%s': '%s' and '%s' are left over, want %s and %s", n,
+              t.field[0], f.uniform, f.choice, t.field[20], t.field[21]);
+        bool fixed = !r.dropout_rate && !r.dropout_every && !r.shuffle &&
+                     !r.warmup_step && !r.tag_dropout_rate && !r.wildcard;
+        CHECK(!fixed || caption_is_fixed(&r, t.field[0]), "case %d is fixed", n);
+    }
+    CHECK(n == 193, "%d cases", n);
+    arena_free(a);
+}
+
+/* Files: ends of lines, byte order marks, blank lines, what is empty. */
+static void test_caption_files(void) {
+    static const struct {
+        const char *text;
+        bool wildcard;
+        const char *want;
+    } cases[] = {{"a, b\n", false, "a, b"},
+                 {"\xEF\xBB\xBF  a, b \r\nc\r\n", false, "a, b"},
+                 {"a\rb", false, "a"},
+                 {"\nb", false, ""},
+                 {"\r\n \r\n b \r\n\r\nc", true, "b\nc"},
+                 {" a\n\n", true, "a"},
+                 {"\n\n", true, ""}};
+    Arena *a = arena_new();
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *got = caption_from_text(a, cases[i].text, strlen(cases[i].text),
+                                            cases[i].wildcard);
+        CHECK(!strcmp(got, cases[i].want), "file %zu: '%s', want '%s'", i, got,
+              cases[i].want);
     }
     arena_free(a);
 }
@@ -276,13 +350,13 @@ static void describe(Dataset *d, int epoch, int index, Str *out) {
     Err e = {0};
     CHECK(dataset_batch(d, epoch, index, a, &b, &e), "%s", e.text);
     for (int i = 0; i < b.n; i++) {
-        const Sample *s = &d->sample[b.sample[i]];
+        const Sample *s = &d->sample[b.view[i].sample];
         CHECK(s->bucket_w == b.w && s->bucket_h == b.h, "one bucket per batch");
         CHECK(b.loss_weight[i] == (s->reg ? 0.5f : 1.0f), "weight %g",
               b.loss_weight[i]);
         CHECK(s->reg ? !strcmp(b.caption[i], "any") : !strncmp(b.caption[i], "a, ", 3),
               "'%s'", b.caption[i]);
-        str_printf(out, "%d %s;", b.sample[i], b.caption[i]);
+        str_printf(out, "%d %s;", b.view[i].sample, b.caption[i]);
     }
     arena_free(a);
 }
@@ -296,7 +370,7 @@ static int count_draws(Dataset *d, int epoch, int *draws, int *mirrored, Str *te
         Batch b = {0};
         CHECK(dataset_batch(d, epoch, i, a, &b, &e), "%s", e.text);
         for (int k = 0; k < b.n; k++, n++) {
-            const Sample *s = &d->sample[b.sample[k]];
+            const Sample *s = &d->sample[b.view[k].sample];
             *mirrored += s->mirrored;
             for (int j = 0; j < d->n; j++)
                 if (!d->sample[j].mirrored && !strcmp(d->sample[j].path, s->path))
@@ -343,41 +417,22 @@ static void test_batches(void) {
     dataset_close(d), dataset_close(again), dataset_close(other);
 }
 
-/* ---- pixels and loader ---- */
-static void test_loader(void) {
+/* ---- pixels ---- */
+static bool pixels(const Dataset *d, int sample, float *out, Err *e) {
+    View v = dataset_view(d, sample);
+    return dataset_pixels(d, &v, out, NULL, e);
+}
+
+static void test_pixels(void) {
     DataOptions o = small_options();
     Err e = {0};
     Dataset *d = dataset_open(&o, &e);
-    enum { N = 50 };
-    int order[N];
-    for (int i = 0; i < N; i++) order[i] = i * 7 % d->n;
     float *want = malloc(128 * 128 * 3 * sizeof *want);
-    for (int threads = 1; threads <= 3; threads++) {
-        Loader *l = loader_open(d, order, N, threads, &e);
-        for (int i = 0; l && i < N; i++) {
-            int sample = -1;
-            const float *got = NULL;
-            CHECK(loader_next(l, &sample, &got, &e) && sample == order[i], "%d: %s", i,
-                  e.text);
-            dataset_pixels(d, order[i], want, &e);
-            const Sample *s = &d->sample[order[i]];
-            CHECK(got && !memcmp(got, want, (size_t)s->bucket_w * s->bucket_h * 12),
-                  "pixels of %d", sample);
-        }
-        int sample;
-        const float *got;
-        CHECK(!loader_next(l, &sample, &got, &e) && strstr(e.text, "all 50 images"),
-              "%s", e.text);
-        e = (Err){0};
-        loader_close(l);
-    }
-    Loader *l = loader_open(d, order, N, 2, &e); /* left before the end */
-    loader_close(l);
     int red = -1, m = 0; /* a 64 x 64 picture and its mirror: red is x */
     for (int i = 0; i < d->n; i++) {
         const Sample *s = &d->sample[i];
         if (s->reg || s->w != 64) continue;
-        dataset_pixels(d, i, want, &e);
+        pixels(d, i, want, &e);
         red = (int)((want[0] * 0.5f + 0.5f) * 255 + 0.5f);
         CHECK(red == (s->mirrored ? 63 : 0), "first pixel %d, mirrored %d", red,
               s->mirrored);
@@ -385,7 +440,7 @@ static void test_loader(void) {
     }
     CHECK(m == 3, "%d mirrored", m);
     put_image("train/3_frog/i1.png", 32, 32, 0); /* changed behind our back */
-    CHECK(!dataset_pixels(d, 1, want, &e) &&
+    CHECK(!pixels(d, 1, want, &e) &&
               strstr(e.text, "i1.png' has changed: 32 x 32 pixels, there were 64 x 64"),
           "%s", e.text);
     free(want);
@@ -440,13 +495,43 @@ static void test_toml(void) {
         "generl = 1\n",
         ":1:1: error: unknown key 'generl' in a dataset file; did you mean 'general'?",
         2);
-    toml_fails("[general]\ncolor_aug = true\n",
-               ":2:1: error: 'color_aug' is not carried out by this version yet", 2);
-    toml_fails("[general]\ncaption_dropout_rate = 0.1\n",
-               "'caption_dropout_rate' is not carried out", 2);
+    toml_fails("[general]\nnetwork_multiplier = 0.5\n",
+               ":2:22: error: 'network_multiplier' must be 1: other values", 2);
+    toml_fails("[general]\ncaption_dropout_rate = 1.5\n",
+               ":2:24: error: 'caption_dropout_rate' must be 0 … 1: got 1.5", 2);
+    toml_fails("[general]\ncaption_dropout_rate = nan\n", "must be 0 … 1: got nan", 2);
     toml_fails(
-        "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nmetadata_file = 'x'\n",
-        ":4:1: error: 'metadata_file' is not carried out", 2);
+        "[general]\nresize_interpolation = 'lancsoz'\n",
+        ":2:24: error: 'resize_interpolation' is none of area, lanczos, lanczos4, "
+        "box, bilinear, linear, bicubic, cubic, nearest: got 'lancsoz'; did you "
+        "mean 'lanczos'?",
+        2);
+    toml_fails("[general]\nface_crop_aug_range = [3.0, 1.0]\n",
+               "'face_crop_aug_range': 3 is above 1", 2);
+    toml_fails("[general]\nface_crop_aug_range = [1.0]\n",
+               "'face_crop_aug_range' must be a list of two numbers: got a list", 2);
+    toml_fails(
+        "[general]\nresolution = 64\nenable_bucket = true\nmin_bucket_reso = "
+        "64\nface_crop_aug_range = [1.0, 3.0]\n[[datasets]]\n"
+        "[[datasets.subsets]]\nimage_dir = 'x'\n",
+        ":5:23: error: face_crop_aug_range is for data sets without enable_bucket", 2);
+    toml_fails("[general]\ncustom_attributes = 1\n",
+               "'custom_attributes' must be a table: got an integer", 2);
+    toml_fails("[general]\nmetadata_file = 'x'\n",
+               "'metadata_file' is not allowed in [general], only in "
+               "[[datasets.subsets]]",
+               2);
+    toml_fails("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nmetadata_file = "
+               "'x'\nis_reg = true\n",
+               ":5:1: error: 'is_reg' is not allowed in [[datasets.subsets]] with a "
+               "metadata_file, only in subsets that are folders of pictures",
+               2);
+    toml_fails(
+        "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nmetadata_file = "
+        "'x'\n[[datasets.subsets]]\nimage_dir = 'x'\n",
+        ":3:1: error: a dataset has subsets with a metadata_file and one without "
+        "(line 5): split it into two [[datasets]]",
+        2);
     toml_fails("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nnum_repeats = 2\n",
                ":3:1: error: 'image_dir' is missing in [[datasets.subsets]]", 2);
     toml_fails("[[datasets]]\nbatch_size = 1\n[[datasets.subsets]]\nimage_dir = 'x'\n",
@@ -566,8 +651,9 @@ int main(void) {
     test_golden();
     test_counts();
     test_captions();
+    test_caption_files();
     test_batches();
-    test_loader();
+    test_pixels();
     test_toml();
     test_toml_whole();
     test_levels();

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TSV_FIELDS = 16, TSV_LINE = 1 << 18 };
+enum { TSV_FIELDS = 24, TSV_LINE = 1 << 18 };
 typedef struct Tsv {
     FILE *f;
     char *line, *field[TSV_FIELDS];

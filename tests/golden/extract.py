@@ -80,16 +80,21 @@ def batches(golden):
 
 
 def captions(golden):
-    core = {"shuffle_caption", "keep_tokens", "caption_separator"}
+    data = json.load(open(golden + "/captions.json"))
     rows = []
-    for c in json.load(open(golden + "/captions.json"))["cases"]:
-        o = c["options"]
-        if set(o) <= core:
-            rows.append((hexa(c["caption"]), int(o.get("shuffle_caption", False)),
-                         o.get("keep_tokens", 0), o.get("caption_separator", ","),
-                         c["shuffle"], hexa(c["result"])))
-    write("captions.tsv", "caption, shuffle_caption, keep_tokens, separator, what the "
-          "shuffle does, result", rows)
+    for c in data["cases"]:
+        o = {**data["defaults"], **c["options"]}
+        text = lambda key: hexa(o[key] or "")
+        rows.append((hexa(c["caption"]), int(o["shuffle_caption"]), int(o["enable_wildcard"]), o["keep_tokens"],
+                     text("caption_separator"), text("keep_tokens_separator"), text("secondary_separator"),
+                     text("caption_prefix"), text("caption_suffix"), o["caption_dropout_rate"],
+                     o["caption_dropout_every_n_epochs"], o["caption_tag_dropout_rate"], o["token_warmup_min"],
+                     o["token_warmup_step"], c["epoch"], c["step"], c["max_train_steps"],
+                     " ".join(map(str, c["random"])) or "-", " ".join(map(str, c["choice"])) or "-", c["shuffle"],
+                     c["left_random"], c["left_choice"], hexa(c["result"])))
+    write("captions.tsv", "caption, shuffle, wildcard, keep_tokens, separator, keep separator, secondary, prefix, "
+          "suffix, dropout rate, every n epochs, tag dropout rate, warm-up min, warm-up step, epoch, step, max steps, "
+          "uniform draws, choices, what the shuffle does, draws and choices left over, result", rows)
 
 
 def images(golden):
