@@ -1,11 +1,12 @@
 # The project's chores; cmake does the building. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help check soak demo format build dev
+.PHONY: help check soak bench demo format build dev
 
 help:
 	@echo 'make check    setup, build, every test, layering, format (what CI runs)'
 	@echo 'make demo     trains a small LoRA from nothing and shows what came out'
 	@echo 'make soak     the long counts: fuzzing, random graphs'
+	@echo 'make bench    times of a step of SD1.5 and of its kernels, as JSON lines'
 	@echo 'make format   puts every C file into the project'"'"'s form'
 	@echo 'make build    only the program: build/graphrun'
 
@@ -24,6 +25,9 @@ check: build
 
 soak: build
 	scripts/soak
+
+bench: build
+	scripts/bench
 
 demo: build
 	scripts/demo

@@ -42,35 +42,6 @@ static double now(void) {
 }
 
 /* ---- the recipe ---- */
-static bool side_of(const Job *j, const Val *v, int *out, Err *e) {
-    double x;
-    bool fine = val_number(v, &x) && x >= 8 && x <= 16384 && x == (int)x;
-    *out = fine ? (int)x / 8 : 0;
-    return fine ||
-           err_at(e, v->loc, "'resolution' of recipe '%s': want numbers of 8 … 16384",
-                  j->recipe.doc->name);
-}
-
-static bool shape_of(const Job *j, Shape *s, Err *e) {
-    double batch, chunks;
-    const Args *data = j->recipe.data;
-    if (!job_number(j, data, "batch", 1, &batch, e) ||
-        !job_number(j, data, "chunks", 1, &chunks, e))
-        return false;
-    if (!(batch >= 1 && batch <= 4096 && chunks >= 1 && chunks <= 3))
-        return err_usage(e, "batch %g and chunks %g: want 1 … 4096 and 1 … 3", batch,
-                         chunks);
-    *s = (Shape){(int)batch, 64, 64, (int)chunks};
-    const Val *v = args_get(data, "resolution");
-    if (!v) return true;
-    if (v->kind != VAL_LIST) return side_of(j, v, &s->w, e) && side_of(j, v, &s->h, e);
-    if (v->list.n != 2)
-        return err_at(e, v->loc, "'resolution' of recipe '%s': got %d numbers, want 2",
-                      j->recipe.doc->name, v->list.n);
-    return side_of(j, &v->list.item[0], &s->w, e) &&
-           side_of(j, &v->list.item[1], &s->h, e);
-}
-
 static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
     const char *names[66] = {0};
     int n = 0;
@@ -106,7 +77,7 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
                    .dump = dump,
                    .reference_kernels = o->exact};
     double accumulate;
-    if (!shape_of(j, &s, e) ||
+    if (!job_shape(j, &s, e) ||
         !job_memory(j, o->memory_budget, o->gradient_checkpointing, &opt, e) ||
         !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e) ||
         !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,

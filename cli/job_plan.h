@@ -12,6 +12,9 @@ extern const char *const job_absent_inputs[];
 bool job_wants_pixels(const Job *j);
 /* The symbols of the objective: B, N, and H and W of its picture or latent. */
 Args *job_dims(const Job *j, const Shape *s);
+/* What a plan is compiled for without a data set: the recipe's data.resolution, batch and
+ * chunks; 512 x 512, one sample, one chunk where it says nothing. */
+bool job_shape(const Job *j, Shape *s, Err *e);
 /* A number of one of the recipe's sections. */
 bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
                 double *out, Err *e);
