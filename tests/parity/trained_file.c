@@ -341,6 +341,110 @@ static void seeds(const char *first) {
     tensors_close(b);
 }
 
+/* ---- what other programs' loaders want (lora.md section 11) ---- */
+
+/* The Web UI's name of a U-Net module in the original's file: levels of 3 blocks, samplers
+ * between them; resnets' layers have names of their own. */
+static const char *web_ui_key(const char *name) {
+    static const char *const inner[][2] = {{"conv1", "in_layers.2"},
+                                           {"conv2", "out_layers.3"},
+                                           {"time_emb_proj", "emb_layers.1"},
+                                           {"conv_shortcut", "skip_connection"}};
+    const char *rest = name + strlen("lora_unet_");
+    char kind[16], tail[128] = "";
+    int i = 0, j = 0, at = 0;
+    const char *out = NULL;
+    if (sscanf(rest, "down_blocks_%d_downsamplers_0_conv%n", &i, &at) == 1 && at)
+        return arena_printf(arena, "input_blocks.%d.0.op", 3 + 3 * i);
+    if (sscanf(rest, "up_blocks_%d_upsamplers_0_conv%n", &i, &at) == 1 && at)
+        return arena_printf(arena, "output_blocks.%d.%d.conv", 2 + 3 * i, i ? 2 : 1);
+    if (sscanf(rest, "mid_block_%15[a-z]_%d_%127s", kind, &j, tail) == 3)
+        out =
+            arena_printf(arena, "middle_block.%d", strcmp(kind, "resnets") ? 1 : 2 * j);
+    else if (sscanf(rest, "down_blocks_%d_%15[a-z]_%d_%127s", &i, kind, &j, tail) == 4)
+        out = arena_printf(arena, "input_blocks.%d.%d", 1 + 3 * i + j,
+                           !strcmp(kind, "attentions"));
+    else if (sscanf(rest, "up_blocks_%d_%15[a-z]_%d_%127s", &i, kind, &j, tail) == 4)
+        out = arena_printf(arena, "output_blocks.%d.%d", 3 * i + j,
+                           !strcmp(kind, "attentions"));
+    if (!out) return name;
+    for (size_t k = 0; k < COUNT(inner); k++)
+        if (!strcmp(tail, inner[k][0]))
+            return arena_printf(arena, "%s.%s", out, inner[k][1]);
+    return arena_printf(arena, "%s.%s", out, tail);
+}
+
+/* Dots and underscores alike: the Web UI compares the flat names. */
+static bool model_has(TensorFile *file, const char *key) {
+    const char *want = arena_printf(arena, "model.diffusion_model.%s.weight", key);
+    for (int i = 0; i < file->n; i++) {
+        const char *x = file->entry[i].name, *y = want;
+        while (*x && (*x == *y || (*x == '.' && *y == '_'))) x++, y++;
+        if (!*x && !*y) return true;
+    }
+    return false;
+}
+
+/* All split at the first dot; Diffusers takes no other prefixes and no key alone. */
+static void kohya_keys(const char *path) {
+    TensorFile *f = open_tensors(path), *m = open_tensors(model);
+    int modules = 0;
+    for (int i = 0; i < f->n; i++) {
+        const char *key = f->entry[i].name, *dot = strchr(key, '.');
+        must(dot != NULL, key, NULL);
+        const char *name = arena_strndup(arena, key, (size_t)(dot - key));
+        const bool unet = !strncmp(key, "lora_unet_", 10);
+        CHECK(unet || !strncmp(key, "lora_te_text_model_encoder_layers_", 34), "%s",
+              key);
+        CHECK(!strcmp(dot, ".lora_down.weight") || !strcmp(dot, ".lora_up.weight") ||
+                  !strcmp(dot, ".alpha"),
+              "%s", key);
+        if (!strcmp(dot, ".alpha"))
+            CHECK(type_count(&f->entry[i].type) == 1, "%s is no number", key);
+        if (strcmp(dot, ".lora_down.weight")) continue;
+        modules++;
+        CHECK(tensors_find(f, arena_printf(arena, "%s.lora_up.weight", name)) &&
+                  tensors_find(f, arena_printf(arena, "%s.alpha", name)),
+              "%s stands alone", key);
+        CHECK(!unet || model_has(m, web_ui_key(name)), "%s: no '%s' in the model", key,
+              web_ui_key(name));
+    }
+    CHECK(modules == 290 && f->n == 3 * modules, "%d modules, %d keys", modules, f->n);
+    tensors_close(f);
+    tensors_close(m);
+}
+
+/* Today's Diffusers: the paths of its own modules, and no alphas. */
+static void peft_keys(const char *path) {
+    TensorFile *f = open_tensors(path);
+    for (int i = 0; i < f->n; i++) {
+        const char *key = f->entry[i].name, *end = strstr(key, ".lora_");
+        must(end != NULL, key, NULL);
+        CHECK(!strncmp(key, "unet.", 5) ||
+                  !strncmp(key, "text_encoder.text_model.encoder.layers.", 39),
+              "%s", key);
+        CHECK(!strcmp(end, ".lora_A.weight") || !strcmp(end, ".lora_B.weight"), "%s",
+              key);
+        const char *other = arena_printf(arena, "%.*s.lora_%c.weight", (int)(end - key),
+                                         key, "BA"[end[6] == 'B']);
+        CHECK(tensors_find(f, other) != NULL, "%s stands alone", key);
+    }
+    CHECK(f->n == 2 * 290, "%d keys", f->n);
+    tensors_close(f);
+}
+
+static void loaders(const char *trained_lora) {
+    const char *peft = in_folder("peft.safetensors"),
+               *back = in_folder("back.safetensors");
+    int code = run("convert %s %s --to peft --quiet", trained_lora, peft);
+    CHECK(code == 0, "convert ended with %d", code);
+    code = run("convert %s %s --to kohya --quiet", peft, back);
+    CHECK(code == 0, "convert ended with %d", code);
+    kohya_keys(trained_lora);
+    peft_keys(peft);
+    kohya_keys(back);
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: trained_file PROGRAM MODEL MODULES\n");
@@ -354,6 +458,7 @@ int main(int argc, char **argv) {
     const char *first = trained("first", "--network_args conv_dim=8 --network_dim 8 "
                                          "--learning_rate 1e-30 --seed 7");
     distribution(first);
+    loaders(first);
     seeds(first);
     bytes();
     return program_end("trained_file");
