@@ -1,7 +1,10 @@
 /* One layer as a network of its own, with an adapter around it (see adapted_node.h). */
 #include "cli/adapted_node.h"
 
+#include <math.h>
 #include <string.h>
+
+#include "kernels/rng.h"
 
 /* The network around the node, as a document like any other. */
 static const char network_text[] =
@@ -65,4 +68,46 @@ bool adapted_node_build(AdaptedNode *n, const Args *dims, Str *note, Err *e) {
     if (!modules_match(n->arena, g, &r, &n->net, 1, &n->modules, e)) return false;
     n->graph = adapters_inject(g, &n->modules, n->training, e);
     return n->graph != NULL;
+}
+
+NodeAsk node_ask_new(Arena *a, Exec *x, const Type *weight, int64_t samples) {
+    NodeAsk q = {.exec = x, .samples = samples, .out = weight->dim[0]};
+    q.row = type_count(weight) / q.out;
+    q.x = NEW(a, float, samples *q.row);
+    q.y = NEW(a, float, samples *q.out);
+    return q;
+}
+
+bool node_ask(NodeAsk *q, Err *e) {
+    const size_t in = sizeof *q->x * (size_t)(q->samples * q->row);
+    if (!exec_write(q->exec, "x", q->x, in, e)) return false;
+    exec_run(q->exec);
+    return exec_read(q->exec, "y", q->y, sizeof *q->y * (size_t)(q->samples * q->out),
+                     e);
+}
+
+bool node_affine(NodeAsk *q, float *zero, double *off, double *size, Err *e) {
+    enum { PAIRS = 4 };
+    memset(q->x, 0, sizeof *q->x * (size_t)(q->samples * q->row));
+    for (int k = 0; k < PAIRS; k++) {
+        float *a = q->x + 3 * k * q->row, *b = a + q->row, *sum = b + q->row;
+        for (int64_t i = 0; i < q->row; i++) {
+            uint32_t c[4] = {(uint32_t)i, (uint32_t)k, 0, 0};
+            philox(c, 0, 0);
+            a[i] = rng_uniform(c[0]) - 0.5f;
+            b[i] = rng_uniform(c[1]) - 0.5f;
+            sum[i] = a[i] + b[i];
+        }
+    }
+    if (!node_ask(q, e)) return false;
+    memcpy(zero, q->y + 3 * PAIRS * q->out, sizeof *zero * (size_t)q->out);
+    *off = *size = 0;
+    for (int k = 0; k < PAIRS; k++) {
+        const float *a = q->y + 3 * k * q->out, *b = a + q->out, *sum = b + q->out;
+        for (int64_t i = 0; i < q->out; i++) {
+            *off = fmax(*off, fabs((double)sum[i] - a[i] - b[i] + zero[i]));
+            *size = fmax(*size, fabs((double)a[i]) + fabs((double)b[i]));
+        }
+    }
+    return true;
 }

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "cli/adapted_node.h"
-#include "kernels/rng.h"
 
 enum { SAMPLES = 256 }; /* unit inputs in one run */
 
@@ -236,93 +235,60 @@ static bool take_weight(const AdapterFile *f, Probe *p, Id weight, double ratio,
 
 typedef struct Asked {
     Run run;
-    int64_t in, row, out, taps; /* row = in * taps inputs per sample */
-    float *x, *y, *zero;        /* [SAMPLES, row], [SAMPLES, out], [out] */
+    NodeAsk node;
+    int64_t in, taps; /* node.row = in * taps */
+    float *zero;      /* [out]: the answer to zeros */
 } Asked;
 
-static bool ask(Asked *q, Err *e) {
-    if (!exec_write(q->run.exec, "x", q->x, sizeof *q->x * (size_t)(SAMPLES * q->row),
-                    e))
-        return false;
-    exec_run(q->run.exec);
-    return exec_read(q->run.exec, "y", q->y, sizeof *q->y * (size_t)(SAMPLES * q->out),
-                     e);
-}
-
-/* f(a + b) = f(a) + f(b) - f(0) for a few a and b, within what f32 can hold; f(0) to
- * q->zero. */
 static bool affine(Asked *q, const AdapterFile *f, const char *module, Err *e) {
-    enum { PAIRS = 4 };
-    memset(q->x, 0, sizeof *q->x * (size_t)(SAMPLES * q->row));
-    for (int k = 0; k < PAIRS; k++) {
-        float *a = q->x + 3 * k * q->row, *b = a + q->row, *sum = b + q->row;
-        for (int64_t i = 0; i < q->row; i++) {
-            uint32_t c[4] = {(uint32_t)i, (uint32_t)k, 0, 0};
-            philox(c, 0, 0);
-            a[i] = rng_uniform(c[0]) - 0.5f;
-            b[i] = rng_uniform(c[1]) - 0.5f;
-            sum[i] = a[i] + b[i];
-        }
-    }
-    if (!ask(q, e)) return false;
-    const float *zero = q->y + 3 * PAIRS * q->out;
-    double off = 0, size = 0;
-    for (int k = 0; k < PAIRS; k++) {
-        const float *a = q->y + 3 * k * q->out, *b = a + q->out, *sum = b + q->out;
-        for (int64_t i = 0; i < q->out; i++) {
-            off = fmax(off, fabs((double)sum[i] - a[i] - b[i] + zero[i]));
-            size = fmax(size, fabs((double)a[i]) + fabs((double)b[i]));
-        }
-    }
-    memcpy(q->zero, zero, sizeof *zero * (size_t)q->out);
-    const double f32_sums =
-        1e-4; /* of the outputs' size; a square is off by its whole */
-    return off <= f32_sums * size ||
-           err_fail(
-               e,
-               "'%s': adapter '%s' is not affine in its input on '%s' (off by %.3g "
-               "of %.3g): no weight can stand for it",
-               f->file->path, f->doc->name, module, off, size);
+    double off, size;
+    return node_affine(&q->node, q->zero, &off, &size, e) &&
+           (node_is_affine(off, size) ||
+            err_fail(
+                e,
+                "'%s': adapter '%s' is not affine in its input on '%s' (off by %.3g "
+                "of %.3g): no weight can stand for it",
+                f->file->path, f->doc->name, module, off, size));
 }
 
 /* Columns of the new weight: input j of [in, taps] in the file's order is at `taps` in
  * channels-last. */
 static bool ask_columns(Asked *q, float *w, Err *e) {
-    for (int64_t at = 0; at < q->row; at += SAMPLES) {
-        const int64_t n = q->row - at < SAMPLES ? q->row - at : SAMPLES;
-        memset(q->x, 0, sizeof *q->x * (size_t)(SAMPLES * q->row));
+    NodeAsk *node = &q->node;
+    const int64_t row = node->row, out = node->out;
+    for (int64_t at = 0; at < row; at += SAMPLES) {
+        const int64_t n = row - at < SAMPLES ? row - at : SAMPLES;
+        memset(node->x, 0, sizeof *node->x * (size_t)(SAMPLES * row));
         for (int64_t j = 0; j < n; j++) {
             const int64_t c = (at + j) / q->taps, tap = (at + j) % q->taps;
-            q->x[j * q->row + tap * q->in + c] = 1;
+            node->x[j * row + tap * q->in + c] = 1;
         }
-        if (!ask(q, e)) return false;
+        if (!node_ask(node, e)) return false;
         for (int64_t j = 0; j < n; j++)
-            for (int64_t o = 0; o < q->out; o++)
-                w[o * q->row + at + j] = q->y[j * q->out + o] - q->zero[o];
+            for (int64_t o = 0; o < out; o++)
+                w[o * row + at + j] = node->y[j * out + o] - q->zero[o];
     }
     return true;
 }
 
 static bool take_answers(const AdapterFile *f, Probe *p, double ratio, bool bias_only,
                          AdaptedLayer *l, Device *dev, Err *e) {
-    Asked q = {.in = l->weight.dim[1], .out = l->weight.dim[0]};
-    q.row = type_count(&l->weight) / q.out;
-    q.taps = q.row / q.in;
-    q.x = NEW(p->arena, float, SAMPLES *q.row);
-    q.y = NEW(p->arena, float, SAMPLES *q.out);
-    q.zero = NEW(p->arena, float, q.out);
-    float *w = bias_only ? NULL : NEW(p->arena, float, q.out *q.row);
-    bool ok = run_open(f, p, dev, &q.run, e) && affine(&q, f, p->module, e) &&
-              (bias_only || ask_columns(&q, w, e));
-    for (int64_t o = 0; ok && !l->b && o < q.out; o++)
+    const int64_t out = l->weight.dim[0], row = type_count(&l->weight) / out;
+    Asked q = {.in = l->weight.dim[1], .taps = row / l->weight.dim[1]};
+    q.zero = NEW(p->arena, float, out);
+    float *w = bias_only ? NULL : NEW(p->arena, float, out *row);
+    bool ok = run_open(f, p, dev, &q.run, e);
+    if (ok) q.node = node_ask_new(p->arena, q.run.exec, &l->weight, SAMPLES);
+    ok = ok && affine(&q, f, p->module, e) && (bias_only || ask_columns(&q, w, e));
+    for (int64_t o = 0; ok && !l->b && o < out; o++)
         if (q.zero[o] != 0)
             ok = err_fail(e,
                           "'%s': adapter '%s' wants a bias in '%s', and that layer has "
                           "none",
                           f->file->path, f->doc->name, p->module);
     run_close(&q.run);
-    if (ok && w) mix(l->w, w, ratio, q.out * q.row);
-    if (ok && l->b) mix(l->b, q.zero, ratio, q.out);
+    if (ok && w) mix(l->w, w, ratio, out * row);
+    if (ok && l->b) mix(l->b, q.zero, ratio, out);
     return ok;
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/check_adapter.h"
 #include "cli/opt.h"
 #include "cli/setting.h"
 #include "graph/build.h"
@@ -19,6 +20,7 @@ typedef struct Check {
     const Doc *doc;
     const Args *set;
     bool modules;
+    const char *found; /* what else there is to say of a good file */
 } Check;
 
 /* ---- networks ---- */
@@ -144,7 +146,14 @@ static bool check_adapter(Check *c, Err *e) {
         .doc = c->doc, .on = &on, .n_on = 1, .loc = c->doc->root->loc};
     entry.args = args_copy(c->a, c->set);
     Recipe r = {.adapter = &entry, .n_adapter = 1};
-    return check_modules(c, g, &r, &net, 1, e);
+    AdapterProof p = {.library = c->lib, .doc = c->doc, .args = c->set};
+    if (!check_modules(c, g, &r, &net, 1, e) || !adapter_prove(&p, e)) return false;
+    c->found = !p.proved ? ""
+               : p.not_affine
+                   ? ": changes nothing at the start; cannot be merged, it is "
+                     "not affine in its input"
+                   : ": changes nothing at the start; can be merged";
+    return true;
 }
 
 /* ---- documents around networks ---- */
@@ -248,7 +257,9 @@ static bool check_file(const char *file, const CheckOptions *o, Err *e) {
     bool ok = settings(c.a, &o->set, "--set", set, e);
     if (ok) c.doc = doc_load(c.lib, file, DOC_KINDS, NULL, loc_none(), e);
     ok = c.doc && checks[c.doc->kind](&c, e);
-    if (ok) printf("%s: ok (%s %s)\n", file, doc_kind_name(c.doc->kind), c.doc->name);
+    if (ok)
+        printf("%s: ok (%s %s)%s\n", file, doc_kind_name(c.doc->kind), c.doc->name,
+               c.found ? c.found : "");
     arena_free(c.a);
     return ok;
 }
