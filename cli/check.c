@@ -188,10 +188,40 @@ static bool check_sampler(Check *c, Err *e) {
     return build_sampler(&b, c->doc, c->set, latent, &model, e) && graph_verify(b.g, e);
 }
 
+/* On a matrix and a vector, the matrix learning in slices or not. */
+static bool check_update(Check *c, const Doc *d, const Args *args, bool watch, Err *e) {
+    for (int cut = 0; cut < 2; cut++) {
+        Graph *g = graph_new(c->a, d->name);
+        Build b = {.g = g};
+        UpdateParam p[2];
+        for (int i = 0; i < 2; i++) {
+            const char *name = i ? "vector" : "matrix";
+            Type t = type_of(F32, i ? 1 : 2, (int64_t[]){6, 4});
+            p[i] = (UpdateParam){.name = name, .slice_axis = -1, .active = NO_ID};
+            p[i].watch = watch;
+            p[i].p = graph_value(g, ROLE_TRAIN, t, name, loc_none());
+            p[i].grad = graph_value(g, ROLE_INPUT, t, i ? "g1" : "g0", loc_none());
+            p[i].lr = graph_value(g, ROLE_SCALAR, type_scalar(F64), i ? "lr1" : "lr0",
+                                  loc_none());
+        }
+        if (cut) {
+            p[0].slice_axis = 0;
+            p[0].slice_size = 2;
+            p[0].active = graph_value(g, ROLE_INPUT,
+                                      type_of(I32, 1, (int64_t[]){3}), "on", loc_none());
+        }
+        Id ok = graph_number(g, 1, F32);
+        if (!build_update_nodes(&b, d, args, p, 2, ok, e) || !graph_verify(g, e))
+            return false;
+    }
+    return true;
+}
+
+/* A document without a new p only looks: a running mean. */
 static bool check_optimizer(Check *c, Err *e) {
-    Build b = {.g = graph_new(c->a, c->doc->name)};
-    Type p = type_of(F32, 2, (int64_t[]){6, 4});
-    return build_update_graph(&b, c->doc, c->set, p, e) && graph_verify(b.g, e);
+    bool watch = yaml_get(yaml_get(c->doc->root, "update"), "p") == NULL &&
+                 yaml_get(yaml_get(c->doc->root, "state"), "average") != NULL;
+    return check_update(c, c->doc, c->set, watch, e);
 }
 
 static bool check_preset(Check *c, Err *e) {
@@ -229,9 +259,8 @@ static bool check_recipe(Check *c, Err *e) {
     if (!build_objective(&b, r.objective, r.objective_args,
                          probe_dims(c->a, r.objective), e))
         return false;
-    UpdateProgram u;
-    if (r.optimizer && !build_update(c->a, r.optimizer, r.optimizer_args, &u, e))
-        return false;
+    if (!check_update(c, r.optimizer, r.optimizer_args, false, e)) return false;
+    if (r.average && !check_update(c, r.average, r.average_args, true, e)) return false;
     return check_modules(c, g, &r, net, r.n_network, e);
 }
 

@@ -1,108 +1,150 @@
-/* An optimizer on one tensor: inputs p, lr [1], g1, g2 …; outputs p1, p2 … and, after the
- * last update, every state. A missing number in between is a step without gradient: it is
- * skipped, as for a parameter that no loss reached. */
+/* An optimizer on tensors: inputs p, lr [1], g1, g2 …; or several tensors, p.NAME and
+ * g1.NAME …, for optimizers that add up over all of them. Outputs p1, p2 … (p1.NAME …)
+ * and, after the last update, every state (STATE, STATE.NAME, and the shared ones). A
+ * missing number in between is a step without gradient: it is skipped, as for a parameter
+ * that no loss reached. The pass of training makes the update. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/eval.h"
 
-static Graph *update_graph(Eval *v, const UpdateProgram *u, Type p, Err *e) {
-    Graph *g = graph_new(v->arena, v->doc->name);
-    Arena *a = v->arena;
-    Id in[64];
-    Type one = type_scalar(F32);
-    Str states = {0};
-    int n = 0;
-    in[n] = graph_value(g, ROLE_TRAIN, p, "p", loc_none());
-    g->value[in[n++]]->param = param_new(a);
-    in[n++] = graph_value(g, ROLE_INPUT, p, "g", loc_none());
-    in[n++] = graph_value(g, ROLE_INPUT, one, "lr", loc_none());
-    in[n++] = graph_number(g, 1, F32); /* scale */
-    in[n++] = graph_number(g, 1, F32); /* ok */
-    in[n++] = NO_ID;                   /* active: one slice */
-    for (int i = 0; i < u->n_state; i++) {
-        const int64_t slices = 1;
-        Type t = u->state[i].scalar ? type_of(F64, 1, &slices) : p;
-        const char *name = arena_printf(a, "state.%s", u->state[i].name);
-        in[n] = graph_value(g, ROLE_STATE, t, name, loc_none());
-        Param *param = g->value[in[n++]]->param = param_new(a);
-        param->init = (Init){INIT_CONSTANT, u->state[i].start, NO_ID};
-        str_printf(&states, "%s%s", i ? " " : "", u->state[i].name);
+enum { MOST_UPDATES = 100000 };
+
+typedef struct Params {
+    const char **suffix; /* "" or ".NAME" */
+    int n, cap;
+} Params;
+
+static bool find_params(Eval *v, Params *p, Err *e) {
+    for (int i = 0; i < v->in->n; i++) {
+        const char *name = v->in->entry[i].name;
+        if (strcmp(name, "p") && strncmp(name, "p.", 2)) continue;
+        PUSH(v->arena, p->suffix, p->n, p->cap, name + 1);
     }
-    const Op *op = op_find("update");
-    void *attrs = attrs_new(a, op);
-    const char *names = arena_strdup(a, states.s ? states.s : "");
-    bool ok = attr_parse(a, attr_find(op, "f"), attrs, u->formula, e) &&
-              attr_parse(a, attr_find(op, "states"), attrs, names, e);
-    str_free(&states);
-    Node *node = ok ? graph_add(g, op, attrs, n, in, e) : NULL;
-    if (!node) return NULL;
-    graph_output(g, "p1", node->out[0]);
-    for (int i = 0; i < u->n_state; i++)
-        graph_output(g, arena_printf(a, "after.%s", u->state[i].name),
-                     node->out[1 + i]);
+    return p->n > 0 || err_usage(e, "%s: 'p' is missing", v->in->path);
+}
+
+static const char *key_of(Eval *v, const char *what, int64_t k, const char *suffix) {
+    return k ? arena_printf(v->arena, "%s%lld%s", what, (long long)k, suffix)
+             : arena_printf(v->arena, "%s%s", what, suffix);
+}
+
+/* Parameters with inputs as their gradients. */
+static Graph *parameters(Eval *v, const Params *p) {
+    Graph *g = graph_new(v->arena, v->doc->name);
+    graph_output(g, "loss", graph_number(g, 0, F32));
+    for (int i = 0; i < p->n; i++) {
+        Type t;
+        const char *name = key_of(v, "p", 0, p->suffix[i]);
+        eval_read(v, eval_input(v, name), F32, false, &t);
+        Id id = graph_value(g, ROLE_TRAIN, t, name, loc_none());
+        g->value[id]->param = param_new(v->arena);
+        Id grad = graph_value(g, ROLE_INPUT, t, key_of(v, "g", 0, p->suffix[i]),
+                              loc_none());
+        graph_output(g, arena_printf(v->arena, "grad.%s", name), grad);
+    }
     return g;
 }
 
-static bool one_update(Eval *v, Exec *x, int64_t step, const TensorEntry *g, Err *e) {
-    Type t;
-    void *data = eval_read(v, g, F32, false, &t);
-    if (!exec_write(x, "g", data, type_bytes(&t), e)) return false;
-    exec_run(x);
-    return eval_record_value(
-        v, x, "p", arena_printf(v->arena, "p%lld", (long long)step), false, e);
+static Plan *update_plan(Eval *v, const Params *p, Err *e) {
+    const char *what = arena_printf(v->arena, "optimizer '%s'", v->doc->name);
+    Recipe r = {.doc = v->doc, .optimizer = v->doc, .optimizer_args = args_new(v->arena)};
+    if (!args_bind(v->arena, yaml_get(v->doc->root, "args"), v->set, what, loc_none(),
+                   r.optimizer_args, e))
+        return NULL;
+    Options opt = {.recipe = &r, .train = true, .reference_kernels = v->opt->exact};
+    Graph *g = passes_run(parameters(v, p), &opt, "optimizer", e);
+    return g ? plan_lower(g, &opt, e) : NULL;
 }
 
-static bool updates(Eval *v, Exec *x, const UpdateProgram *u, Err *e) {
+/* Gradients of update k, where there are any; *all: there are. */
+static bool give_gradients(Eval *v, Exec *x, const Params *p, int64_t k, bool *all,
+                           Err *e) {
+    int there = 0;
+    for (int i = 0; i < p->n; i++) {
+        const TensorEntry *g = eval_input(v, key_of(v, "g", k, p->suffix[i]));
+        Type t;
+        if (!g) continue;
+        void *data = eval_read(v, g, F32, false, &t);
+        if (!exec_write(x, key_of(v, "g", 0, p->suffix[i]), data, type_bytes(&t), e))
+            return false;
+        there++;
+    }
+    *all = there == p->n;
+    return *all || !there ||
+           err_usage(e, "%s: update %lld has a gradient for %d of %d tensors",
+                     v->in->path, (long long)k, there, p->n);
+}
+
+/* A state's key: "m" or "m.NAME"; shared ones have the optimizer's name in front. */
+static const char *state_key(Eval *v, const Params *p, const char *value) {
+    for (int i = 0; i < p->n; i++) {
+        const char *name = key_of(v, "p", 0, p->suffix[i]);
+        size_t n = strlen(name);
+        if (!strncmp(value, name, n) && value[n] == '.')
+            return arena_printf(v->arena, "%s%s", value + n + 1, p->suffix[i]);
+    }
+    const char *dot = strchr(value, '.');
+    return dot ? dot + 1 : value;
+}
+
+static bool updates(Eval *v, Exec *x, const Params *p, Err *e) {
     int64_t last = 0;
     for (int i = 0; i < v->in->n; i++) {
         long long k;
-        char rest;
-        if (sscanf(v->in->entry[i].name, "g%lld%c", &k, &rest) == 1 && k > last)
+        char rest = '.';
+        if (sscanf(v->in->entry[i].name, "g%lld%c", &k, &rest) >= 1 && rest == '.' &&
+            k > last)
             last = k;
     }
-    if (last < 1 || last > 100000)
+    if (last < 1 || last > MOST_UPDATES)
         return err_usage(e, "%s: 'g1' is missing", v->in->path);
     for (int64_t k = 1; k <= last; k++) {
-        const TensorEntry *g =
-            eval_input(v, arena_printf(v->arena, "g%lld", (long long)k));
-        const char *key = arena_printf(v->arena, "p%lld", (long long)k);
-        if (g ? !one_update(v, x, k, g, e)
-              : !eval_record_value(v, x, "p", key, false, e))
-            return false;
+        bool all;
+        if (!give_gradients(v, x, p, k, &all, e)) return false;
+        if (all) exec_run(x);
+        for (int i = 0; i < p->n; i++)
+            if (!eval_record_value(v, x, key_of(v, "p", 0, p->suffix[i]),
+                                   key_of(v, "p", k, p->suffix[i]), false, e))
+                return false;
     }
-    for (int i = 0; i < u->n_state; i++) {
-        const char *name = arena_printf(v->arena, "state.%s", u->state[i].name);
-        if (!eval_record_value(v, x, name, u->state[i].name, false, e)) return false;
+    const Plan *plan = exec_plan(x);
+    for (uint32_t i = 0; i < plan->n_value; i++) {
+        const PlanValue *value = &plan->value[i];
+        if (value->role == ROLE_STATE &&
+            !eval_record_value(v, x, value->name, state_key(v, p, value->name), false, e))
+            return false;
     }
     return true;
 }
 
+static bool starts(Eval *v, Exec *x, const Params *p, const float *rate, Err *e) {
+    for (int i = 0; i < p->n; i++) {
+        Type t;
+        const char *name = key_of(v, "p", 0, p->suffix[i]);
+        const void *data = eval_read(v, eval_input(v, name), F32, false, &t);
+        if (!exec_write(x, name, data, type_bytes(&t), e)) return false;
+    }
+    /* an optimizer that sets its own rate reads none */
+    return !exec_type(x, "lr.0") || exec_write(x, "lr.0", rate, sizeof *rate, e);
+}
+
 bool eval_optimizer(Eval *v, Err *e) {
-    const TensorEntry *p = eval_input(v, "p"), *lr = eval_input(v, "lr");
-    if (!p || !lr)
-        return err_usage(e, "%s: '%s' is missing", v->in->path, p ? "lr" : "p");
-    Args *args = args_new(v->arena);
-    const char *what = arena_printf(v->arena, "optimizer '%s'", v->doc->name);
-    UpdateProgram u;
-    Type t, one;
-    float *start = eval_read(v, p, F32, false, &t),
-          *rate = eval_read(v, lr, F32, false, &one);
-    if (!args_bind(v->arena, yaml_get(v->doc->root, "args"), v->set, what, loc_none(),
-                   args, e) ||
-        !build_update(v->arena, v->doc, args, &u, e))
-        return false;
+    Params p = {0};
+    const TensorEntry *lr = eval_input(v, "lr");
+    Type one;
+    if (!find_params(v, &p, e)) return false;
+    if (!lr) return err_usage(e, "%s: 'lr' is missing", v->in->path);
+    float *rate = eval_read(v, lr, F32, false, &one);
     if (type_count(&one) != 1)
         return err_usage(e, "%s: 'lr' is %s, want one number", v->in->path,
                          type_text(v->arena, &one));
-    Graph *g = update_graph(v, &u, t, e);
-    Options opt = {.reference_kernels = v->opt->exact};
-    Plan *plan = g ? plan_lower(g, &opt, e) : NULL;
+    Plan *plan = update_plan(v, &p, e);
     if (!plan) return false;
     WeightSource none = {0};
     Store *store = store_open(v->dev, &none, 0);
     Exec *x = exec_open(store, plan, e);
-    bool ok = x && exec_write(x, "p", start, type_bytes(&t), e) &&
-              exec_write(x, "lr", rate, sizeof *rate, e) && updates(v, x, &u, e);
+    bool ok = x && starts(v, x, &p, rate, e) && updates(v, x, &p, e);
     if (x) exec_close(x);
     store_close(store);
     return ok;

@@ -164,6 +164,9 @@ static void add_recipe(Key *k, const Recipe *r) {
     str_add(&k->text, r->optimizer ? r->optimizer->name : "");
     add_args(k, r->optimizer_args, false);
     end_part(k, "optimizer");
+    str_add(&k->text, r->average ? r->average->name : "");
+    add_args(k, r->average_args, false);
+    end_part(k, "average");
     add_args(k, r->plan, false);
     end_part(k, "plan options of the recipe");
 }

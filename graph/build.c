@@ -68,10 +68,11 @@ enum {
     NODE_PUSH,
     NODE_POP,
     NODE_PEEK,
+    NODE_TOTAL,
     NODE_KINDS
 };
 static const char *const node_kinds[] = {"op",   "use", "call", "is",
-                                         "push", "pop", "peek"};
+                                         "push", "pop", "peek", "total"};
 
 bool is_node_key(const char *key) {
     for (const char *const *k = node_keys; *k; k++)
@@ -80,7 +81,7 @@ bool is_node_key(const char *key) {
 }
 
 Ctx ctx_new(Build *b, const char *root) {
-    return (Ctx){.b = b, .g = b->g, .a = b->g->arena, .root = root};
+    return (Ctx){.b = b, .g = b->g, .a = b->g->arena, .root = root, .slices = -1};
 }
 
 const char *full_path(Ctx *c, const char *path) {
@@ -98,15 +99,18 @@ const char *shape_text(Arena *a, const Type *t) {
     return text;
 }
 
-static bool channels(void *ctx, const char *name, Loc loc, int64_t *out, Err *e) {
+/* In an optimizer the axis that counts slices is not seen. */
+static bool value_shape(void *ctx, const char *name, Loc loc, int *rank, int64_t *last,
+                        Err *e) {
     void **room = ctx;
     Ctx *c = room[0];
     Id id;
     if (!value_find(c, room[1], name, loc, &id, e)) return false;
     const Type *t = &c->g->value[id]->type;
-    if (t->rank == 0)
-        return err_at(e, loc, "'%s' is a number and has no channels", name);
-    *out = t->dim[t->rank - 1];
+    bool cut = c->slices >= 0 && t->rank > 0;
+    *rank = t->rank - cut;
+    int at = t->rank - 1 - (cut && c->slices == t->rank - 1);
+    if (*rank) *last = t->dim[at];
     return true;
 }
 
@@ -114,7 +118,7 @@ static bool channels(void *ctx, const char *name, Loc loc, int64_t *out, Err *e)
 Env level_env(Ctx *c, Level *l, void *room[2]) {
     room[0] = c;
     room[1] = l;
-    return (Env){.args = l->args, .channels = channels, .ctx = room};
+    return (Env){.args = l->args, .value = value_shape, .ctx = room};
 }
 
 bool let_bind(Arena *a, const Doc *d, Args *args, Err *e) {
@@ -337,7 +341,7 @@ static bool run_use(Ctx *c, Level *l, const char *path, const YNode *n, Id *out,
 
 /* ---- nodes ---- */
 
-/* Which of the seven keys a node has; NODE_KINDS: none, or more than one. */
+/* Which of the eight keys a node has; NODE_KINDS: none, or more than one. */
 static int kind_of(const YNode *n) {
     int kind = NODE_KINDS, count = 0;
     for (int k = 0; k < NODE_KINDS; k++)
@@ -389,6 +393,8 @@ static bool run_map(Ctx *c, Level *l, const char *name, const char *path,
         return formula_eval(c, l, yaml_get(n, "is"), out, e);
     case NODE_PUSH:
         return run_push(c, l, n, out, e);
+    case NODE_TOTAL:
+        return err_at(e, n->loc, "node '%s': 'total' is for nodes of an optimizer", name);
     default:
         return run_pop(c, n, node_kinds[kind], out, e);
     }
@@ -425,7 +431,7 @@ static void make_input(Ctx *c, Level *l, const char *name, Id *out) {
     }
 }
 
-static bool run_node(Ctx *c, Level *l, const YNode *key, const YNode *n, Err *e) {
+bool run_node(Ctx *c, Level *l, const YNode *key, const YNode *n, Err *e) {
     if (++c->n_nodes > MOST_NODES)
         return err_at(e, n->loc, "more than %d nodes", MOST_NODES);
     if (is_formula_function(key->s))

@@ -87,9 +87,6 @@ typedef struct SamplerModel {
 bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
                    const SamplerModel *model, Err *e);
 
-/* One update of an optimizer as a graph, ops and all: inputs "p" and "g" (of type `p`),
- * scalar "lr", an input "state.NAME" per state; outputs "p", "start.NAME", "state.NAME". */
-bool build_update_graph(Build *b, const Doc *d, const Args *args, Type p, Err *e);
 /* Small sizes for all symbols of a document: for a graph that is built to see whether it
  * can be. */
 const Args *probe_dims(Arena *a, const Doc *d);
@@ -179,4 +176,21 @@ typedef struct UpdateProgram {
     int n_state;
 } UpdateProgram;
 bool build_update(Arena *a, const Doc *d, const Args *args, UpdateProgram *out, Err *e);
+/* Does every node have a formula, and is no state shared or coded? */
+bool update_is_program(const Doc *d);
+
+/* One parameter of an optimizer that is no program. */
+typedef struct UpdateParam {
+    const char *name; /* its states are NAME.STATE, or NAME.STATE.codes and .scale */
+    Id p, grad;       /* the gradient as it counts: scaled, clipped */
+    Id lr;            /* f64[] */
+    Id active;        /* i32[slices], 1 for those that learn; or NO_ID */
+    int slice_axis;   /* -1: one slice */
+    int64_t slice_size;
+    bool watch; /* the document only looks at p: a running mean of it */
+} UpdateParam;
+/* Appends the update of all n parameters: their new values and states are assigned where ok
+ * (a number) is not 0. A shared state is "OPTIMIZER.STATE". */
+bool build_update_nodes(Build *b, const Doc *d, const Args *args, const UpdateParam *p,
+                        int n, Id ok, Err *e);
 #endif

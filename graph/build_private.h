@@ -63,6 +63,8 @@ typedef struct Ctx {
     int n_stack, cap_stack;
     int n_nodes, depth;
     const YNode *open[MOST_TEMPLATES];
+    /* Of an optimizer on a tensor with `active`: the axis that counts slices, or -1. */
+    int slices;
 } Ctx;
 
 typedef struct Level {
@@ -75,6 +77,7 @@ typedef struct Level {
 Ctx ctx_new(Build *b, const char *root);
 Env level_env(Ctx *c, Level *l, void *room[2]);
 bool run_nodes(Ctx *c, Level *l, const YNode *nodes, Err *e);
+bool run_node(Ctx *c, Level *l, const YNode *key, const YNode *n, Err *e);
 bool stacks_empty(Ctx *c, Loc loc, Err *e);
 /* `let:` evaluated on top of args. */
 bool let_bind(Arena *a, const Doc *d, Args *args, Err *e);

@@ -1,6 +1,6 @@
-/* Documents that carry values from step to step: samplers and optimizers. A state has the
- * shape of its update, so steps are built aside, in graphs thrown away, until no state's
- * type changes any more; then once for good. */
+/* Samplers: documents that carry values from step to step. A state has the shape of its
+ * update, so steps are built aside, in graphs thrown away, until no state's type changes
+ * any more; then once for good. */
 #include "graph/build_private.h"
 
 #include <string.h>
@@ -9,8 +9,8 @@ typedef struct Steps {
     Build *b;
     const Doc *d;
     const Args *args;
-    const SamplerModel *model; /* sampler; NULL: an optimizer */
-    Type type;                 /* of the latent, or of p */
+    const SamplerModel *model;
+    Type type; /* of the latent */
     const YNode *state;
     int n;
     Type *of;         /* type of each state; rank -1: not known, that of its start */
@@ -25,29 +25,16 @@ static Id input(Ctx *c, Level *l, const char *name, const char *as, Type t, bool
     return id;
 }
 
-/* Starts see the tables, and `noise` in a sampler. */
+/* Starts see the tables, and `noise`. */
 static bool starts(Steps *s, Ctx *c, Level *l, Err *e) {
     Level with = *l;
     with.scope = scope_new(c->a);
     for (int i = 0; i < l->scope->n; i++)
         scope_set(with.scope, l->scope->item[i].name, l->scope->item[i].id);
-    if (s->model) input(c, &with, "noise", "noise", s->type, true, s->d->root->loc);
+    input(c, &with, "noise", "noise", s->type, true, s->d->root->loc);
     for (int i = 0; i < s->n; i++)
         if (!formula_eval(c, &with, s->state->item[i], &s->start[i], e)) return false;
     return true;
-}
-
-static void given_values(Steps *s, Ctx *c, Level *l) {
-    Loc loc = s->d->root->loc;
-    if (s->model) {
-        scope_set(l->scope, "k",
-                  graph_value(c->g, ROLE_SCALAR, type_scalar(F64), "k", loc));
-        return;
-    }
-    input(c, l, "p", "p", s->type, false, loc);
-    input(c, l, "g", "g", s->type, false, loc);
-    scope_set(l->scope, "lr",
-              graph_value(c->g, ROLE_SCALAR, type_scalar(F32), "lr", loc));
 }
 
 /* Tables, starts, one step. */
@@ -59,30 +46,23 @@ static bool one_step(Steps *s, Err *e) {
     Level l = {.doc = s->d, .scope = scope_new(c.a), .args = s->args, .prefix = ""};
     if (!run_nodes(&c, &l, yaml_get(root, "tables"), e) || !starts(s, &c, &l, e))
         return false;
-    given_values(s, &c, &l);
+    scope_set(l.scope, "k",
+              graph_value(c.g, ROLE_SCALAR, type_scalar(F64), "k", root->loc));
     for (int i = 0; i < s->n; i++) {
         const char *name = s->state->key[i]->s;
         if (s->of[i].rank < 0) s->of[i] = c.g->value[s->start[i]]->type;
         if (s->of[i].dtype == F64) s->of[i].dtype = F32;
-        bool batch = s->model && s->of[i].rank > 0;
+        bool batch = s->of[i].rank > 0;
         input(&c, &l, arena_printf(c.a, "state.%s", name), name, s->of[i], batch,
               s->state->key[i]->loc);
     }
-    if (!run_nodes(&c, &l, yaml_get(root, s->model ? "step" : "update"), e))
-        return false;
+    if (!run_nodes(&c, &l, yaml_get(root, "step"), e)) return false;
     if (!stacks_empty(&c, root->loc, e)) return false;
     for (int i = 0; i < s->n; i++) {
         Id id = scope_find(l.scope, s->state->key[i]->s)->id;
         s->next[i] = widen(c.g, id, true, e);
         if (s->next[i] == NO_ID) return false;
     }
-    if (s->model) return true;
-    Id p = scope_find(l.scope, "p")->id;
-    if (!type_equal(&c.g->value[p]->type, &s->type))
-        return err_at(e, root->loc, "the new 'p' of optimizer '%s' is %s, want %s",
-                      s->d->name, type_text(c.a, &c.g->value[p]->type),
-                      type_text(c.a, &s->type));
-    graph_output(c.g, "p", p);
     return true;
 }
 
@@ -104,20 +84,20 @@ static bool settle_types(Steps *s, Err *e) {
         if (!changed) return true;
     }
     return err_at(e, s->d->root->loc,
-                  "the states of %s '%s' change their shape with every step",
-                  doc_kind_name(s->d->kind), s->d->name);
+                  "the states of sampler '%s' change their shape with every step",
+                  s->d->name);
 }
 
 /* `id` spread to type t. */
-static Id spread(Ctx *c, Id id, Type t, bool batch, Err *e) {
+static Id spread(Ctx *c, Id id, Type t, Err *e) {
     if (type_equal(&c->g->value[id]->type, &t)) return id;
     Id zeros = graph_const(c->g, t, NEW(c->a, double, type_count(&t)));
-    c->g->value[zeros]->batch = batch;
+    c->g->value[zeros]->batch = true;
     return pointwise(c, "x0 + x1", 2, (Id[]){id, zeros}, e);
 }
 
-static bool build_steps(Build *b, const Doc *d, const Args *args, Type type,
-                        const SamplerModel *model, Err *e) {
+bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
+                   const SamplerModel *model, Err *e) {
     Ctx c = ctx_new(b, NULL);
     Args *bound = args_new(c.a);
     if (!doc_bind(c.a, d, args, bound, e)) return false;
@@ -127,7 +107,7 @@ static bool build_steps(Build *b, const Doc *d, const Args *args, Type type,
                .d = d,
                .args = bound,
                .model = model,
-               .type = type,
+               .type = latent,
                .state = state,
                .n = n,
                .of = NEW(c.a, Type, n + 1),
@@ -137,19 +117,10 @@ static bool build_steps(Build *b, const Doc *d, const Args *args, Type type,
     if (!settle_types(&s, e) || !one_step(&s, e)) return false;
     for (int i = 0; i < n; i++) {
         const char *name = state->key[i]->s;
-        Id start = spread(&c, s.start[i], s.of[i], model != NULL, e);
+        Id start = spread(&c, s.start[i], s.of[i], e);
         if (start == NO_ID) return false;
         graph_output(b->g, arena_printf(c.a, "start.%s", name), start);
         graph_output(b->g, arena_printf(c.a, "state.%s", name), s.next[i]);
     }
     return true;
-}
-
-bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
-                   const SamplerModel *model, Err *e) {
-    return build_steps(b, d, args, latent, model, e);
-}
-
-bool build_update_graph(Build *b, const Doc *d, const Args *args, Type p, Err *e) {
-    return build_steps(b, d, args, p, NULL, e);
 }

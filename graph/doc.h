@@ -113,6 +113,8 @@ typedef struct Recipe {
     int n_rule;
     const Doc *objective, *optimizer;
     Args *objective_args, *optimizer_args;
+    const Doc *average; /* an optimizer document that only looks at p; NULL: none */
+    Args *average_args;
     Args *train, *data, *sample, *plan;
 } Recipe;
 /* `set`: values for options by name (command line), "PATTERN.key" for rules, and

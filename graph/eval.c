@@ -401,6 +401,7 @@ static const struct Function {
     { "constant", 1, 1,  f_initialiser },
     { "if",       3, 3,  NULL },
     { "channels", 1, 1,  NULL },
+    { "rank",     1, 1,  NULL },
 };
 /* clang-format on */
 
@@ -420,15 +421,22 @@ static const struct Function *function(Eval *v, const Expr *x) {
     return NULL;
 }
 
-static bool channels(Eval *v, const Expr *x, Val *out) {
+/* channels(NAME) and rank(NAME) */
+static bool of_value(Eval *v, const Expr *x, Val *out) {
     const Expr *value = x->arg[0];
-    int64_t n;
+    int rank;
+    int64_t last = 0;
     if (value->kind != EX_NAME)
-        return err_at(v->e, value->loc, "'channels' wants the name of a value");
-    if (!v->env->channels)
-        return err_at(v->e, x->loc, "'channels' has no values to look at here");
-    if (!v->env->channels(v->env->ctx, value->name, value->loc, &n, v->e)) return false;
-    *out = val_int(n);
+        return err_at(v->e, value->loc, "'%s' wants the name of a value", x->name);
+    if (!v->env->value)
+        return err_at(v->e, x->loc, "'%s' has no values to look at here", x->name);
+    if (!v->env->value(v->env->ctx, value->name, value->loc, &rank, &last, v->e))
+        return false;
+    bool channels = !strcmp(x->name, "channels");
+    if (channels && rank == 0)
+        return err_at(v->e, value->loc, "'%s' is a number and has no channels",
+                      value->name);
+    *out = val_int(channels ? last : rank);
     return true;
 }
 
@@ -437,7 +445,8 @@ static bool call(Eval *v, const Expr *x, Val *out) {
     Val a[64];
     bool yes;
     if (!f) return false;
-    if (!strcmp(f->name, "channels")) return channels(v, x, out);
+    if (!strcmp(f->name, "channels") || !strcmp(f->name, "rank"))
+        return of_value(v, x, out);
     if (!f->run) return truth(v, x->arg[0], &yes) && eval(v, x->arg[yes ? 1 : 2], out);
     for (int i = 0; i < x->n; i++)
         if (!eval(v, x->arg[i], &a[i])) return false;

@@ -84,8 +84,9 @@ const char *const *args_names(Arena *a, const Args *args); /* for suggestions */
 /* How an expression sees the world. */
 typedef struct Env {
     const Args *args;
-    /* channels(NAME): last dimension of a value. NULL: not available here. */
-    bool (*channels)(void *ctx, const char *name, Loc loc, int64_t *out, Err *e);
+    /* Of channels(NAME), the last dimension of a value, and rank(NAME), how many it has:
+     * *rank, and *last if rank is not 0. NULL: no values here. */
+    bool (*value)(void *ctx, const char *name, Loc loc, int *rank, int64_t *last, Err *e);
     void *ctx;
 } Env;
 /* Evaluates an attribute slot: scalar (expression; a bare word is a word; quoted text is an

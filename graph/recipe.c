@@ -498,7 +498,7 @@ static bool eval_section(Reader *r, const char *name, Args **out) {
 /* ---- objective and optimizer ---- */
 static bool eval_part(Reader *r, const char *name, DocKind kind, const Doc **doc,
                       Args **out) {
-    static const char *const skip[] = {"use", NULL};
+    static const char *const skip[] = {"use", "when", NULL};
     const YNode *map = section(r, name);
     Args *given = args_new(r->arena);
     *out = args_new(r->arena);
@@ -515,6 +515,20 @@ static bool eval_part(Reader *r, const char *name, DocKind kind, const Doc **doc
     const char *what = arena_printf(r->arena, "%s '%s'", name, (*doc)->name);
     return args_bind(r->arena, yaml_get((*doc)->root, "args"), given, what, map->loc,
                      *out, r->e);
+}
+
+/* The running mean, if `when` says so. It must keep what is saved: a state `average`. */
+static bool eval_average(Reader *r) {
+    const YNode *map = section(r, "average");
+    bool when = true;
+    if (!map) return true;
+    if (!eval_flag(r, map, "when", &when) || !when) return !r->e->set;
+    if (!eval_part(r, "average", DOC_OPTIMIZER, &r->r->average, &r->r->average_args))
+        return false;
+    const YNode *states = yaml_get(r->r->average->root, "state");
+    return yaml_get(states, "average") != NULL ||
+           err_at(r->e, map->loc, "optimizer '%s' has no state 'average'",
+                  r->r->average->name);
 }
 
 static bool check_objective(Reader *r) {
@@ -553,7 +567,7 @@ static bool set_rule(Reader *r, AdapterRule *rule, const char *key, const Val *g
 }
 
 static bool set_one(Reader *r, const char *name, const Val *given) {
-    static const char *const parts[] = {"objective", "optimizer", NULL};
+    static const char *const parts[] = {"objective", "optimizer", "average", NULL};
     static const char *const sections[] = {"train", "data", "sample", "plan", NULL};
     const char *first = strchr(name, '.'), *last = strrchr(name, '.');
     if (!first) return true; /* an option */
@@ -591,6 +605,7 @@ bool recipe_eval(Arena *a, Library *lib, const Doc *doc, const Args *set, Recipe
            check_objective(&r) &&
            eval_part(&r, "optimizer", DOC_OPTIMIZER, &out->optimizer,
                      &out->optimizer_args) &&
+           eval_average(&r) &&
            eval_section(&r, "train", &out->train) &&
            eval_section(&r, "data", &out->data) &&
            eval_section(&r, "sample", &out->sample) &&

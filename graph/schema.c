@@ -43,6 +43,7 @@ static const Slot lists_by_name = {.what = "a mapping of lists of patterns",
                                    .name = NAME,
                                    .rule = check_count};
 
+const char *const state_codes[] = {"signed", "unsigned", NULL};
 const char *const node_dtypes[] = {"f32", "f16", "bf16", "i32", NULL};
 const Slot slot_formula = {.what = "a formula", .scalar = FORMULA};
 const Slot slot_value = {
@@ -65,6 +66,7 @@ const Key node_kinds[] = {
     { "push", &name,    false, "puts x on the stack of this name" },
     { "pop",  &name,    false, "takes the top of the stack of this name" },
     { "peek", &name,    false, "looks at the top of the stack of this name" },
+    { "total", &slot_formula, false, "optimizer: sum over all elements of all parameters" },
     { 0 }
 };
 const Key node_keys[] = {
@@ -148,6 +150,18 @@ static const Slot block_values = { .what = "a mapping of arguments", .value = &b
 /* ---- recipes ---- */
 static const Slot option = { .what = "an option", .scalar = TEXT, .item = &text };
 static const Slot options = { .what = "a mapping of options", .value = &option, .name = NAME, .rule = check_count };
+static const Slot code_map = {
+    .what = "a map of codes", .scalar = NAME, .words = state_codes };
+static const Key state_keys[] = {
+    { "start",    &expr,     true,  "its value before the first update" },
+    { "shared",   &expr,     false, "true: one number for all parameters" },
+    { "codes",    &code_map, false, "kept as one byte per element: signed or unsigned" },
+    { "block",    &expr,     false, "elements that share one scale" },
+    { "at_least", &expr,     false, "smaller tensors keep 32 bits" },
+    { 0 }
+};
+static const Slot state = { .what = "a formula or a mapping", .scalar = FORMULA, .keys = state_keys };
+static const Slot states = { .what = "a mapping of states", .value = &state, .name = NAME, .rule = check_inputs };
 static const Key network_use_keys[] = {
     { "use",     &text,  true,  "network document" },
     { "from",    &text,  false, "checkpoint: a file or a Diffusers folder" },
@@ -191,6 +205,14 @@ static const Key use_keys[] = {
 };
 static const Slot use = { .what = "a document and its arguments", .keys = use_keys, .value = &slot_value,
                           .name = NAME, .more = "argument" };
+
+static const Key average_keys[] = {
+    { "use",  &text, true,  "an optimizer document with the state `average`" },
+    { "when", &expr, false, "false: no mean is kept" },
+    { 0 }
+};
+static const Slot average = { .what = "a document and its arguments", .keys = average_keys, .value = &slot_value,
+                              .name = NAME, .more = "argument" };
 
 static const Key train_keys[] = {
     { "steps",                       &expr, false, "updates" },
@@ -305,7 +327,8 @@ static const Key sampler_keys[] = {
 static const Key optimizer_keys[] = {
     { "args",   &args,     false, "arguments: a type means required, anything else is the default" },
     { "let",    &exprs,    false, "named expressions" },
-    { "state",  &formulas, false, "values carried from update to update, and their start" },
+    { "also",   &texts,    false, "further names of --optimizer_type" },
+    { "state",  &states,   false, "values carried from update to update, and their start" },
     { "update", &nodes,    true,  "one update; the node p is the new parameter" },
     DOC, { 0 }
 };
@@ -316,6 +339,7 @@ static const Key recipe_keys[] = {
     { "rules",     &rules,        false, "arguments by path; the last match wins" },
     { "objective", &use,          false, "the training step" },
     { "optimizer", &use,          false, "the update" },
+    { "average",   &average,      false, "a running mean of the adapters, saved beside them" },
     { "train",     &train,        false, "the training loop" },
     { "data",      &data,         false, "the batches" },
     { "sample",    &sample,       false, "pictures while training" },

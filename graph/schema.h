@@ -50,10 +50,11 @@ struct Checker {
 extern const Key *const doc_keys[DOC_KINDS]; /* without the first key */
 extern const Slot slot_node;
 
-/* The seven keys that say what a node is, those that every node may have, those of an op
+/* The eight keys that say what a node is, those that every node may have, those of an op
  * that owns tensors. End with name NULL. */
 extern const Key node_kinds[], node_keys[], param_keys[];
 extern const char *const node_dtypes[];     /* f32 f16 bf16 i32 */
+extern const char *const state_codes[];     /* signed unsigned */
 extern const Slot slot_formula, slot_value; /* of a template's inputs and arguments */
 const Key *key_find(const Key *keys, const char *name); /* NULL: none */
 const char *const *key_names(Arena *a, const Key *keys);

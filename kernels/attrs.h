@@ -73,6 +73,12 @@ typedef struct LikeAttrs {
     bool bias;
 } LikeAttrs;
 
+typedef struct CodesAttrs { /* encode decode */
+    bool is_signed;
+    int64_t block;
+    IntList shape; /* of what decode gives */
+} CodesAttrs;
+
 typedef struct UpdateAttrs {
     const char *f; /* statements "NAME = ...; ..." over p g lr and the states */
     /* their names, separated by spaces, in the order of the inputs */

@@ -387,7 +387,9 @@ static int64_t many_blocks(const Call *c, int64_t index, int *input) {
     return index;
 }
 
-static double piece_of(const Call *c, int64_t index, bool norm, double *tile) {
+enum { PIECE_NORM, PIECE_SUM, PIECE_NOT_FINITE };
+
+static double piece_of(const Call *c, int64_t index, int what, double *tile) {
     int input;
     int64_t block = many_blocks(c, index, &input);
     const Tensor *x = &c->in[input];
@@ -397,19 +399,25 @@ static double piece_of(const Call *c, int64_t index, bool norm, double *tile) {
     for (int64_t i = block * BLOCK; i < end; i += TILE) {
         int64_t n = end - i < TILE ? end - i : TILE;
         load(x, i, n, tile);
-        if (norm) sum += sum_of(tile, n, &zero);
-        for (int64_t k = 0; k < n && !norm; k++) sum += isfinite(tile[k]) ? 0 : 1;
+        if (what == PIECE_NORM) sum += sum_of(tile, n, &zero);
+        for (int64_t k = 0; k < n && what == PIECE_SUM; k++) sum += tile[k];
+        for (int64_t k = 0; k < n && what == PIECE_NOT_FINITE; k++)
+            sum += isfinite(tile[k]) ? 0 : 1;
     }
     return sum;
 }
 
 static void norm_block(void *arg, int64_t index, void *scratch) {
     const Call *c = arg;
-    ((double *)c->work)[index] = piece_of(c, index, true, scratch);
+    ((double *)c->work)[index] = piece_of(c, index, PIECE_NORM, scratch);
+}
+static void total_block(void *arg, int64_t index, void *scratch) {
+    const Call *c = arg;
+    ((double *)c->work)[index] = piece_of(c, index, PIECE_SUM, scratch);
 }
 static void finite_block(void *arg, int64_t index, void *scratch) {
     const Call *c = arg;
-    ((double *)c->work)[index] = piece_of(c, index, false, scratch);
+    ((double *)c->work)[index] = piece_of(c, index, PIECE_NOT_FINITE, scratch);
 }
 
 static double over_all(const Call *c, void (*block)(void *, int64_t, void *)) {
@@ -424,6 +432,9 @@ static double over_all(const Call *c, void (*block)(void *, int64_t, void *)) {
 static void global_norm_run(const Call *c) {
     *(float *)c->out[0].data = (float)sqrt(over_all(c, norm_block));
 }
+static void total_run(const Call *c) {
+    *(double *)c->out[0].data = over_all(c, total_block);
+}
 static void finite_run(const Call *c) {
     *(float *)c->out[0].data = over_all(c, finite_block) == 0;
 }
@@ -436,5 +447,6 @@ static size_t many_work(const Sig *s) {
 
 const Kernel cpu_global_norm[] = {
     {.name = "ref", .work = many_work, .run = global_norm_run}, {0}};
+const Kernel cpu_total[] = {{.name = "ref", .work = many_work, .run = total_run}, {0}};
 const Kernel cpu_finite[] = {{.name = "ref", .work = many_work, .run = finite_run},
                              {0}};

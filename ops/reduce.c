@@ -9,11 +9,17 @@
 enum { OVER_SAMPLE, OVER_ALL };
 static const char *const over_words[] = {"sample", "all", NULL};
 
-/* Words and negative axes to a rising list of axes. */
+/* Words and negative axes to a rising list of axes. The axis of slices is none of them, and
+ * the others keep their places beside it. */
 static bool over_resolve(Lang *l, Err *e) {
     IntList *over = &((ReduceAttrs *)l->attrs)->over, axes = {0};
-    int rank = type_at(l->g, l->in[0])->rank;
+    int whole = type_at(l->g, l->in[0])->rank, rank = whole;
+    bool cut = l->slices >= 0 && l->slices < whole;
     unsigned set = 0;
+    if (cut) {
+        rank--;
+        ((ReduceAttrs *)l->attrs)->keep = true;
+    }
     for (int i = 0; i < over->n; i++) {
         int axis;
         if (over->v[i] == -LIST_WORD - OVER_ALL) {
@@ -30,7 +36,7 @@ static bool over_resolve(Lang *l, Err *e) {
         }
     }
     for (int i = 0; i < rank; i++)
-        if (set & 1u << i) axes.v[axes.n++] = i;
+        if (set & 1u << i) axes.v[axes.n++] = i + (cut && i >= l->slices);
     *over = axes;
     return true;
 }
@@ -355,6 +361,12 @@ static bool number_shape(Sig *s, Err *e) {
     return true;
 }
 
+static bool total_shape(Sig *s, Err *e) {
+    if (!number_shape(s, e)) return false;
+    s->out[0] = type_scalar(F64);
+    return true;
+}
+
 static uint64_t many_flops(const Sig *s) {
     uint64_t n = 0;
     for (int i = 0; i < s->n_in; i++) n += 2 * (uint64_t)type_count(&s->in[i]);
@@ -375,6 +387,22 @@ const Op op_global_norm = {
     .shape = number_shape,
     .flops = many_flops,
     .cpu = cpu_global_norm,
+};
+
+const Op op_total = {
+    .name = "total",
+    .doc = "sum of all values together, in f64: what an optimizer's `total` adds up over "
+           "the parameters. No gradient flows through an update",
+    .example = "  input @a : f32[2,3]\n"
+               "  input @b : f64[]\n"
+               "  %0 = total @a, @b : f64[]\n"
+               "  output y = %0\n",
+    .in = (const OpIn[]){{"x", IN_VARIADIC}, {0}},
+    .n_out = 1,
+    .flags = OP_IR | OP_NO_GRAD | OP_WIDE,
+    .shape = total_shape,
+    .flops = many_flops,
+    .cpu = cpu_total,
 };
 
 const Op op_finite = {

@@ -4,8 +4,10 @@
  *   grad_norm  L2 norm over all gradients, before clipping
  *   ok         1 if loss and norm are finite; with 0 every update leaves all as it is
  * one `update` node per trainable that has a gradient (a constant is none), in the order of the trainables, with the program of the
- * recipe's optimizer; state values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for
- * each learning rate that occurs (Param.lr of the scalar), written before every step.
+ * recipe's optimizer, or nodes and `assign` for an optimizer that is no program; state
+ * values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for each learning rate that
+ * occurs (Param.lr of the scalar), written before every step. The recipe's `average`
+ * follows, on the new parameters as wholes.
  * Outputs "grad.NAME" go, unless gradients are recorded.
  *
  * With accumulation one plan does both kinds of micro-batch. State "NAME.sum" holds the sum
@@ -181,6 +183,53 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     return u->ok != NO_ID;
 }
 
+/* ---- optimizers that are no program ---- */
+
+/* The value that `id` has after the nodes so far: what the last one wrote over it. */
+static Id written(const Graph *g, Id id) {
+    for (uint32_t k = g->n_node; k-- > 0;) {
+        const Node *n = g->node[k];
+        for (const OpAlias *al = n->op->alias; al && al->out >= 0; al++)
+            if (al->in < n->n_in && al->out < n->n_out && n->in[al->in] == id)
+                return n->out[al->out];
+    }
+    return id;
+}
+
+static bool parameter(Updates *u, const Value *v, Id grad, bool watch, UpdateParam *p,
+                      Err *e) {
+    Graph *g = u->g;
+    g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
+    *p = (UpdateParam){
+        .name = v->name, .p = v->id, .slice_axis = -1, .active = NO_ID, .watch = watch};
+    p->lr = graph_cast(g, rate_of(u, v->param ? v->param->lr : 1), F64, e);
+    if (p->lr == NO_ID) return false;
+    if (watch) {
+        p->p = p->grad = written(g, v->id);
+        return true;
+    }
+    if (v->param && v->param->slice_axis >= 0) {
+        p->slice_axis = v->param->slice_axis;
+        p->slice_size = v->param->slice_size;
+    }
+    p->grad = graph_formula(g, "x0 * x1", 2, (Id[]){grad, u->scale}, e);
+    return p->grad != NO_ID && active_slices(u, v, &p->active, e);
+}
+
+static bool add_nodes(Updates *u, const Doc *d, const Args *args, int n,
+                      const Id *train, const Id *grad, bool watch, Err *e) {
+    Graph *g = u->g;
+    UpdateParam *p = NEW(g->arena, UpdateParam, n + 1);
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        if (g->value[grad[i]]->role != ROLE_CONST &&
+            !parameter(u, g->value[train[i]], grad[i], watch, &p[count++], e))
+            return false;
+    g->at = (Place){.loc = d->root->loc, .block = -1, .phase = UPDATE};
+    Build b = {.g = g, .training = true};
+    return build_update_nodes(&b, d, args, p, count, u->ok, e);
+}
+
 static const char *state_names(Arena *a, const UpdateProgram *p) {
     const char *all = "";
     for (int i = 0; i < p->n_state; i++)
@@ -209,26 +258,43 @@ static bool find_gradients(const Graph *g, Id **train, Id **grad, int *n, Err *e
            err_usage(e, "nothing to train: the graph has no trainable tensor");
 }
 
+/* One `update` node per trainable. */
+static bool add_updates(Updates *u, const Recipe *r, int n, const Id *train,
+                        const Id *grad, Err *e) {
+    Graph *g = u->g;
+    UpdateProgram program;
+    if (!build_update(g->arena, r->optimizer, r->optimizer_args, &program, e))
+        return false;
+    u->program = &program;
+    u->states = state_names(g->arena, &program);
+    for (int i = 0; i < n; i++)
+        if (g->value[grad[i]]->role != ROLE_CONST &&
+            !add_update(u, g->value[train[i]], grad[i], e))
+            return false;
+    return true;
+}
+
 Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     const Recipe *r = opt->recipe;
-    UpdateProgram program;
     Id *train = NULL, *grad = NULL;
     int n = 0;
-    if (!find_gradients(g, &train, &grad, &n, e) ||
-        !build_update(g->arena, r->optimizer, r->optimizer_args, &program, e))
-        return NULL;
-    Updates u = {.g = g, .program = &program, .accumulate = opt->accumulate};
-    u.states = state_names(g->arena, &program);
+    if (!find_gradients(g, &train, &grad, &n, e)) return NULL;
+    Updates u = {.g = g, .accumulate = opt->accumulate};
     Place keep = g->at;
     if (u.accumulate > 1 && !sum_gradients(&u, n, train, grad, e)) return NULL;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
-    for (int i = 0; i < n; i++)
-        if (g->value[grad[i]]->role != ROLE_CONST &&
-            !add_update(&u, g->value[train[i]], grad[i], e))
-            return NULL;
+    bool ok = update_is_program(r->optimizer)
+                  ? add_updates(&u, r, n, train, grad, e)
+                  : add_nodes(&u, r->optimizer, r->optimizer_args, n, train, grad,
+                              false, e);
+    if (!ok) return NULL;
+    if (r->average &&
+        !add_nodes(&u, r->average, r->average_args, n, train, grad, true, e))
+        return NULL;
     g->at = keep;
     if (!opt->record_gradients) drop_gradients(g);
+    const YNode *state = yaml_get(r->optimizer->root, "state");
     report(g, "optimizer: %d trainables, %d learning rates, %d states each", n,
-           u.rates.n, program.n_state);
+           u.rates.n, state ? state->n : 0);
     return g;
 }

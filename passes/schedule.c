@@ -40,6 +40,13 @@ static bool *find_last_ones(Arena *a, const Graph *g) {
                 shared |= read[n->in[al->in]] > 1;
         last[k] = shared || !results;
     }
+    /* and what reads the result of one that is */
+    for (uint32_t k = 0; k < g->n_node; k++)
+        for (int i = 0; i < g->node[k]->n_in && !last[k]; i++) {
+            Id in = g->node[k]->in[i];
+            uint32_t from = in == NO_ID ? NO_ID : g->value[in]->node;
+            last[k] = from != NO_ID && last[from];
+        }
     return last;
 }
 

@@ -530,6 +530,22 @@ static bool update(Bench *t, const Doc *d, UpdateProgram *u) {
     return d && build_update(t->a, d, NULL, u, &t->e);
 }
 
+/* One update of w[6,4], in slices of 2 along an axis or as a whole (-1). */
+static bool nodes_update(Bench *t, const Doc *d, int axis) {
+    Type w = type_of(F32, 2, (int64_t[]){6, 4}), on = type_of(I32, 1, (int64_t[]){3});
+    Loc none = loc_none();
+    t->g = t->b.g = graph_new(t->a, "update");
+    UpdateParam p = {.name = "w",
+                     .p = graph_value(t->g, ROLE_TRAIN, w, "w", none),
+                     .grad = graph_value(t->g, ROLE_INPUT, w, "grad", none),
+                     .lr = graph_value(t->g, ROLE_SCALAR, type_scalar(F64), "lr", none),
+                     .active = NO_ID,
+                     .slice_axis = axis,
+                     .slice_size = 2};
+    if (axis >= 0) p.active = graph_value(t->g, ROLE_INPUT, on, "on", none);
+    return build_update_nodes(&t->b, d, NULL, &p, 1, graph_number(t->g, 1, F32), &t->e);
+}
+
 static void test_updates(void) {
     Bench t;
     UpdateProgram u = {0};
@@ -568,13 +584,58 @@ static void test_updates(void) {
     const Doc *d = doc_load(t.lib, "adafactor", DOC_OPTIMIZER, NULL, loc_none(), &t.e);
     CHECK(!update(&t, d, &u), "an update with ops is no program");
     t.e = (Err){0};
-    CHECK(d && build_update_graph(&t.b, d, NULL, type_of(F32, 2, (int64_t[]){6, 4}),
-                                  &t.e),
-          "%s", t.e.text);
-    Id row = graph_find(t.g, "state.row");
+    CHECK(!update_is_program(d), "and says so");
+    CHECK(d && nodes_update(&t, d, -1), "%s", t.e.text);
+    Id row = graph_find(t.g, "w.row");
     CHECK(row != NO_ID && t.g->value[row]->type.dim[0] == 6 &&
               t.g->value[row]->type.dim[1] == 1,
           "one number per row");
+    arena_free(t.a);
+}
+
+/* A tensor that learns in slices has numbers per slice; shared states are one for all;
+ * codes are bytes and scales. */
+static void test_update_nodes(void) {
+    Bench t;
+    open_bench(&t);
+    const Doc *d = doc_load(t.lib, "prodigy", DOC_OPTIMIZER, NULL, loc_none(), &t.e);
+    CHECK(d && nodes_update(&t, d, 0) && graph_verify(t.g, &t.e), "%s", t.e.text);
+    Id count = graph_find(t.g, "w.t"), shared = graph_find(t.g, "prodigy.d");
+    CHECK(count != NO_ID && t.g->value[count]->type.rank == 2 &&
+              t.g->value[count]->type.dim[0] == 3 && t.g->value[count]->type.dtype == F64,
+          "a step count per slice");
+    CHECK(shared != NO_ID && t.g->value[shared]->type.rank == 0, "d is one number");
+    arena_free(t.a);
+    open_bench(&t);
+    d = document(&t, "optimizer: o\nstate: {m: {start: 0, codes: signed, block: 5}}\n"
+                     "update: {m: m + g, p: p - lr * m}\n");
+    CHECK(d && nodes_update(&t, d, -1) && graph_verify(t.g, &t.e), "%s", t.e.text);
+    Id codes = graph_find(t.g, "w.m.codes"), scale = graph_find(t.g, "w.m.scale");
+    CHECK(codes != NO_ID && t.g->value[codes]->type.dtype == U8 &&
+              type_count(&t.g->value[codes]->type) == 24,
+          "a byte per element");
+    CHECK(scale != NO_ID && type_count(&t.g->value[scale]->type) == 5,
+          "a scale for 5 elements, and one for the rest");
+    static const char *const wrong[][2] = {
+        {"state: {d: {start: 1, shared: true}}\nupdate: {d: d + g, p: p - d * g}\n",
+         "2:28"},
+        {"update: {n: {total: g, when: true}, p: p - n * g}\n", "no other key stands"},
+        {"state: {m: {start: 1, codes: signed}}\nupdate: {p: p - lr * g}\n",
+         "starts as 0"},
+        {"state: {m: {start: 0, codes: sign}}\nupdate: {p: p - lr * g}\n",
+         "did you mean 'signed'"},
+        {"update: {n: {total: g}}\n", "gives no new 'p'"},
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        t.e = (Err){0};
+        d = document(&t, arena_printf(t.a, "optimizer: o\n%s", wrong[i][0]));
+        CHECK(!(d && nodes_update(&t, d, -1)), "accepted: %s", wrong[i][0]);
+        CHECK(strstr(t.e.text, wrong[i][1]), "want '%s', got %s", wrong[i][1], t.e.text);
+    }
+    t.e = (Err){0};
+    CHECK(!document(&t, "objective: o\ninputs: {}\nnodes: {a: {total: 1}}\nloss: a\n") &&
+              strstr(t.e.text, "'total' is for optimizers"),
+          "%s", t.e.text);
     arena_free(t.a);
 }
 
@@ -589,5 +650,6 @@ int main(void) {
     test_objectives();
     test_samplers();
     test_updates();
+    test_update_nodes();
     return check_done("build");
 }

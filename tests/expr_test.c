@@ -194,10 +194,12 @@ static void test_limits(void) {
 }
 
 /* ---- values ---- */
-static bool channels_of(void *ctx, const char *name, Loc loc, int64_t *out, Err *e) {
+static bool value_of_name(void *ctx, const char *name, Loc loc, int *rank, int64_t *last,
+                          Err *e) {
     (void)ctx;
     if (strcmp(name, "x.0")) return err_at(e, loc, "no value '%s' here", name);
-    *out = 320;
+    *rank = 4;
+    *last = 320;
     return true;
 }
 
@@ -213,7 +215,7 @@ static const char *value_of(Arena *a, const char *text) {
     args_set(args, "on", val_bool(true));
     args_set(args, "big", val_int(INT64_MAX));
     args_set(args, "mode", val_word("v"));
-    Env env = {.args = args, .channels = channels_of};
+    Env env = {.args = args, .value = value_of_name};
     char *doc = arena_printf(a, "v: %s", text);
     YNode *root = yaml_parse(a, source_text(a, "t", doc, strlen(doc)), &e);
     if (root && slot_eval(a, yaml_get(root, "v"), &env, &v, &e)) {

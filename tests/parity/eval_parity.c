@@ -261,7 +261,7 @@ static void optimizers(void) {
         open_tensors(arena_printf(arena, "%s/optimizers.safetensors", golden));
     optimizer(g, "adamw", "b", "adamw", "", 1e-3f, "");
     optimizer(g, "adamw_wd", "b", "adamw",
-              "--set beta2=0.99 --set eps=1e-6 --set weight_decay=0.1", 1e-2f, "");
+              "--set betas=0.9,0.99 --set eps=1e-6 --set weight_decay=0.1", 1e-2f, "");
     optimizer(g, "adamw_skip", "a", "adamw", "", 1e-3f, "12");
     optimizer(g, "sgd_nesterov", "b", "sgd-nesterov", "", 1e-2f, "");
     optimizer(g, "sgd_nesterov_wd", "b", "sgd-nesterov", "--set weight_decay=0.05",

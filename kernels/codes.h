@@ -1,0 +1,13 @@
+/* The maps of 8-bit codes: 256 numbers of -1 … 1, dense near 0 (Dettmers et al., "8-bit
+ * Optimizers via Block-wise Quantization": the dynamic tree map). For i = 0 … 6 the
+ * midpoints of an even partition of 0.1 … 1, times 10^(i - 6): 2^i of them with both signs,
+ * or 2^(i + 1) without; further 0 and 1. */
+#ifndef GRAPHRUN_CODES_H
+#define GRAPHRUN_CODES_H
+
+enum { CODES = 256 };
+
+/* Rising. */
+void codes_map(bool is_signed, float map[CODES]);
+
+#endif
