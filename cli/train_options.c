@@ -77,7 +77,6 @@ const TrainOptions train_defaults = {
 };
 
 static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
-static const char *const optimizer_words[] = {"", "AdamW", NULL};
 static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
 static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
@@ -175,10 +174,11 @@ const Opt train_options[] = {
     T(FLOAT, learning_rate, "X", "of everything without one of its own", AT_LEAST(0)),
     T(FLOAT, unet_lr, "X", "learning rate of the U-Net's adapters", AT_LEAST(0)),
     T(FLOAT, text_encoder_lr, "X", "learning rate of the text encoder's adapters", AT_LEAST(0)),
-    T(TEXT, optimizer_type, "NAME", "optimizer", .words = optimizer_words, .any_case = true, .later = "AdamW is the optimizer"),
-    T(LIST, optimizer_args, "K=V…", "weight_decay=0.01 betas=0.9,0.999 …", .later = "AdamW has its default arguments"),
-    T(FLAG, use_8bit_adam, NULL, "--optimizer_type AdamW8bit", .later = "AdamW is the optimizer"),
-    T(FLAG, use_lion_optimizer, NULL, "--optimizer_type Lion", .later = "AdamW is the optimizer"),
+    T(TEXT, optimizer_type, "NAME", "AdamW, AdamW8bit, Lion, Lion8bit, SGDNesterov, AdaFactor, Prodigy, DAdaptAdam …, or a file of your own"),
+    T(LIST, optimizer_args, "K=V…", "arguments of its file: weight_decay=0.01 betas=0.9,0.999 …"),
+    T(FLAG, use_8bit_adam, NULL, "--optimizer_type AdamW8bit"),
+    T(FLAG, use_lion_optimizer, NULL, "--optimizer_type Lion"),
+    T(FLOAT, ema_decay, "X", "keep a running mean of the adapters, saved beside them as NAME-ema; 0: none", .min = 0, .max = 1),
     T(FLOAT, max_grad_norm, "X", "clip the gradient's norm; 0: never", AT_LEAST(0)),
     T(TEXT, lr_scheduler, "NAME", "how the learning rate changes"),
     T(TEXT, lr_warmup_steps, "N|X|N%", "steps, or part of them, of rising learning rate"),

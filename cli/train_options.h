@@ -3,6 +3,7 @@
 #ifndef GRAPHRUN_TRAIN_OPTIONS_H
 #define GRAPHRUN_TRAIN_OPTIONS_H
 #include "cli/opt.h"
+#include "graph/doc.h"
 #include "io/data.h"
 
 typedef struct TrainOptions {
@@ -47,6 +48,7 @@ typedef struct TrainOptions {
     const char *optimizer_type;
     WordList optimizer_args;
     bool use_8bit_adam, use_lion_optimizer;
+    double ema_decay;
     double max_grad_norm;
     const char *lr_scheduler, *lr_warmup_steps, *lr_decay_steps;
     WordList lr_scheduler_args;
@@ -113,6 +115,12 @@ bool train_network_args(Arena *a, const WordList *words, Args *out, WordList *no
 bool train_part(const char *option, const char *text, double *out, Err *e);
 /* --lr_scheduler_args: step_rules, or NULL. */
 bool train_step_rules(Arena *a, const WordList *words, const char **rules, Err *e);
+/* cli/train_optimizer.c: --optimizer_type, --use_8bit_adam, --use_lion_optimizer and
+ * --optimizer_args as settings "optimizer_type" and "optimizer.KEY" of the recipe. */
+bool train_optimizer(Arena *a, const TrainOptions *o, const Args *given, Args *set,
+                     Err *e);
+/* What there is to say about the learning rate and the recipe's optimizer. */
+void train_optimizer_notes(Arena *a, const Recipe *r, double rate, WordList *notes);
 /* The recipe of --network_module and --compat. */
 const char *train_recipe(const TrainOptions *o);
 void word_add(Arena *a, WordList *list, const char *word);

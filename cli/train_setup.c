@@ -53,7 +53,8 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
                              t->job.doc->name, network->name[i]);
         args_set(set, network->name[i], network->val[i]);
     }
-    return schedule_settings(t, set, e) && settings(a, &t->o->set, "--set", set, e);
+    return train_optimizer(a, t->o, t->given, set, e) && schedule_settings(t, set, e) &&
+           settings(a, &t->o->set, "--set", set, e);
 }
 
 /* Masks in the dataset file are used without --masked_loss too, as in sd-scripts. */

@@ -328,6 +328,7 @@ static const Key optimizer_keys[] = {
     { "args",   &args,     false, "arguments: a type means required, anything else is the default" },
     { "let",    &exprs,    false, "named expressions" },
     { "also",   &texts,    false, "further names of --optimizer_type" },
+    { "usual_rate", &expr, false, "usual learning rate where it is a factor of what the optimizer finds; 0: it is not read" },
     { "state",  &states,   false, "values carried from update to update, and their start" },
     { "update", &nodes,    true,  "one update; the node p is the new parameter" },
     DOC, { 0 }

@@ -78,7 +78,7 @@ static void test_defaults(void) {
           "keys are no arguments");
     IS(j, r->objective_args, "prediction", "epsilon");
     IS(j, r->objective_args, "huber_c", "0.1");
-    IS(j, r->optimizer_args, "beta2", "0.999");
+    IS(j, r->optimizer_args, "betas", "[0.9, 0.999]");
     IS(j, r->train, "steps", "1600");
     IS(j, r->train, "schedule", "constant");
     IS(j, r->data, "resolution", "[512, 512]");
@@ -156,7 +156,7 @@ static void test_merging(void) {
         "options: {mine: 3}\n"
         "rules: [{match: 'unet.**', rank: $mine}]\n"
         "objective: {use: ddpm, min_snr_gamma: 5}\n"
-        "optimizer: {use: lion, beta1: 0.8}\n"
+        "optimizer: {use: lion, weight_decay: 0.8}\n"
         "train: {seed: $mine}\n"
         "adapters:\n"
         "  - {use: loha, on: {unet: [resnet, '**.conv1']}, rank: 3, stack: true}\n",
@@ -175,7 +175,7 @@ static void test_merging(void) {
     IS(j, j.r.objective_args, "min_snr_gamma", "5");
     IS(j, j.r.objective_args, "loss_type", "l2");
     CHECK(!strcmp(j.r.optimizer->name, "lion"), "%s", j.r.optimizer->name);
-    IS(j, j.r.optimizer_args, "beta1", "0.8");
+    IS(j, j.r.optimizer_args, "weight_decay", "0.8");
     IS(j, j.r.train, "seed", "3");
     IS(j, j.r.train, "steps", "1600");
     CHECK(!strcmp(text_of(&j, j.r.options, "mine"), "3"),
@@ -248,8 +248,8 @@ static void test_set_errors(void) {
                     "error: objective 'ddpm' has no argument 'los_type'; "
                     "did you mean 'loss_type'?");
     check_set_error(
-        "optimizer.beta1=v",
-        "error: argument 'beta1' of optimizer 'adamw' wants a number, got v");
+        "optimizer.eps=v",
+        "error: argument 'eps' of optimizer 'adamw' wants a number, got v");
     check_set_error("train.step=3",
                     "error: 'train' has no key 'step'; did you mean 'steps'?");
 }

@@ -227,46 +227,113 @@ static void objective(const Model *m, const char *name, const char *extra,
 }
 
 /* ---- optimizers ---- */
-/* which: the recorded tensor, "a" or "b"; skip: steps in which it has no gradient. */
-static void optimizer(TensorFile *g, const char *recorded, const char *which,
-                      const char *name, const char *extra, float lr, const char *skip) {
-    static const int steps[] = {1, 2, 6};
+typedef struct Run {
+    const char *recorded, *name, *extra, *skip;
+    float lr;
+    const char *tensors; /* of the recorded ones, all together */
+} Run;
+
+/* tensors: letters of the recorded ones; skip: steps in which they have no gradient. */
+static const Run runs[] = {
+    {"adamw", "adamw", "", "", 1e-3f, "abc"},
+    {"adamw_wd", "adamw", "--set betas=0.9,0.99 --set eps=1e-6 --set weight_decay=0.1",
+     "", 1e-2f, "ab"},
+    {"adamw_skip", "adamw", "", "12", 1e-3f, "a"},
+    {"adamw_skip", "adamw", "", "4", 1e-3f, "c"},
+    {"sgd_nesterov", "sgd-nesterov", "", "", 1e-2f, "ab"},
+    {"sgd_nesterov_wd", "sgd-nesterov", "--set weight_decay=0.05", "", 1e-2f, "ab"},
+    {"lion", "lion", "--set weight_decay=0.01", "", 1e-4f, "ab"},
+    {"lion_default", "lion", "", "", 1e-4f, "ab"},
+    {"adafactor_rel", "adafactor", "--set warmup_init=true", "", 1, "ab"},
+    {"adafactor_fixed", "adafactor",
+     "--set relative_step=false --set scale_parameter=false", "", 1e-3f, "ab"},
+    {"prodigy", "prodigy", "", "", 1, "ab"},
+    {"prodigy_wd", "prodigy",
+     "--set weight_decay=0.01 --set use_bias_correction=true --set "
+     "safeguard_warmup=true",
+     "", 1, "ab"},
+    {"dadapt_adam", "dadapt-adam", "", "", 1, "ab"},
+    {"dadapt_adam_preprint", "dadapt-adam-preprint", "", "", 1, "ab"},
+    {"dadapt_lion", "dadapt-lion", "", "", 1, "ab"},
+    {"adamw8bit", "adamw8bit", "", "", 1e-3f, "abc"},
+};
+
+static const char *keyed(const char *what, int k, char which) {
+    return k ? arena_printf(arena, "%s%d.%c", what, k, which)
+             : arena_printf(arena, "%s.%c", what, which);
+}
+
+static TensorFile *updated(TensorFile *g, const Run *r) {
     Tensors in = {0};
-    give_from(&in, "p", g, arena_printf(arena, "p0.%s", which));
-    give(&in, "lr", shaped(F32, 1, 0, 0), &lr);
-    for (int k = 1; k <= 6; k++) {
-        const char *key = arena_printf(arena, "g%d", k);
-        if (!strchr(skip, '0' + k))
-            give_from(&in, key, g, arena_printf(arena, "%s.%s", key, which));
+    give(&in, "lr", shaped(F32, 1, 0, 0), &r->lr);
+    for (const char *w = r->tensors; *w; w++) {
+        give_from(&in, keyed("p", 0, *w), g, keyed("p0", 0, *w));
+        for (int k = 1; k <= 6; k++)
+            if (!strchr(r->skip, '0' + k))
+                give_from(&in, keyed("g", k, *w), g, keyed("g", k, *w));
     }
-    TensorFile *out = eval(name, NULL, &in, extra);
+    return eval(r->name, NULL, &in, r->extra);
+}
+
+static double farthest(const TensorEntry *a, const TensorEntry *b) {
+    double worst = 0;
+    for (int64_t e = 0; e < type_count(&b->type); e++)
+        worst = fmax(worst, fabs(at(a, e) - at(b, e)));
+    return worst;
+}
+
+static void optimizer(TensorFile *g, const Run *r) {
+    TensorFile *out = updated(g, r);
     int n = 0;
-    for (size_t i = 0; out && i < COUNT(steps); i++) {
-        const char *key = arena_printf(arena, "%s.p%d.%s", recorded, steps[i], which);
-        const TensorEntry *want = tensors_find(g, key);
-        if (!want) continue;
-        const TensorEntry *got = tensor(out, arena_printf(arena, "p%d", steps[i]));
-        double worst = 0;
-        for (int64_t e = 0; e < type_count(&want->type); e++)
-            worst = fmax(worst, fabs(at(got, e) - at(want, e)));
-        CHECK(worst <= 1e-6, "%s is off by %.1e", key, worst);
-        n++;
+    for (const char *w = r->tensors; out && *w; w++)
+        for (int k = 1; k <= 6; k++) {
+            const char *key = arena_printf(arena, "%s.p%d.%c", r->recorded, k, *w);
+            const TensorEntry *want = tensors_find(g, key);
+            if (!want) continue;
+            double worst = farthest(tensor(out, keyed("p", k, *w)), want);
+            CHECK(worst <= 1e-6, "%s is off by %.1e", key, worst);
+            n++;
+        }
+    CHECK(!out || n >= 2, "%s: %d recorded steps", r->recorded, n);
+    if (out) tensors_close(out);
+}
+
+/* Moments in one byte: the recorded codes, one apart where two entries are equally near. */
+static void codes(TensorFile *g) {
+    static const Run r = {"adamw8bit", "adamw8bit", "", "", 1e-3f, "abc"};
+    static const char *const pair[][2] = {{"m.codes.c", "adamw8bit.state1.c"},
+                                          {"v.codes.c", "adamw8bit.state2.c"},
+                                          {"m.scale.c", "adamw8bit.absmax1.c"},
+                                          {"v.scale.c", "adamw8bit.absmax2.c"}};
+    TensorFile *out = updated(g, &r);
+    for (size_t i = 0; out && i < COUNT(pair); i++) {
+        const TensorEntry *got = tensor(out, pair[i][0]), *want = tensor(g, pair[i][1]);
+        double most = i < 2 ? 1 : 1e-6, worst = farthest(got, want);
+        int64_t other = 0;
+        for (int64_t e = 0; i < 2 && e < type_count(&want->type); e++)
+            other += at(got, e) != at(want, e);
+        CHECK(worst <= most, "%s is off by %g", pair[i][1], worst);
+        CHECK(other <= 2, "%lld codes of %s differ", (long long)other, pair[i][1]);
     }
-    CHECK(!out || n >= 2, "%s: %d recorded steps", recorded, n);
+    if (out) tensors_close(out);
+}
+
+/* d against the one record in which it grew: D-Adaptation Adam after six updates. */
+static void rates_found(TensorFile *g) {
+    static const Run r = {"dadapt_adam", "dadapt-adam", "", "", 1, "ab"};
+    const double recorded = 2.4815968212537362e-06;
+    TensorFile *out = updated(g, &r);
+    double d = out ? at(tensor(out, "d"), 0) : 0;
+    CHECK(fabs(d / recorded - 1) < 1e-6, "d is %.9g, want %.9g", d, recorded);
     if (out) tensors_close(out);
 }
 
 static void optimizers(void) {
     TensorFile *g =
         open_tensors(arena_printf(arena, "%s/optimizers.safetensors", golden));
-    optimizer(g, "adamw", "b", "adamw", "", 1e-3f, "");
-    optimizer(g, "adamw_wd", "b", "adamw",
-              "--set betas=0.9,0.99 --set eps=1e-6 --set weight_decay=0.1", 1e-2f, "");
-    optimizer(g, "adamw_skip", "a", "adamw", "", 1e-3f, "12");
-    optimizer(g, "sgd_nesterov", "b", "sgd-nesterov", "", 1e-2f, "");
-    optimizer(g, "sgd_nesterov_wd", "b", "sgd-nesterov", "--set weight_decay=0.05",
-              1e-2f, "");
-    optimizer(g, "lion", "b", "lion", "--set weight_decay=0.01", 1e-4f, "");
+    for (size_t i = 0; i < COUNT(runs); i++) optimizer(g, &runs[i]);
+    codes(g);
+    rates_found(g);
     tensors_close(g);
 }
 

@@ -93,11 +93,14 @@ static inline const TensorEntry *tensor(TensorFile *f, const char *name) {
     return t;
 }
 
-/* Element i of an F32 tensor (files may be unaligned). */
+/* Element i (files may be unaligned). */
 static inline double at(const TensorEntry *t, int64_t i) {
-    float f;
-    memcpy(&f, (const char *)t->data + 4 * i, sizeof f);
-    return (double)f;
+    size_t n = dtype_size(t->type.dtype);
+    uint64_t raw = 0;
+    double x;
+    memcpy(&raw, (const char *)t->data + n * (size_t)i, n);
+    convert(&x, F64, &raw, t->type.dtype, 1);
+    return x;
 }
 
 /* |a - b| / |b| */
@@ -112,7 +115,7 @@ static inline double rel_l2(const TensorEntry *a, const TensorEntry *b) {
 
 /* ---- tensors for an inputs file ---- */
 typedef struct Tensors {
-    TensorOut item[32];
+    TensorOut item[48];
     int n;
 } Tensors;
 

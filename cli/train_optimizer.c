@@ -1,0 +1,139 @@
+/* --optimizer_type, its aliases and --optimizer_args: which optimizer document they mean,
+ * and its arguments as settings of the recipe. Names are those of the documents and of
+ * their `also` lists, in any case and without hyphens: sd-scripts' "SGDNesterov" is
+ * sgd-nesterov.yaml. */
+#include <ctype.h>
+#include <string.h>
+
+#include "cli/train_options.h"
+
+static bool same_name(const char *a, const char *b) {
+    for (;; a++, b++) {
+        while (*a == '-' || *a == '_') a++;
+        while (*b == '-' || *b == '_') b++;
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
+        if (!*a) return true;
+    }
+}
+
+/* Does the document answer to this name? Every name goes into the list. */
+static bool answers(Arena *a, const Doc *d, const char *name, WordList *names) {
+    const YNode *also = yaml_get(d->root, "also");
+    bool yes = same_name(d->name, name);
+    word_add(a, names, d->name);
+    for (int i = 0; also && i < also->n; i++) {
+        yes |= same_name(also->item[i]->s, name);
+        word_add(a, names, also->item[i]->s);
+    }
+    return yes;
+}
+
+/* The shipped document, or NULL with the names that there are; a running mean (a document
+ * that gives no new p) is none. */
+static const Doc *shipped(Arena *a, const char *name, WordList *names, Err *e) {
+    static const char folder[] = "optimizers/";
+    Library *lib = library_new(a);
+    for (const EmbeddedFile *f = embedded_files; f->path; f++) {
+        if (strncmp(f->path, folder, sizeof folder - 1)) continue;
+        const char *file = f->path + sizeof folder - 1;
+        const char *stem = arena_strndup(a, file, strcspn(file, "."));
+        const Doc *d = doc_load(lib, stem, DOC_OPTIMIZER, NULL, loc_none(), e);
+        if (!d) return NULL;
+        if (yaml_get(yaml_get(d->root, "update"), "p") && answers(a, d, name, names))
+            return d;
+    }
+    return NULL;
+}
+
+static const Doc *find(Arena *a, const char *name, Err *e) {
+    WordList names = {0};
+    const Doc *d = shipped(a, name, &names, e);
+    if (d || e->set) return d;
+    Err none = {0};
+    d = doc_load(library_new(a), name, DOC_OPTIMIZER, NULL, loc_none(), &none);
+    if (d) return d;
+    if (strchr(name, '/') || strstr(name, ".yaml")) {
+        *e = none;
+        return NULL;
+    }
+    word_add(a, &names, NULL);
+    Str all = {0};
+    for (int i = 0; i + 1 < names.n; i++)
+        str_printf(&all, "%s%s", i ? ", " : "", names.word[i]);
+    err_usage(e, "--optimizer_type: no optimizer '%s'%s; there are %s, or your own file",
+              name, did_you_mean(a, name, names.word), all.s);
+    str_free(&all);
+    return NULL;
+}
+
+/* A Python literal as a graph file has it: True, (0.9, 0.99), [1, 2], 'text'. */
+static const char *literal(Arena *a, const char *text) {
+    size_t n = strlen(text);
+    char first = n ? text[0] : 0, last = n ? text[n - 1] : 0;
+    bool round = first == '(' && last == ')', quoted = n > 1 && first == last;
+    if (round || (first == '[' && last == ']') ||
+        (quoted && (first == '\'' || first == '"'))) {
+        char *inner = arena_strndup(a, text + 1, n - 2);
+        n = strlen(inner);
+        while (n && (inner[n - 1] == ' ' || inner[n - 1] == ',')) inner[--n] = 0;
+        return inner;
+    }
+    if (!strcmp(text, "True")) return "true";
+    if (!strcmp(text, "False")) return "false";
+    return text;
+}
+
+static bool arguments(Arena *a, const TrainOptions *o, Args *set, Err *e) {
+    for (int i = 0; i < o->optimizer_args.n; i++) {
+        const char *key = NULL, *value = NULL;
+        if (!key_value(a, "--optimizer_args", o->optimizer_args.word[i], &key, &value, e))
+            return false;
+        if (!strcmp(value, "None"))
+            return err_usage(e, "--optimizer_args %s=None: leave it out for its default",
+                             key);
+        args_set(set, arena_printf(a, "optimizer.%s", key), val_word(literal(a, value)));
+    }
+    return true;
+}
+
+bool train_optimizer(Arena *a, const TrainOptions *o, const Args *given, Args *set,
+                     Err *e) {
+    const char *type = o->optimizer_type;
+    bool named = args_get(given, "optimizer_type") != NULL && type && *type;
+    if (o->use_8bit_adam && o->use_lion_optimizer)
+        return err_usage(e, "--use_8bit_adam and --use_lion_optimizer name two "
+                            "optimizers");
+    const char *alias = o->use_8bit_adam        ? "--use_8bit_adam"
+                        : o->use_lion_optimizer ? "--use_lion_optimizer"
+                                                : NULL;
+    if (alias && named)
+        return err_usage(e, "%s and --optimizer_type %s name two optimizers", alias,
+                         type);
+    if (alias) type = o->use_8bit_adam ? "AdamW8bit" : "Lion";
+    if (alias || named) {
+        const Doc *d = find(a, type, e);
+        if (!d) return false;
+        bool own = strchr(type, '/') || strstr(type, ".yaml");
+        args_set(set, "optimizer_type", val_word(own ? type : d->name));
+    }
+    return arguments(a, o, set, e);
+}
+
+void train_optimizer_notes(Arena *a, const Recipe *r, double rate, WordList *notes) {
+    const YNode *usual = yaml_get(r->optimizer->root, "usual_rate");
+    Env env = {.args = r->optimizer_args};
+    Err ignored = {0};
+    Val v;
+    double x;
+    if (!usual || !slot_eval(a, usual, &env, &v, &ignored) || !val_number(&v, &x)) return;
+    if (x == 0)
+        word_add(a, notes,
+                 arena_printf(a, "optimizer '%s' sets its own rate: --learning_rate and "
+                                 "--lr_scheduler change nothing",
+                              r->optimizer->name));
+    else if (rate <= x / 10)
+        word_add(a, notes,
+                 arena_printf(a, "optimizer '%s' finds its own rate and takes "
+                                 "--learning_rate as a factor, usually %g; got %g",
+                              r->optimizer->name, x, rate));
+}
