@@ -207,8 +207,8 @@ static bool check_update(Check *c, const Doc *d, const Args *args, bool watch, E
         if (cut) {
             p[0].slice_axis = 0;
             p[0].slice_size = 2;
-            p[0].active = graph_value(g, ROLE_INPUT,
-                                      type_of(I32, 1, (int64_t[]){3}), "on", loc_none());
+            p[0].active = graph_value(g, ROLE_INPUT, type_of(I32, 1, (int64_t[]){3}),
+                                      "on", loc_none());
         }
         Id ok = graph_number(g, 1, F32);
         if (!build_update_nodes(&b, d, args, p, 2, ok, e) || !graph_verify(g, e))

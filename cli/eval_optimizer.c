@@ -39,8 +39,8 @@ static Graph *parameters(Eval *v, const Params *p) {
         eval_read(v, eval_input(v, name), F32, false, &t);
         Id id = graph_value(g, ROLE_TRAIN, t, name, loc_none());
         g->value[id]->param = param_new(v->arena);
-        Id grad = graph_value(g, ROLE_INPUT, t, key_of(v, "g", 0, p->suffix[i]),
-                              loc_none());
+        Id grad =
+            graph_value(g, ROLE_INPUT, t, key_of(v, "g", 0, p->suffix[i]), loc_none());
         graph_output(g, arena_printf(v->arena, "grad.%s", name), grad);
     }
     return g;
@@ -48,7 +48,8 @@ static Graph *parameters(Eval *v, const Params *p) {
 
 static Plan *update_plan(Eval *v, const Params *p, Err *e) {
     const char *what = arena_printf(v->arena, "optimizer '%s'", v->doc->name);
-    Recipe r = {.doc = v->doc, .optimizer = v->doc, .optimizer_args = args_new(v->arena)};
+    Recipe r = {
+        .doc = v->doc, .optimizer = v->doc, .optimizer_args = args_new(v->arena)};
     if (!args_bind(v->arena, yaml_get(v->doc->root, "args"), v->set, what, loc_none(),
                    r.optimizer_args, e))
         return NULL;
@@ -112,7 +113,8 @@ static bool updates(Eval *v, Exec *x, const Params *p, Err *e) {
     for (uint32_t i = 0; i < plan->n_value; i++) {
         const PlanValue *value = &plan->value[i];
         if (value->role == ROLE_STATE &&
-            !eval_record_value(v, x, value->name, state_key(v, p, value->name), false, e))
+            !eval_record_value(v, x, value->name, state_key(v, p, value->name), false,
+                               e))
             return false;
     }
     return true;

@@ -53,6 +53,23 @@ static const char *model_stem(const Trainer *t, Arena *a, const char *name,
                         t->lora.n ? "-model" : "", suffix);
 }
 
+/* The running mean of the adapters, NAME-ema beside NAME. */
+static bool save_average(Trainer *t, Arena *a, Exec *x, const char *stem,
+                         const Meta *meta, int n, Err *e) {
+    LoraTensors mean = t->lora;
+    const char *path = arena_printf(a, "%s/%s-ema.safetensors", t->o->output_dir, stem);
+    mean.item = NEW(a, LoraTensor, mean.n + 1);
+    for (int i = 0; i < mean.n; i++) {
+        mean.item[i] = t->lora.item[i];
+        if (mean.item[i].value)
+            mean.item[i].value = arena_printf(a, "%s.%s.average", mean.item[i].value,
+                                              t->job.recipe.average->name);
+    }
+    if (!lora_write(path, x, &mean, save_dtype(t->o), meta, n, e)) return false;
+    progress_say(t->progress, arena_printf(a, "saved: %s", path));
+    return true;
+}
+
 /* unnamed: the name of the file without --output_name, sd-scripts' "epoch", "at", "last" */
 static bool save(Trainer *t, Exec *x, const char *unnamed, const char *suffix,
                  int64_t step, int64_t epoch, Err *e) {
@@ -67,6 +84,9 @@ static bool save(Trainer *t, Exec *x, const char *unnamed, const char *suffix,
     if (ok && t->lora.n) {
         ok = lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
         if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
+        if (ok && t->job.recipe.average)
+            ok = save_average(t, a, x, arena_printf(a, "%s%s", name, suffix), meta, n,
+                              e);
     }
     if (ok && t->model) {
         ok = train_model_write(t, x, model_stem(t, a, name, suffix), save_dtype(t->o),
@@ -175,6 +195,9 @@ static void introduce(const Trainer *t) {
     if (t->job.note.n) fputs(t->common->quiet ? "" : t->job.note.s, stderr);
     if (t->common->verbose && t->report.n) fputs(t->report.s, stderr);
     if (t->lora.n) say(t, "adapters: %d modules, %d tensors", t->modules->n, t->lora.n);
+    WordList notes = {0};
+    train_optimizer_notes(t->arena, &t->job.recipe, t->lr.base, &notes);
+    for (int i = 0; i < notes.n; i++) say(t, "note: %s", notes.word[i]);
     for (int i = 0; i < t->job.n_net; i++)
         if (t->job.net[i].train) say(t, "trained itself: %s", t->job.net[i].name);
 }

@@ -60,8 +60,11 @@ static const Doc *find(Arena *a, const char *name, Err *e) {
     Str all = {0};
     for (int i = 0; i + 1 < names.n; i++)
         str_printf(&all, "%s%s", i ? ", " : "", names.word[i]);
-    err_usage(e, "--optimizer_type: no optimizer '%s'%s; there are %s, or your own file",
-              name, did_you_mean(a, name, names.word), all.s);
+    char *small = arena_strdup(a, name);
+    for (char *p = small; *p; p++) *p = (char)tolower((unsigned char)*p);
+    err_usage(e,
+              "--optimizer_type: no optimizer '%s'%s; there are %s, or your own file",
+              name, did_you_mean(a, small, names.word), all.s);
     str_free(&all);
     return NULL;
 }
@@ -86,12 +89,14 @@ static const char *literal(Arena *a, const char *text) {
 static bool arguments(Arena *a, const TrainOptions *o, Args *set, Err *e) {
     for (int i = 0; i < o->optimizer_args.n; i++) {
         const char *key = NULL, *value = NULL;
-        if (!key_value(a, "--optimizer_args", o->optimizer_args.word[i], &key, &value, e))
+        if (!key_value(a, "--optimizer_args", o->optimizer_args.word[i], &key, &value,
+                       e))
             return false;
         if (!strcmp(value, "None"))
-            return err_usage(e, "--optimizer_args %s=None: leave it out for its default",
-                             key);
-        args_set(set, arena_printf(a, "optimizer.%s", key), val_word(literal(a, value)));
+            return err_usage(
+                e, "--optimizer_args %s=None: leave it out for its default", key);
+        args_set(set, arena_printf(a, "optimizer.%s", key),
+                 val_word(literal(a, value)));
     }
     return true;
 }
@@ -125,15 +130,18 @@ void train_optimizer_notes(Arena *a, const Recipe *r, double rate, WordList *not
     Err ignored = {0};
     Val v;
     double x;
-    if (!usual || !slot_eval(a, usual, &env, &v, &ignored) || !val_number(&v, &x)) return;
+    if (!usual || !slot_eval(a, usual, &env, &v, &ignored) || !val_number(&v, &x))
+        return;
     if (x == 0)
         word_add(a, notes,
-                 arena_printf(a, "optimizer '%s' sets its own rate: --learning_rate and "
-                                 "--lr_scheduler change nothing",
+                 arena_printf(a,
+                              "optimizer '%s' sets its own rate: --learning_rate and "
+                              "--lr_scheduler change nothing",
                               r->optimizer->name));
     else if (rate <= x / 10)
         word_add(a, notes,
-                 arena_printf(a, "optimizer '%s' finds its own rate and takes "
-                                 "--learning_rate as a factor, usually %g; got %g",
+                 arena_printf(a,
+                              "optimizer '%s' finds its own rate and takes "
+                              "--learning_rate as a factor, usually %g; got %g",
                               r->optimizer->name, x, rate));
 }

@@ -394,7 +394,8 @@ static bool run_map(Ctx *c, Level *l, const char *name, const char *path,
     case NODE_PUSH:
         return run_push(c, l, n, out, e);
     case NODE_TOTAL:
-        return err_at(e, n->loc, "node '%s': 'total' is for nodes of an optimizer", name);
+        return err_at(e, n->loc, "node '%s': 'total' is for nodes of an optimizer",
+                      name);
     default:
         return run_pop(c, n, node_kinds[kind], out, e);
     }

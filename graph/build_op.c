@@ -550,7 +550,7 @@ bool run_op(Ctx *c, Level *l, const char *path, const YNode *n, Id *out, Err *e)
                     .pass_on = NO_ID,
                     .rng = NO_ID,
                     .training = c->b->training,
-                    .slices = c->slices,
+                    .slices = c->slices + 1,
                     .loc = n->loc};
     u.lang.attrs = attrs_new(c->a, u.op);
     if (u.like) like_attrs(&u);

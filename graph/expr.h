@@ -86,7 +86,8 @@ typedef struct Env {
     const Args *args;
     /* Of channels(NAME), the last dimension of a value, and rank(NAME), how many it has:
      * *rank, and *last if rank is not 0. NULL: no values here. */
-    bool (*value)(void *ctx, const char *name, Loc loc, int *rank, int64_t *last, Err *e);
+    bool (*value)(void *ctx, const char *name, Loc loc, int *rank, int64_t *last,
+                  Err *e);
     void *ctx;
 } Env;
 /* Evaluates an attribute slot: scalar (expression; a bare word is a word; quoted text is an

@@ -71,8 +71,8 @@ typedef struct Lang {
     bool training; /* false: generation, dropout does nothing */
     Id rng;        /* the i32[8] step scalar of random ops */
     Id pass_on;    /* set by resolve: no node is made, this is the value */
-    /* In an optimizer, of a tensor that learns in slices: the axis that counts them. It is
-     * no axis of the tensor to reductions, which keep theirs. -1: none. */
+    /* In an optimizer, of a tensor that learns in slices: 1 + the axis that counts them, 0
+     * without. It is no axis of the tensor to reductions, which keep theirs. */
     int slices;
     Loc loc;
 } Lang;

@@ -605,8 +605,7 @@ bool recipe_eval(Arena *a, Library *lib, const Doc *doc, const Args *set, Recipe
            check_objective(&r) &&
            eval_part(&r, "optimizer", DOC_OPTIMIZER, &out->optimizer,
                      &out->optimizer_args) &&
-           eval_average(&r) &&
-           eval_section(&r, "train", &out->train) &&
+           eval_average(&r) && eval_section(&r, "train", &out->train) &&
            eval_section(&r, "data", &out->data) &&
            eval_section(&r, "sample", &out->sample) &&
            eval_section(&r, "plan", &out->plan) && set_rules(&r);

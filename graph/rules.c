@@ -236,8 +236,9 @@ bool check_node(Checker *c, const YNode *n, Err *e) {
             "node '%s' needs exactly one of op, use, call, is, push, pop, peek%s", name,
             c->doc->kind == DOC_OPTIMIZER ? ", total" : "");
     if (!strcmp(kind->name, "total") && c->doc->kind != DOC_OPTIMIZER)
-        return err_at(e, n->loc, "'total' is for optimizers: elsewhere there are no "
-                                 "parameters to add over");
+        return err_at(e, n->loc,
+                      "'total' is for optimizers: elsewhere there are no "
+                      "parameters to add over");
     const YNode *what = yaml_get(n, kind->name);
     const Op *op = NULL;
     if (!strcmp(kind->name, "op") && !(op = find_op(c, what, e))) return false;

@@ -50,6 +50,13 @@ static int code_of(const float *map, bool is_signed, float x) {
     return minus ? c - 1 : c + 1;
 }
 
+static float number(const Tensor *t, int64_t i) {
+    float x;
+    if (t->type->dtype == F32) return ((const float *)t->data)[i];
+    convert(&x, F32, (const char *)t->data + 2 * i, t->type->dtype, 1); /* halves */
+    return x;
+}
+
 typedef struct Coding {
     const Call *c;
     int64_t n, per, block; /* elements; blocks of one piece of work; elements of one */
@@ -79,17 +86,20 @@ static void encode_piece(void *arg, int64_t piece, void *scratch) {
     (void)scratch;
     const Coding *k = arg;
     bool is_signed = ((const CodesAttrs *)k->c->attrs)->is_signed;
-    const float *map = k->c->prep, *x = k->c->in[0].data;
+    const float *map = k->c->prep;
+    const Tensor *x = &k->c->in[0];
     uint8_t *code = k->c->out[0].data;
     float *scale = k->c->out[1].data;
     for (int64_t b = piece * k->per; b < (piece + 1) * k->per; b++) {
-        int64_t from = b * k->block, to = from + k->block < k->n ? from + k->block : k->n;
+        int64_t from = b * k->block,
+                to = from + k->block < k->n ? from + k->block : k->n;
         if (from >= k->n) return;
         float most = 0;
-        for (int64_t i = from; i < to; i++) most = fmaxf(most, fabsf(x[i]));
+        for (int64_t i = from; i < to; i++) most = fmaxf(most, fabsf(number(x, i)));
         scale[b] = most;
         for (int64_t i = from; i < to; i++)
-            code[i] = (uint8_t)code_of(map, is_signed, most > 0 ? x[i] / most : 0);
+            code[i] =
+                (uint8_t)code_of(map, is_signed, most > 0 ? number(x, i) / most : 0);
     }
 }
 
@@ -101,12 +111,12 @@ static void encode_run(const Call *c) {
 static void decode_piece(void *arg, int64_t piece, void *scratch) {
     (void)scratch;
     const Coding *k = arg;
-    const float *map = k->c->prep, *scale = k->c->in[1].data;
+    const float *map = k->c->prep;
     const uint8_t *code = k->c->in[0].data;
     float *x = k->c->out[0].data;
     int64_t to = (piece + 1) * k->per * k->block;
     for (int64_t i = piece * k->per * k->block; i < to && i < k->n; i++)
-        x[i] = map[code[i]] * scale[i / k->block];
+        x[i] = map[code[i]] * number(&k->c->in[1], i / k->block);
 }
 
 static void decode_run(const Call *c) {
@@ -114,5 +124,7 @@ static void decode_run(const Call *c) {
     each_block(c->dev, &k, decode_piece);
 }
 
-const Kernel cpu_encode[] = {{.name = "ref", .prepare = prepare, .run = encode_run}, {0}};
-const Kernel cpu_decode[] = {{.name = "ref", .prepare = prepare, .run = decode_run}, {0}};
+const Kernel cpu_encode[] = {{.name = "ref", .prepare = prepare, .run = encode_run},
+                             {0}};
+const Kernel cpu_decode[] = {{.name = "ref", .prepare = prepare, .run = decode_run},
+                             {0}};

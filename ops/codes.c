@@ -10,8 +10,8 @@ static int64_t scales(int64_t n, int64_t block) {
 static bool encode_shape(Sig *s, Err *e) {
     const CodesAttrs *at = s->attrs;
     const Type *x = &s->in[0];
-    if (x->dtype != F32)
-        return shape_error(e, "'x' is %s, want f32", type_name(x).s);
+    if (!dtype_mix(x->dtype, F32))
+        return shape_error(e, "'x' is %s, want f32, f16 or bf16", type_name(x).s);
     if (at->block < 1) return shape_error(e, "'block' is %lld", (long long)at->block);
     int64_t n = type_count(x), blocks = scales(n, at->block);
     s->out[0] = type_of(U8, 1, &n);
@@ -20,13 +20,15 @@ static bool encode_shape(Sig *s, Err *e) {
 }
 
 static const char encode_doc[] =
-    "x in blocks of elements: the scale is the block's largest |x|, a code is the entry "
-    "of the map nearest to x / scale (the lower one of two). Signed codes keep the sign "
+    "x in blocks of elements: the scale is the block's largest |x|, a code is the "
+    "entry "
+    "of the map nearest to x / scale (the lower one of two). Signed codes keep the "
+    "sign "
     "of x: a tiny negative number does not become 0. A rounding has no gradient";
 
 #define CODES_ATTRS                                                                    \
-    {"signed", 'b', offsetof(CodesAttrs, is_signed), ATTR_IR, 1, NULL,                 \
-     "the map has numbers below 0"},                                                   \
+    {"signed", 'b',  offsetof(CodesAttrs, is_signed), ATTR_IR,                         \
+     1,        NULL, "the map has numbers below 0"},                                   \
     {                                                                                  \
         "block", 'i', offsetof(CodesAttrs, block), ATTR_IR, 256, NULL,                 \
             "elements with one scale"                                                  \
@@ -55,10 +57,12 @@ static bool decode_shape(Sig *s, Err *e) {
     if (at->block < 1) return shape_error(e, "'block' is %lld", (long long)at->block);
     int64_t n = type_count(&t), blocks = scales(n, at->block);
     Type codes = type_of(U8, 1, &n), scale = type_of(F32, 1, &blocks);
+    if (dtype_mix(s->in[1].dtype, F32)) scale.dtype = s->in[1].dtype;
     for (int i = 0; i < 2; i++)
         if (!type_equal(&s->in[i], i ? &scale : &codes))
             return shape_error(e, "'%s' is %s, want %s", s->op->in[i].name,
-                               type_name(&s->in[i]).s, type_name(i ? &scale : &codes).s);
+                               type_name(&s->in[i]).s,
+                               type_name(i ? &scale : &codes).s);
     s->out[0] = t;
     return true;
 }

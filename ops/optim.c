@@ -154,8 +154,7 @@ static bool assign_shape(Sig *s, Err *e) {
         (to->dtype != from->dtype && !dtype_mix(to->dtype, from->dtype)))
         return shape_error(e, "%s over %s", type_name(from).s, type_name(to).s);
     if (s->n_in > 2 && s->in[2].rank >= 0 && type_count(&s->in[2]) != 1)
-        return shape_error(e, "'when' is %s, want one number",
-                           type_name(&s->in[2]).s);
+        return shape_error(e, "'when' is %s, want one number", type_name(&s->in[2]).s);
     return shape_same(s, e);
 }
 
@@ -163,8 +162,9 @@ static const OpAlias assign_alias[] = {{0, 0}, {-1, -1}};
 
 const Op op_assign = {
     .name = "assign",
-    .doc = "value, written over the persistent tensor in its type unless `when` is 0; no "
-           "gradient",
+    .doc =
+        "value, written over the persistent tensor in its type unless `when` is 0; no "
+        "gradient",
     .example = "  state @s : f32[2,3] {init=zeros}\n"
                "  input @x : f32[2,3]\n"
                "  scalar @on : f32[]\n"

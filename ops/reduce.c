@@ -14,7 +14,7 @@ static const char *const over_words[] = {"sample", "all", NULL};
 static bool over_resolve(Lang *l, Err *e) {
     IntList *over = &((ReduceAttrs *)l->attrs)->over, axes = {0};
     int whole = type_at(l->g, l->in[0])->rank, rank = whole;
-    bool cut = l->slices >= 0 && l->slices < whole;
+    bool cut = l->slices > 0 && l->slices <= whole;
     unsigned set = 0;
     if (cut) {
         rank--;
@@ -36,7 +36,7 @@ static bool over_resolve(Lang *l, Err *e) {
         }
     }
     for (int i = 0; i < rank; i++)
-        if (set & 1u << i) axes.v[axes.n++] = i + (cut && i >= l->slices);
+        if (set & 1u << i) axes.v[axes.n++] = i + (cut && i >= l->slices - 1);
     *over = axes;
     return true;
 }
@@ -391,8 +391,9 @@ const Op op_global_norm = {
 
 const Op op_total = {
     .name = "total",
-    .doc = "sum of all values together, in f64: what an optimizer's `total` adds up over "
-           "the parameters. No gradient flows through an update",
+    .doc =
+        "sum of all values together, in f64: what an optimizer's `total` adds up over "
+        "the parameters. No gradient flows through an update",
     .example = "  input @a : f32[2,3]\n"
                "  input @b : f64[]\n"
                "  %0 = total @a, @b : f64[]\n"

@@ -196,12 +196,15 @@ static Id written(const Graph *g, Id id) {
     return id;
 }
 
-static bool parameter(Updates *u, const Value *v, Id grad, bool watch, UpdateParam *p,
-                      Err *e) {
+/* The states of a document that only watches stand beside the optimizer's, under its own
+ * name. */
+static bool parameter(Updates *u, const Value *v, Id grad, const Doc *watch,
+                      UpdateParam *p, Err *e) {
     Graph *g = u->g;
     g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
     *p = (UpdateParam){
         .name = v->name, .p = v->id, .slice_axis = -1, .active = NO_ID, .watch = watch};
+    if (watch) p->name = arena_printf(g->arena, "%s.%s", v->name, watch->name);
     p->lr = graph_cast(g, rate_of(u, v->param ? v->param->lr : 1), F64, e);
     if (p->lr == NO_ID) return false;
     if (watch) {
@@ -223,7 +226,8 @@ static bool add_nodes(Updates *u, const Doc *d, const Args *args, int n,
     int count = 0;
     for (int i = 0; i < n; i++)
         if (g->value[grad[i]]->role != ROLE_CONST &&
-            !parameter(u, g->value[train[i]], grad[i], watch, &p[count++], e))
+            !parameter(u, g->value[train[i]], grad[i], watch ? d : NULL, &p[count++],
+                       e))
             return false;
     g->at = (Place){.loc = d->root->loc, .block = -1, .phase = UPDATE};
     Build b = {.g = g, .training = true};
@@ -283,10 +287,10 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     Place keep = g->at;
     if (u.accumulate > 1 && !sum_gradients(&u, n, train, grad, e)) return NULL;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
-    bool ok = update_is_program(r->optimizer)
-                  ? add_updates(&u, r, n, train, grad, e)
-                  : add_nodes(&u, r->optimizer, r->optimizer_args, n, train, grad,
-                              false, e);
+    bool ok =
+        update_is_program(r->optimizer)
+            ? add_updates(&u, r, n, train, grad, e)
+            : add_nodes(&u, r->optimizer, r->optimizer_args, n, train, grad, false, e);
     if (!ok) return NULL;
     if (r->average &&
         !add_nodes(&u, r->average, r->average_args, n, train, grad, true, e))

@@ -601,8 +601,9 @@ static void test_update_nodes(void) {
     const Doc *d = doc_load(t.lib, "prodigy", DOC_OPTIMIZER, NULL, loc_none(), &t.e);
     CHECK(d && nodes_update(&t, d, 0) && graph_verify(t.g, &t.e), "%s", t.e.text);
     Id count = graph_find(t.g, "w.t"), shared = graph_find(t.g, "prodigy.d");
-    CHECK(count != NO_ID && t.g->value[count]->type.rank == 2 &&
-              t.g->value[count]->type.dim[0] == 3 && t.g->value[count]->type.dtype == F64,
+    CHECK(count != NO_ID && t.g->value[count]->type.rank == 3 &&
+              t.g->value[count]->type.dim[0] == 3 &&
+              t.g->value[count]->type.dtype == F64,
           "a step count per slice");
     CHECK(shared != NO_ID && t.g->value[shared]->type.rank == 0, "d is one number");
     arena_free(t.a);
@@ -618,24 +619,27 @@ static void test_update_nodes(void) {
           "a scale for 5 elements, and one for the rest");
     static const char *const wrong[][2] = {
         {"state: {d: {start: 1, shared: true}}\nupdate: {d: d + g, p: p - d * g}\n",
-         "2:28"},
-        {"update: {n: {total: g, when: true}, p: p - n * g}\n", "no other key stands"},
+         "mine.yaml:3:10: error: 'd' is one number for all parameters"},
+        {"update: {n: {total: g, when: true, else: 0}, p: p - n * g}\n",
+         "no other key stands"},
         {"state: {m: {start: 1, codes: signed}}\nupdate: {p: p - lr * g}\n",
          "starts as 0"},
         {"state: {m: {start: 0, codes: sign}}\nupdate: {p: p - lr * g}\n",
-         "did you mean 'signed'"},
+         "got 'sign', want one of signed, unsigned"},
         {"update: {n: {total: g}}\n", "gives no new 'p'"},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         t.e = (Err){0};
         d = document(&t, arena_printf(t.a, "optimizer: o\n%s", wrong[i][0]));
         CHECK(!(d && nodes_update(&t, d, -1)), "accepted: %s", wrong[i][0]);
-        CHECK(strstr(t.e.text, wrong[i][1]), "want '%s', got %s", wrong[i][1], t.e.text);
+        CHECK(strstr(t.e.text, wrong[i][1]), "want '%s', got %s", wrong[i][1],
+              t.e.text);
     }
     t.e = (Err){0};
-    CHECK(!document(&t, "objective: o\ninputs: {}\nnodes: {a: {total: 1}}\nloss: a\n") &&
-              strstr(t.e.text, "'total' is for optimizers"),
-          "%s", t.e.text);
+    CHECK(
+        !document(&t, "objective: o\ninputs: {}\nnodes: {a: {total: 1}}\nloss: a\n") &&
+            strstr(t.e.text, "'total' is for optimizers"),
+        "%s", t.e.text);
     arena_free(t.a);
 }
 

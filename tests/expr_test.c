@@ -194,8 +194,8 @@ static void test_limits(void) {
 }
 
 /* ---- values ---- */
-static bool value_of_name(void *ctx, const char *name, Loc loc, int *rank, int64_t *last,
-                          Err *e) {
+static bool value_of_name(void *ctx, const char *name, Loc loc, int *rank,
+                          int64_t *last, Err *e) {
     (void)ctx;
     if (strcmp(name, "x.0")) return err_at(e, loc, "no value '%s' here", name);
     *rank = 4;

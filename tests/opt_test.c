@@ -283,9 +283,6 @@ static void train_rules(void) {
     train_refuses("--network_dim four",
                   "error: --network_dim: got 'four', want an integer");
     train_refuses("--network_dim 0", "error: --network_dim: got '0', want 1 … 4096");
-    train_refuses("--optimizer_type Lion",
-                  "error: --optimizer_type Lion is not available "
-                  "in this version: AdamW is the optimizer");
     train_refuses(
         "--network_args conv_dmi=4",
         "error: --network_args: unknown key 'conv_dmi'; did you mean 'conv_dim'?");

@@ -247,9 +247,8 @@ static void test_set_errors(void) {
     check_set_error("objective.los_type=l1",
                     "error: objective 'ddpm' has no argument 'los_type'; "
                     "did you mean 'loss_type'?");
-    check_set_error(
-        "optimizer.eps=v",
-        "error: argument 'eps' of optimizer 'adamw' wants a number, got v");
+    check_set_error("optimizer.eps=v",
+                    "error: argument 'eps' of optimizer 'adamw' wants a number, got v");
     check_set_error("train.step=3",
                     "error: 'train' has no key 'step'; did you mean 'steps'?");
 }

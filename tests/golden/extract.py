@@ -192,6 +192,65 @@ def learning_rates(golden):
           "rules, rates", rows)
 
 
+def safetensors(path):
+    import numpy as np
+    data = open(path, "rb").read()
+    n = int.from_bytes(data[:8], "little")
+    types = {"F32": np.float32, "U8": np.uint8, "I32": np.int32}
+    tensors = {}
+    for key, t in json.loads(data[8:8 + n]).items():
+        if key != "__metadata__":
+            a, b = (8 + n + x for x in t["data_offsets"])
+            tensors[key] = np.frombuffer(data[a:b], types[t["dtype"]]).reshape(t["shape"])
+    return tensors
+
+
+def write_safetensors(name, tensors):
+    names = {"float32": "F32", "uint8": "U8", "int32": "I32"}
+    header, blobs, at = {}, [], 0
+    for key in sorted(tensors):
+        raw = tensors[key].tobytes()
+        header[key] = {"dtype": names[str(tensors[key].dtype)], "shape": list(tensors[key].shape),
+                       "data_offsets": [at, at + len(raw)]}
+        blobs.append(raw)
+        at += len(raw)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(here, name), "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text + b"".join(blobs))
+
+
+def optimizers(golden):
+    # of the large tensor c only what 8 bits and the skipped step need
+    large = {"p0.c", "adamw.p6.c", "adamw_skip.p6.c", "adamw8bit.p1.c", "adamw8bit.p6.c",
+             *(f"g{k}.c" for k in range(1, 7)), "adamw8bit.state1.c", "adamw8bit.state2.c",
+             "adamw8bit.absmax1.c", "adamw8bit.absmax2.c"}
+    t = safetensors(golden + "/optimizers.safetensors")
+    write_safetensors("optimizers.safetensors",
+                      {k: v for k, v in t.items() if not k.endswith(".c") or k in large})
+
+
+def losses(golden):
+    import numpy as np
+    write_safetensors("noise_ops.safetensors", safetensors(golden + "/noise_ops.safetensors"))
+    d = json.load(open(golden + "/loss_weights.json"))
+    t = {"timesteps": np.array(d["timesteps"], np.int32)}
+    for k in ("pred", "target"):
+        t[k] = np.array(d[k], np.float32).reshape(d["shape"])
+    rows = []
+    for c in d["cases"]:
+        o = ["prediction=v"] if c.get("v_param") else []
+        if c["kind"] == "loss":
+            o += [f"{k}={c[k]}" for k in ("loss_type", "huber_schedule", "huber_c", "huber_scale")]
+        else:
+            o.append(f"{c['kind']}={c.get('gamma', c.get('value', 'true'))}")
+        rows.append((c["kind"], " ".join("--set " + x for x in o),
+                     " ".join(repr(x) for x in c.get("weight", c.get("loss")))))
+    write_safetensors("losses.safetensors", t)
+    write("losses.tsv", "kind, arguments of ddpm.yaml, weights by timestep (kind loss: losses of "
+          "the three samples at timesteps 10, 400, 900)", rows)
+
+
 def block_weights(golden):
     rows = [(" ".join(f"{k}={v}" for k, v in c["args"].items()), " ".join(repr(w) for w in c["weights"]))
             for c in json.load(open(golden + "/../lora/block_lr.json"))]
@@ -199,7 +258,8 @@ def block_weights(golden):
 
 
 if __name__ == "__main__":
-    for part in (tokenizer, buckets, batches, captions, images, learning_rates, block_weights):
+    for part in (tokenizer, buckets, batches, captions, images, learning_rates, optimizers, losses,
+                 block_weights):
         part(sys.argv[1])
     resize()
     pictures()

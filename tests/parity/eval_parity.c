@@ -236,8 +236,8 @@ typedef struct Run {
 /* tensors: letters of the recorded ones; skip: steps in which they have no gradient. */
 static const Run runs[] = {
     {"adamw", "adamw", "", "", 1e-3f, "abc"},
-    {"adamw_wd", "adamw", "--set betas=0.9,0.99 --set eps=1e-6 --set weight_decay=0.1",
-     "", 1e-2f, "ab"},
+    {"adamw_wd", "adamw",
+     "--set betas=[0.9,0.99] --set eps=1e-6 --set weight_decay=0.1", "", 1e-2f, "ab"},
     {"adamw_skip", "adamw", "", "12", 1e-3f, "a"},
     {"adamw_skip", "adamw", "", "4", 1e-3f, "c"},
     {"sgd_nesterov", "sgd-nesterov", "", "", 1e-2f, "ab"},
@@ -294,7 +294,7 @@ static void optimizer(TensorFile *g, const Run *r) {
             CHECK(worst <= 1e-6, "%s is off by %.1e", key, worst);
             n++;
         }
-    CHECK(!out || n >= 2, "%s: %d recorded steps", r->recorded, n);
+    CHECK(!out || n >= 1, "%s: %d recorded steps", r->recorded, n);
     if (out) tensors_close(out);
 }
 
