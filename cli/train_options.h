@@ -93,6 +93,9 @@ typedef struct TrainOptions {
     bool output_config, dry_run, exact;
     WordList set;
     const char *inputs, *record, *compat, *plan, *profile;
+    /* of `graphrun data` alone */
+    const char *html;
+    int64_t samples;
 } TrainOptions;
 
 extern const TrainOptions train_defaults;

@@ -120,9 +120,13 @@ static void json_report(const Trainer *t, Str *s) {
         str_printf(s, "%s{\"width\": %d, \"height\": %d, \"batch\": %d}", i ? ", " : "",
                    t->shape[i].w * 8, t->shape[i].h * 8, t->shape[i].batch);
     PlanTotals m = largest(t);
-    str_printf(
-        s, "],\n\"steps\": %lld, \"epochs\": %lld, \"batches_per_epoch\": %lld,\n",
-        (long long)t->steps, (long long)t->epochs, (long long)t->steps_per_epoch);
+    str_add(s, "],\n");
+    if (t->data)
+        str_printf(s, "\"captions_found\": %d, \"captions_missing\": %d,\n",
+                   t->data->captions_found, t->data->captions_missing);
+    str_printf(s, "\"steps\": %lld, \"epochs\": %lld, \"batches_per_epoch\": %lld,\n",
+               (long long)t->steps, (long long)t->epochs,
+               (long long)t->steps_per_epoch);
     str_printf(
         s,
         "\"plan\": {\"weights_bytes\": %llu, \"state_bytes\": %llu, "
@@ -157,6 +161,9 @@ static void text_report(const Trainer *t, Str *s) {
     for (int i = 0; i < t->n_shape; i++)
         str_printf(s, "bucket: %d x %d, batch %d\n", t->shape[i].w * 8,
                    t->shape[i].h * 8, t->shape[i].batch);
+    if (t->data)
+        str_printf(s, "captions: %d found, %d missing\n", t->data->captions_found,
+                   t->data->captions_missing);
     PlanTotals m = largest(t);
     str_printf(s, "steps: %lld in %lld epochs of %lld batches\n", (long long)t->steps,
                (long long)t->epochs, (long long)t->steps_per_epoch);

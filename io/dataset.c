@@ -455,3 +455,7 @@ Dataset *dataset_open(const DataOptions *o, Err *e) {
 void dataset_close(Dataset *d) {
     if (d) arena_free(d->arena);
 }
+
+const DataConfig *dataset_config(const Dataset *d) {
+    return &((const Parts *)d->priv)->config;
+}

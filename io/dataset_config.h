@@ -40,6 +40,8 @@ typedef struct DataConfig {
  * o->in_json, or looks through o->train_data_dir and o->reg_data_dir. Strict: every key is
  * known, in its place and of its type. */
 bool data_config_read(Arena *a, const DataOptions *o, DataConfig *out, Err *e);
+/* What a data set was opened with. */
+const DataConfig *dataset_config(const Dataset *d);
 /* The same from the top table of a dataset file. */
 bool data_config_from(Arena *a, const DataOptions *o, const Toml *top, DataConfig *out,
                       Err *e);

@@ -66,13 +66,23 @@ static bool compress(const Image *im, int quality, Manager *m, unsigned char **b
     return true;
 }
 
-bool image_write_jpeg(const char *path, const Image *im, int quality, Err *e) {
+bool image_jpeg_bytes(const Image *im, int quality, uint8_t **bytes, size_t *n,
+                      Err *e) {
     Manager m;
-    unsigned char *bytes = NULL;
-    unsigned long n = 0;
-    bool ok = compress(im, quality, &m, &bytes, &n)
-                  ? file_write(path, bytes, n, e)
-                  : err_fail(e, "cannot make '%s': %s", path, m.text);
+    unsigned long size = 0;
+    *bytes = NULL;
+    bool ok = compress(im, quality, &m, bytes, &size);
+    *n = size;
+    if (ok) return true;
+    free(*bytes);
+    return err_fail(e, "cannot make a JPEG: %s", m.text);
+}
+
+bool image_write_jpeg(const char *path, const Image *im, int quality, Err *e) {
+    uint8_t *bytes;
+    size_t n;
+    if (!image_jpeg_bytes(im, quality, &bytes, &n, e)) return false;
+    bool ok = file_write(path, bytes, n, e);
     free(bytes);
     return ok;
 }
