@@ -3,8 +3,9 @@
  * Gimelshein, "Online normalizer calculation for softmax" (2018); blocks and the gradient
  * from the log-sum-exp after Dao et al., "FlashAttention" (2022).
  *
- * Shapes of one head: q y dy dq [n,d], k v dk dv [m,d], rows `step` floats apart. Inside,
- * matrices have d filled up to `wide` columns, a multiple of the tile. Work is cut by
+ * Shapes of one head: q y dy dq [n,d], k v dk dv [m,d], rows `step` elements apart, each
+ * in f32, f16 or bf16; all arithmetic and lse are in f32, where halves become and were f32
+ * a block at a time. Inside, matrices have d filled up to `wide` columns, a multiple of the tile. Work is cut by
  * sizes alone and each sum runs in one order, so that results do not depend on the number
  * of threads. */
 #include "kernels/flash.h"
@@ -45,9 +46,7 @@ static Head head_of_call(const Call *c) {
 }
 bool flash_fits(const Sig *s) {
     const AttentionAttrs *a = s->attrs;
-    for (int i = 0; i < s->n_in; i++)
-        if (s->in[i].dtype != F32) return false;
-    return type_last(&s->in[0]) / a->heads <= WIDEST;
+    return s->in[0].dtype != F64 && type_last(&s->in[0]) / a->heads <= WIDEST;
 }
 
 /* First element of head `at % heads` of sample `at / heads` in a tensor of `rows` tokens. */
@@ -62,19 +61,46 @@ static int64_t seen(const Head *h, int64_t i, int64_t k0, int64_t n) {
 
 /* ---- operands of a tile ---- */
 
+/* Rows of a head from some token on, in their own type. */
+typedef struct Rows {
+    char *data;
+    DType type;
+} Rows;
+static Rows rows_of(const Tensor *t, int64_t at) {
+    const DType type = t->type->dtype;
+    return (Rows){(char *)t->data + at * (int64_t)dtype_size(type), type};
+}
+static char *row_at(const Head *h, Rows x, int64_t i) {
+    return x.data + i * h->step * (int64_t)dtype_size(x.type);
+}
+
 /* Rows x[n][d] as the right operand of a product over d: [panel][d][nr]. */
-static void turn_right(const Head *h, const float *x, int64_t n, float *dst) {
+static void turn_right(const Head *h, Rows x, int64_t n, float *dst) {
     const int64_t nr = h->isa->nr, d = h->z.d;
-    for (int64_t j = 0; j < up(n, nr); j++) {
-        float *to = dst + j / nr * d * nr + j % nr;
-        for (int64_t p = 0; p < d; p++) to[p * nr] = j < n ? x[j * h->step + p] : 0;
-    }
+    for (int64_t j = 0; j < n; j += nr, dst += d * nr)
+        h->isa->turn(dst, row_at(h, x, j), x.type, least(nr, n - j), h->step, d);
 }
 /* Rows x[n][d] as the right operand of a product over n: [n][wide]. */
-static void widen_rows(const Head *h, const float *x, int64_t n, float *dst) {
+static void widen_rows(const Head *h, Rows x, int64_t n, float *dst) {
     for (int64_t j = 0; j < n; j++, dst += h->wide) {
-        memcpy(dst, x + j * h->step, (size_t)h->z.d * sizeof *dst);
+        h->isa->widen(dst, row_at(h, x, j), x.type, h->z.d);
         memset(dst + h->z.d, 0, (size_t)(h->wide - h->z.d) * sizeof *dst);
+    }
+}
+/* Rows x[n][d] as the left operand of a product over d; of halves, `wide` takes d values
+ * of each row of a panel. */
+static void left_of(const Head *h, Rows x, int64_t n, float *wide, float *dst) {
+    const int64_t mr = h->isa->mr, d = h->z.d;
+    for (int64_t i = 0; i < n; i += mr, dst += mr * d) {
+        const float *row[MOST_MR] = {0};
+        for (int64_t r = 0; r < least(mr, n - i); r++) {
+            const void *from = row_at(h, x, i + r);
+            row[r] = from;
+            if (x.type == F32) continue;
+            h->isa->widen(wide + r * d, from, x.type, d);
+            row[r] = wide + r * d;
+        }
+        h->isa->pack(dst, row, d, 1);
     }
 }
 /* Rows x[n][depth], ld apart, as the left operand of a product over depth. */
@@ -84,7 +110,7 @@ static void left_rows(const Isa *isa_, const float *x, int64_t n, int64_t ld,
     for (int64_t i = 0; i < n; i += mr, dst += mr * depth) {
         const float *row[MOST_MR] = {0};
         for (int64_t r = 0; r < least(mr, n - i); r++) row[r] = x + (i + r) * ld;
-        isa_->pack(dst, row, depth);
+        isa_->pack(dst, row, depth, 1);
     }
 }
 /* Columns of x[depth][n] (KEYS apart) as the left operand of a product over depth. */
@@ -131,21 +157,23 @@ static void prepare_head(void *arg, int64_t at, void *scratch) {
     const int64_t from = origin(&h, at, h.z.m);
     float *to = (float *)c->work + at * prepared(&h);
     (void)scratch;
-    turn_right(&h, (const float *)c->in[1].data + from, h.z.m, to);
-    widen_rows(&h, (const float *)c->in[2].data + from, h.z.m,
-               to + up(h.z.m, h.isa->nr) * h.z.d);
+    turn_right(&h, rows_of(&c->in[1], from), h.z.m, to);
+    widen_rows(&h, rows_of(&c->in[2], from), h.z.m, to + up(h.z.m, h.isa->nr) * h.z.d);
 }
 
-typedef struct Rows { /* of one block of queries */
+typedef struct Queries { /* one block of them */
     float p[QUERIES * KEYS], packed[QUERIES * KEYS];
     float top[QUERIES], sum[QUERIES];
+    float wide[MOST_MR * WIDEST];
     float room[]; /* q packed [QUERIES][d], y [QUERIES][wide] */
-} Rows;
+} Queries;
+_Static_assert(sizeof(Queries) + 2 * QUERIES * WIDEST * sizeof(float) <= SCRATCH_BYTES,
+               "a block of queries fits into scratch");
 
 /* Scores of row i over a block of keys become probabilities relative to the row's running
  * maximum; what was summed before is scaled down to it. */
-static void softmax_row(const Head *h, Rows *w, int64_t i, int64_t count, int64_t keys,
-                        float *y) {
+static void softmax_row(const Head *h, Queries *w, int64_t i, int64_t count,
+                        int64_t keys, float *y) {
     float *p = w->p + i * KEYS;
     if (count) {
         float top = h->isa->max_row(p, count) * h->scale;
@@ -166,9 +194,9 @@ static void query_block(void *arg, int64_t at, void *scratch) {
     const int64_t from = origin(&h, head, h.z.n) + q0 * h.step, nr = h.isa->nr;
     const float *k = (const float *)c->work + head * prepared(&h);
     const float *v = k + up(h.z.m, nr) * h.z.d;
-    Rows *w = scratch;
+    Queries *w = scratch;
     float *q = w->room, *y = q + QUERIES * h.z.d;
-    left_rows(h.isa, (const float *)c->in[0].data + from, n, h.step, h.z.d, q);
+    left_of(&h, rows_of(&c->in[0], from), n, w->wide, q);
     memset(y, 0, (size_t)(QUERIES * h.wide) * sizeof *y);
     for (int64_t i = 0; i < n; i++) w->top[i] = -INFINITY, w->sum[i] = 0;
     for (int64_t k0 = 0; k0 < h.z.m && (!h.causal || k0 < q0 + n); k0 += KEYS) {
@@ -182,9 +210,11 @@ static void query_block(void *arg, int64_t at, void *scratch) {
                 h.wide, true);
     }
     float *lse = (float *)c->out[1].data + head * h.z.n + q0;
+    const Rows out = rows_of(&c->out[0], from);
     for (int64_t i = 0; i < n; i++) {
-        float *to = (float *)c->out[0].data + from + i * h.step;
-        for (int64_t p = 0; p < h.z.d; p++) to[p] = y[i * h.wide + p] / w->sum[i];
+        float *row = y + i * h.wide;
+        for (int64_t p = 0; p < h.z.d; p++) row[p] /= w->sum[i];
+        h.isa->narrow(row_at(&h, out, i), row, out.type, h.z.d);
         lse[i] = w->top[i] + logf(w->sum[i]);
     }
 }
@@ -198,7 +228,8 @@ void flash_run(const Call *c) {
 /* ---- gradient ---- */
 
 /* A head's keys are one piece of work, or several where there are few heads; each piece
- * has a dq of its own (the first: the output), added up at the end. */
+ * has a dq of its own in f32 (the first: the output, if that is f32), added up at the
+ * end. */
 static int64_t pieces(const Head *h) {
     const int64_t heads = h->z.b * h->z.heads;
     return least((PIECES + heads - 1) / heads, up(h->z.m, KEYS) / KEYS);
@@ -206,10 +237,14 @@ static int64_t pieces(const Head *h) {
 static int64_t dots_room(const Head *h) {
     return up(h->z.b * h->z.heads * h->z.n, 16);
 }
-/* D[b,heads,n], then dq of the pieces but the first */
+/* Pieces whose dq is in the workspace. */
+static int64_t pieces_apart(const Head *h, DType q) {
+    return pieces(h) - (q == F32);
+}
+/* D[b,heads,n], then dq of the pieces apart */
 size_t flash_grad_work(const Sig *s) {
     Head h = head_of(&s->in[0], &s->in[1], s->attrs);
-    int64_t dq = (pieces(&h) - 1) * type_count(&s->in[0]);
+    int64_t dq = pieces_apart(&h, s->in[0].dtype) * type_count(&s->in[0]);
     return (size_t)(dots_room(&h) + dq) * sizeof(float);
 }
 
@@ -218,15 +253,18 @@ static void head_dots(void *arg, int64_t at, void *scratch) {
     const Call *c = arg;
     const Head h = head_of_call(c);
     const int64_t from = origin(&h, at, h.z.n);
-    float *dots = (float *)c->work + at * h.z.n;
-    (void)scratch;
-    for (int64_t i = 0; i < h.z.n; i++)
-        dots[i] = h.isa->dot((const float *)c->in[5].data + from + i * h.step,
-                             (const float *)c->in[3].data + from + i * h.step, h.z.d);
+    const Rows dy = rows_of(&c->in[5], from), y = rows_of(&c->in[3], from);
+    float *dots = (float *)c->work + at * h.z.n, *a = scratch, *b = a + WIDEST;
+    for (int64_t i = 0; i < h.z.n; i++) {
+        h.isa->widen(a, row_at(&h, dy, i), dy.type, h.z.d);
+        h.isa->widen(b, row_at(&h, y, i), y.type, h.z.d);
+        dots[i] = h.isa->dot(a, b, h.z.d);
+    }
 }
 
 typedef struct Block { /* of keys, with a block of queries passing by */
     float p[QUERIES * KEYS], ds[QUERIES * KEYS], packed[QUERIES * KEYS];
+    float wide[MOST_MR * WIDEST];
     /* k, v turned; k widened; dk, dv [KEYS][wide] */
     float *kt, *vt, *k, *dk, *dv;
     /* q, dy packed [QUERIES][d]; q, dy widened; dq [QUERIES][wide] */
@@ -256,11 +294,11 @@ _Static_assert(sizeof(Block) + (KEYS + QUERIES) * 5 * WIDEST * sizeof(float) <=
 static void grad_block(const Call *c, const Head *h, Block *w, int64_t from, int64_t q0,
                        int64_t n, int64_t k0, int64_t keys, const float *lse,
                        const float *dots, float *dq, bool first) {
-    const float *q = (const float *)c->in[0].data + from + q0 * h->step;
-    const float *dy = (const float *)c->in[5].data + from + q0 * h->step;
+    const Rows q = rows_of(&c->in[0], from + q0 * h->step);
+    const Rows dy = rows_of(&c->in[5], from + q0 * h->step);
     const int64_t nr = h->isa->nr, d = h->z.d, wide = h->wide;
-    left_rows(h->isa, q, n, h->step, d, w->qa);
-    left_rows(h->isa, dy, n, h->step, d, w->dya);
+    left_of(h, q, n, w->wide, w->qa);
+    left_of(h, dy, n, w->wide, w->dya);
     widen_rows(h, q, n, w->q);
     widen_rows(h, dy, n, w->dy);
     product(h->isa, n, keys, d, w->qa, w->kt, d * nr, nr, w->p, KEYS, false);
@@ -287,6 +325,13 @@ static void grad_block(const Call *c, const Head *h, Block *w, int64_t from, int
     }
 }
 
+/* dq of a piece. */
+static float *piece_dq(const Call *c, const Head *h, int64_t part) {
+    const int64_t apart = pieces_apart(h, c->out[0].type->dtype);
+    const int64_t at = part - (pieces(h) - apart), all = type_count(c->in[0].type);
+    return at < 0 ? c->out[0].data : (float *)c->work + dots_room(h) + at * all;
+}
+
 static void key_blocks(void *arg, int64_t at, void *scratch) {
     const Call *c = arg;
     const Head h = head_of_call(c);
@@ -296,16 +341,14 @@ static void key_blocks(void *arg, int64_t at, void *scratch) {
     const int64_t last = least((part + 1) * blocks / parts * KEYS, h.z.m);
     const int64_t qt = origin(&h, head, h.z.n), kt = origin(&h, head, h.z.m);
     const float *dots = c->work, *lse = c->in[4].data;
-    float *dq = c->out[0].data;
     Block *w = scratch;
-    if (part)
-        dq = (float *)c->work + dots_room(&h) + (part - 1) * type_count(c->in[0].type);
+    float *dq = piece_dq(c, &h, part);
     lay_out(&h, w);
     for (int64_t k0 = first; k0 < last; k0 += KEYS) {
         const int64_t keys = least(KEYS, last - k0), from = kt + k0 * h.step;
-        const float *k = (const float *)c->in[1].data + from;
+        const Rows k = rows_of(&c->in[1], from);
         turn_right(&h, k, keys, w->kt);
-        turn_right(&h, (const float *)c->in[2].data + from, keys, w->vt);
+        turn_right(&h, rows_of(&c->in[2], from), keys, w->vt);
         widen_rows(&h, k, keys, w->k);
         memset(w->dk, 0, (size_t)(2 * KEYS * h.wide) * sizeof *w->dk); /* and dv */
         for (int64_t q0 = 0; q0 < h.z.n; q0 += QUERIES) {
@@ -314,12 +357,10 @@ static void key_blocks(void *arg, int64_t at, void *scratch) {
             grad_block(c, &h, w, qt, q0, n, k0, keys, lse + head * h.z.n,
                        dots + head * h.z.n, dq, k0 == first);
         }
+        const Rows dk = rows_of(&c->out[1], from), dv = rows_of(&c->out[2], from);
         for (int64_t j = 0; j < keys; j++) {
-            const size_t bytes = (size_t)h.z.d * sizeof(float);
-            memcpy((float *)c->out[1].data + from + j * h.step, w->dk + j * h.wide,
-                   bytes);
-            memcpy((float *)c->out[2].data + from + j * h.step, w->dv + j * h.wide,
-                   bytes);
+            h.isa->narrow(row_at(&h, dk, j), w->dk + j * h.wide, dk.type, h.z.d);
+            h.isa->narrow(row_at(&h, dv, j), w->dv + j * h.wide, dv.type, h.z.d);
         }
     }
 }
@@ -327,18 +368,20 @@ static void key_blocks(void *arg, int64_t at, void *scratch) {
 static void add_pieces(void *arg, int64_t row, void *scratch) {
     const Call *c = arg;
     const Head h = head_of_call(c);
-    const int64_t all = type_count(c->in[0].type);
-    float *dq = (float *)c->out[0].data + row * h.step;
     (void)scratch;
+    float *dq = piece_dq(c, &h, 0) + row * h.step;
     for (int64_t part = 1; part < pieces(&h); part++) {
-        const float *more = (const float *)c->work + dots_room(&h) + (part - 1) * all;
-        for (int64_t p = 0; p < h.step; p++) dq[p] += more[row * h.step + p];
+        const float *more = piece_dq(c, &h, part) + row * h.step;
+        for (int64_t p = 0; p < h.step; p++) dq[p] += more[p];
     }
+    const Rows out = rows_of(&c->out[0], 0);
+    if (out.type != F32) h.isa->narrow(row_at(&h, out, row), dq, out.type, h.step);
 }
 void flash_grad_run(const Call *c) {
     const Head h = head_of_call(c);
     const int64_t heads = h.z.b * h.z.heads;
     spread(c, heads, head_dots);
     spread(c, heads * pieces(&h), key_blocks);
-    if (pieces(&h) > 1) spread(c, h.z.b * h.z.n, add_pieces);
+    if (pieces(&h) > 1 || c->out[0].type->dtype != F32)
+        spread(c, h.z.b * h.z.n, add_pieces);
 }

@@ -6,13 +6,26 @@
 
 /* Most depth of a block (its B panel stays in the L1 cache) and rows of one (its A panels
  * stay in the L2 cache); fewest columns worth a pass over the same A; pieces of work
- * wanted. */
-enum { DEPTH = 160, ROWS = 240, COLUMNS = 64, PIECES = 16 };
+ * wanted; f32 sums of a piece with a half result. */
+enum { DEPTH = 160, ROWS = 240, COLUMNS = 64, PIECES = 16, SUMS = 1 << 17 };
+
+/* A worker's scratch. */
+typedef struct Room {
+    float a[(ROWS + MOST_MR) * DEPTH], b[DEPTH * MOST_NR];
+    float edge[MOST_MR * MOST_NR]; /* takes what lies outside of C */
+    float bias[MOST_NR];
+    float wide[MOST_NR * MOST_TAPS]; /* of halves, or of taps on their way */
+    float sums[SUMS];
+} Room;
+_Static_assert(sizeof(Room) <= SCRATCH_BYTES, "a piece fits into scratch");
+_Static_assert(MOST_NR *MOST_TAPS >= MOST_MR * DEPTH, "rows of a panel fit into wide");
+_Static_assert((int)MOST_TAPS <= (int)DEPTH, "a block holds all taps of a channel");
 
 typedef struct Cut {
     int64_t m, n;  /* rows and columns of a piece */
-    int64_t depth; /* of a block */
+    int64_t depth; /* of a block: whole channels */
     int64_t pieces_m, pieces_n;
+    int64_t sums; /* row length of the piece's own sums; 0: sums are kept in C */
 } Cut;
 typedef struct Job {
     const Gemm *g;
@@ -25,7 +38,19 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
+static const void *element(const void *p, DType t, int64_t i) {
+    return (const char *)p + i * (int64_t)dtype_size(t);
+}
 
+static int64_t depth_unit(const Gemm *g) {
+    return g->a_window ? g->a_window->taps : 1;
+}
+/* Equal blocks of whole channels, by eights where there are as many. */
+static int64_t cut_depth(const Gemm *g) {
+    const int64_t taps = depth_unit(g), channels = g->k / taps;
+    const int64_t by = DEPTH / taps >= 8 ? 8 : 1, most = DEPTH / taps / by * by;
+    return ceil_div(ceil_div(channels, ceil_div(channels, most)), by) * by * taps;
+}
 /* Equal pieces of whole panels. */
 static Cut cut_work(const Gemm *g) {
     const int64_t mr = g->isa->mr, nr = g->isa->nr;
@@ -34,9 +59,12 @@ static Cut cut_work(const Gemm *g) {
     c.m = ceil_div(ceil_div(g->m, blocks), mr) * mr;
     c.pieces_m = ceil_div(g->m, c.m);
     int64_t parts = least(ceil_div(PIECES, c.pieces_m), ceil_div(g->n, COLUMNS));
+    if (g->c_type != F32) /* as many as make the sums of a piece fit */
+        while (ceil_div(ceil_div(g->n, parts), nr) * nr * c.m > SUMS) parts++;
     c.n = ceil_div(ceil_div(g->n, parts), nr) * nr;
     c.pieces_n = ceil_div(g->n, c.n);
-    c.depth = ceil_div(ceil_div(g->k, ceil_div(g->k, DEPTH)), 4) * 4;
+    c.depth = cut_depth(g);
+    c.sums = g->c_type == F32 ? 0 : c.n;
     return c;
 }
 
@@ -44,51 +72,78 @@ static Cut cut_work(const Gemm *g) {
 
 /* Where the window's row `i` stands: its sample's image and the pixel of tap (0, 0). */
 typedef struct Spot {
-    const float *image;
+    const void *image;
     int64_t y, x;
 } Spot;
 static Spot spot(const Window *v, int64_t i) {
     int64_t j = i % v->cols, r = i / v->cols % v->rows, s = i / v->cols / v->rows;
-    return (Spot){v->x + s * v->h * v->w * v->c, r * v->step + v->y0,
+    return (Spot){element(v->x, v->type, s * v->h * v->w * v->c), r * v->step + v->y0,
                   j * v->step + v->x0};
 }
-/* The c channels that tap t of a spot reads, or NULL. */
-static const float *tap(const Window *v, Spot s, int64_t t) {
+/* The channels that tap t of a spot reads, from `first` on, or NULL. */
+static const void *tap(const Window *v, Spot s, int64_t t, int64_t first) {
     int64_t y = s.y + t / v->taps_x * v->dy, x = s.x + t % v->taps_x * v->dx;
     bool inside = y >= 0 && x >= 0 && y < v->h && x < v->w;
-    return inside ? s.image + (y * v->w + x) * v->c : NULL;
+    return inside ? element(s.image, v->type, (y * v->w + x) * v->c + first) : NULL;
+}
+
+/* Rows of count values, made f32 in `wide` if they are halves. */
+static void rows_wide(const Isa *isa_, const void *const *row, DType t, int64_t count,
+                      float *wide, const float **out) {
+    for (int64_t r = 0; r < isa_->mr; r++) {
+        out[r] = row[r];
+        if (t == F32 || !row[r]) continue;
+        isa_->widen(wide + r * count, row[r], t, count);
+        out[r] = wide + r * count;
+    }
+}
+/* Rows i ... of a plain A (n of them, the last one repeated), from depth k0. */
+static void plain_rows(const Gemm *g, int64_t i, int64_t n, int64_t k0, int64_t depth,
+                       bool repeat, float *wide, const float **out) {
+    const void *row[MOST_MR] = {0};
+    for (int64_t r = 0; r < (repeat ? g->isa->mr : n); r++)
+        row[r] = element(g->a, g->a_type, (i + least(r, n - 1)) * g->a_row + k0);
+    rows_wide(g->isa, row, g->a_type, depth, wide, out);
 }
 
 /* One panel: rows i ... of A (n of them, the rest zeros), depths k0 ... k0 + depth. */
 static void panel_a(const Gemm *g, int64_t i, int64_t n, int64_t k0, int64_t depth,
-                    float *dst) {
+                    float *wide, float *dst) {
     const int mr = g->isa->mr;
-    const float *row[MOST_MR] = {0};
-    if (!g->a_window && g->a_col == 1) {
-        for (int64_t r = 0; r < n; r++) row[r] = g->a + (i + r) * g->a_row + k0;
-        g->isa->pack(dst, row, depth);
-        return;
-    }
-    if (!g->a_window) { /* turned: rows of the panel lie side by side */
-        const float *from = g->a + i + k0 * g->a_col;
-        for (int64_t p = 0; p < depth; p++, dst += mr, from += g->a_col) {
-            for (int64_t r = 0; r < n; r++) dst[r] = from[r];
-            for (int64_t r = n; r < mr; r++) dst[r] = 0;
-        }
-        return;
-    }
     const Window *v = g->a_window;
+    const float *row[MOST_MR];
+    if (!v) {
+        plain_rows(g, i, n, k0, depth, false, wide, row);
+        g->isa->pack(dst, row, depth, 1);
+        return;
+    }
+    const int64_t first = k0 / v->taps, count = depth / v->taps;
+    const void *from[MOST_MR] = {0};
     Spot s[MOST_MR];
     for (int64_t r = 0; r < n; r++) s[r] = spot(v, i + r);
-    for (int64_t p = k0; p < k0 + depth;) {
-        int64_t t = p / v->c, first = p % v->c;
-        int64_t count = least(v->c - first, k0 + depth - p);
-        for (int64_t r = 0; r < n; r++) {
-            row[r] = tap(v, s[r], t);
-            if (row[r]) row[r] += first;
+    for (int64_t t = 0; t < v->taps; t++, dst += mr) {
+        for (int64_t r = 0; r < n; r++) from[r] = tap(v, s[r], t, first);
+        rows_wide(g->isa, from, v->type, count, wide, row);
+        g->isa->pack(dst, row, count, v->taps);
+    }
+}
+/* All panels of rows i0 ... i1 of an A whose depths lie apart (a_row 1). */
+static void panels_turned(const Gemm *g, int64_t i0, int64_t i1, int64_t k0,
+                          int64_t depth, float *wide, float *dst) {
+    const int64_t mr = g->isa->mr;
+    for (int64_t p = 0; p < depth; p++, dst += mr) {
+        const void *from = element(g->a, g->a_type, i0 + (k0 + p) * g->a_col);
+        const float *f = from;
+        if (g->a_type != F32) {
+            g->isa->widen(wide, from, g->a_type, i1 - i0);
+            f = wide;
         }
-        g->isa->pack(dst, row, count);
-        dst += count * mr, p += count;
+        for (int64_t i = i0; i < i1; i += mr, f += mr) {
+            float *to = dst + (i - i0) * depth;
+            const int64_t n = least(mr, i1 - i);
+            for (int64_t r = 0; r < n; r++) to[r] = f[r];
+            for (int64_t r = n; r < mr; r++) to[r] = 0;
+        }
     }
 }
 
@@ -100,88 +155,118 @@ static void panel_window(const Gemm *g, int64_t j, int64_t n, int64_t k0, int64_
     const Window *v = g->b_window;
     const int nr = g->isa->nr;
     int64_t col = k0 % v->cols, row = k0 / v->cols % v->rows;
+    const int64_t image = v->h * v->w * v->c;
     Spot s = spot(v, k0);
     for (int64_t p = 0; p < depth; p++, dst += nr) {
+        memset(dst, 0, (size_t)nr * sizeof *dst);
         for (int64_t q = 0; q < n;) {
             int64_t t = (j + q) / v->c, first = (j + q) % v->c;
             int64_t count = least(v->c - first, n - q);
-            const float *from = tap(v, s, t);
-            for (int64_t r = 0; r < count; r++) dst[q + r] = from ? from[first + r] : 0;
+            const void *from = tap(v, s, t, first);
+            if (from) g->isa->widen(dst + q, from, v->type, count);
             q += count;
         }
-        for (int64_t q = n; q < nr; q++) dst[q] = 0;
         s.x += v->step;
         if (++col < v->cols) continue;
         col = 0, s.x = v->x0, s.y += v->step;
         if (++row < v->rows) continue;
-        row = 0, s.y = v->y0, s.image += v->h * v->w * v->c;
+        row = 0, s.y = v->y0, s.image = element(s.image, v->type, image);
     }
 }
-/* A panel of B ready for the tile, in `room` if it has to be made. */
+/* The same of B with taps: whole channels, taps picked from all that lie there. */
+static void panel_taps(const Gemm *g, int64_t j, int64_t n, int64_t k0, int64_t depth,
+                       float *wide, float *dst) {
+    const int64_t nr = g->isa->nr;
+    bool all = g->taps == g->b_col;
+    for (int64_t t = 0; all && t < g->taps; t++) all = g->tap[t] == t;
+    for (int64_t p = 0; p < depth; p += g->taps, dst += g->taps * nr) {
+        const int64_t at = (k0 + p) / g->taps * g->b_row + j * g->b_col;
+        const void *from = element(g->b, g->b_type, at);
+        g->isa->turn(all ? dst : wide, from, g->b_type, n, g->b_col, g->b_col);
+        for (int64_t t = 0; !all && t < g->taps; t++)
+            memcpy(dst + t * nr, wide + g->tap[t] * nr, (size_t)nr * sizeof *dst);
+    }
+}
+/* A panel of B ready for the tile, in the room for it if it has to be made. */
 static const float *panel_b(const Gemm *g, int64_t j, int64_t k0, int64_t depth,
-                            bool reused, float *room, int64_t *ld) {
+                            bool reused, Room *room, int64_t *ld) {
     const int64_t nr = g->isa->nr, n = least(nr, g->n - j);
     *ld = nr;
-    if (g->packed) {
-        int64_t at = (j / nr * g->b_depth + g->b_first + k0) * nr;
-        if (g->b_type == F32) return (const float *)g->packed + at;
-        g->isa->widen(room, (const uint16_t *)g->packed + at, g->b_type, depth * nr);
-    } else if (g->b_window) {
-        panel_window(g, j, n, k0, depth, room);
+    if (g->b_window) {
+        panel_window(g, j, n, k0, depth, room->b);
+    } else if (g->tap) {
+        panel_taps(g, j, n, k0, depth, room->wide, room->b);
+    } else if (g->b_row == 1) {
+        const void *from = element(g->b, g->b_type, j * g->b_col + k0);
+        g->isa->turn(room->b, from, g->b_type, n, g->b_col, depth);
+    } else if (g->b_type == F32 && n == nr && !reused) {
+        *ld = g->b_row;
+        return element(g->b, F32, k0 * g->b_row + j);
     } else {
-        const float *from = g->b + k0 * g->b_ld + j;
-        if (n == nr && !reused) {
-            *ld = g->b_ld;
-            return from;
-        }
-        for (int64_t p = 0; p < depth; p++, from += g->b_ld) {
-            for (int64_t q = 0; q < n; q++) room[p * nr + q] = from[q];
-            for (int64_t q = n; q < nr; q++) room[p * nr + q] = 0;
-        }
+        const void *from = element(g->b, g->b_type, k0 * g->b_row + j);
+        g->isa->take(room->b, from, g->b_type, n, g->b_row, depth);
     }
-    return room;
+    return room->b;
 }
 
 /* ---- C ---- */
 
-/* A block of depths, as the tiles of a piece see it. */
-typedef struct Depths {
+/* A piece of C, and the block of depths at work on it. */
+typedef struct Piece {
+    const Gemm *g;
+    Room *room;
+    int64_t i0, i1, j0, j1;
+    int64_t sums; /* Cut.sums */
     int64_t first, count;
     const float *b;
     int64_t ldb;
-    const float *bias; /* NULL: C has a value already */
-    float *edge;       /* mr x nr: takes what lies outside of C */
-} Depths;
+    bool direct; /* A is read where it lies */
+} Piece;
 
-/* A is read where it lies: one panel of B is all there is, packing would not pay. */
+static int64_t row_of_c(const Gemm *g, int64_t i) {
+    return g->place ? g->place(g->place_ctx, i) : i;
+}
+
+/* One panel of B is all there is: packing A would not pay. */
 static bool reads_rows(const Gemm *g) {
     return !g->a_window && g->a_col == 1 && g->n <= g->isa->nr;
 }
 
-/* One tile; a: the packed panel, or NULL. */
-static void one_tile(const Gemm *g, const Depths *d, int64_t i, int64_t j,
-                     int64_t last_i, const float *a) {
+/* Where the rows of a tile are summed: in C if it has room for all of them. */
+static void tile_rows_of(const Piece *p, int64_t i, int64_t j, int64_t m, bool whole,
+                         float **to) {
+    const Gemm *g = p->g;
     const int64_t mr = g->isa->mr, nr = g->isa->nr;
-    const int64_t m = least(mr, last_i - i), n = least(nr, g->n - j);
-    float *row[MOST_MR] = {0}, *to[MOST_MR] = {0};
-    for (int64_t r = 0; r < m; r++)
-        row[r] = g->c + (g->place ? g->place(g->place_ctx, i + r) : i + r) * g->ldc + j;
-    for (int64_t r = 0; r < mr; r++)
-        to[r] = r < m && n == nr ? row[r] : d->edge + r * nr;
-    if (n < nr && !d->bias)
-        for (int64_t r = 0; r < m; r++)
-            memcpy(to[r], row[r], (size_t)n * sizeof(float));
-    if (a) {
-        g->isa->tile(d->count, a, d->b, d->ldb, to, d->bias);
-    } else {
-        const float *from[MOST_MR];
-        for (int64_t r = 0; r < mr; r++)
-            from[r] = g->a + least(i + r, last_i - 1) * g->a_row + d->first;
-        g->isa->tile_rows(d->count, from, d->b, d->ldb, to, d->bias);
+    for (int64_t r = 0; r < mr; r++) {
+        if (p->sums)
+            to[r] = p->room->sums + (i - p->i0 + r) * p->sums + (j - p->j0);
+        else if (r < m && whole)
+            to[r] = (float *)g->c + row_of_c(g, i + r) * g->ldc + j;
+        else
+            to[r] = p->room->edge + r * nr;
     }
-    if (n < nr)
-        for (int64_t r = 0; r < m; r++)
-            memcpy(row[r], to[r], (size_t)n * sizeof(float));
+}
+static void one_tile(const Piece *p, int64_t i, int64_t j) {
+    const Gemm *g = p->g;
+    const int64_t mr = g->isa->mr, nr = g->isa->nr;
+    const int64_t m = least(mr, p->i1 - i), n = least(nr, g->n - j);
+    const size_t bytes = (size_t)n * sizeof(float);
+    const float *bias = p->first ? NULL : p->room->bias;
+    const bool copied = !p->sums && n < nr;
+    float *to[MOST_MR];
+    tile_rows_of(p, i, j, m, n == nr, to);
+    for (int64_t r = 0; copied && !bias && r < m; r++)
+        memcpy(to[r], (float *)g->c + row_of_c(g, i + r) * g->ldc + j, bytes);
+    if (p->direct) {
+        const float *from[MOST_MR];
+        plain_rows(g, i, m, p->first, p->count, true, p->room->wide, from);
+        g->isa->tile_rows(p->count, from, p->b, p->ldb, to, bias);
+    } else {
+        const float *a = p->room->a + (i - p->i0) * p->count;
+        g->isa->tile(p->count, a, p->b, p->ldb, to, bias);
+    }
+    for (int64_t r = 0; copied && r < m; r++)
+        memcpy((float *)g->c + row_of_c(g, i + r) * g->ldc + j, to[r], bytes);
 }
 
 /* bias[j ...], nr wide, zeros where there is none */
@@ -189,74 +274,52 @@ static void load_bias(const Gemm *g, int64_t j, float *bias) {
     const int64_t nr = g->isa->nr, n = least(nr, g->n - j);
     memset(bias, 0, (size_t)nr * sizeof *bias);
     if (g->bias)
-        convert(bias, F32, (const char *)g->bias + (size_t)j * dtype_size(g->bias_type),
-                g->bias_type, n);
+        g->isa->widen(bias, element(g->bias, g->bias_type, j), g->bias_type, n);
+}
+/* The A panels of a block. */
+static void pack_a(const Piece *p) {
+    const Gemm *g = p->g;
+    const int64_t mr = g->isa->mr;
+    float *a = p->room->a, *wide = p->room->wide;
+    if (!g->a_window && g->a_col != 1) {
+        panels_turned(g, p->i0, p->i1, p->first, p->count, wide, a);
+        return;
+    }
+    for (int64_t i = p->i0; i < p->i1; i += mr)
+        panel_a(g, i, least(mr, p->i1 - i), p->first, p->count, wide,
+                a + (i - p->i0) * p->count);
+}
+static void store_sums(const Piece *p) {
+    const Gemm *g = p->g;
+    for (int64_t i = p->i0; i < p->i1; i++) {
+        const int64_t at = row_of_c(g, i) * g->ldc + p->j0;
+        g->isa->narrow((char *)g->c + at * (int64_t)dtype_size(g->c_type),
+                       p->room->sums + (i - p->i0) * p->sums, g->c_type, p->j1 - p->j0);
+    }
 }
 
 static void piece(void *arg, int64_t at, void *scratch) {
     const Job *job = arg;
     const Gemm *g = job->g;
     const int64_t mr = g->isa->mr, nr = g->isa->nr;
-    const int64_t i0 = at / job->cut.pieces_n * job->cut.m;
-    const int64_t j0 = at % job->cut.pieces_n * job->cut.n;
-    const int64_t i1 = least(i0 + job->cut.m, g->m), j1 = least(j0 + job->cut.n, g->n);
-    float *a = scratch, *b = a + (ROWS + MOST_MR) * DEPTH, *edge = b + DEPTH * MOST_NR;
-    float *bias = edge + MOST_MR * MOST_NR;
-    const bool direct = reads_rows(g);
-    memset(edge, 0, MOST_MR * MOST_NR * sizeof *edge);
-    for (int64_t k0 = 0; k0 < g->k; k0 += job->cut.depth) {
-        Depths d = {.first = k0, .edge = edge, .bias = k0 ? NULL : bias};
-        d.count = least(job->cut.depth, g->k - k0);
-        for (int64_t i = i0; i < i1 && !direct; i += mr)
-            panel_a(g, i, least(mr, i1 - i), k0, d.count, a + (i - i0) * d.count);
-        for (int64_t j = j0; j < j1; j += nr) {
-            d.b = panel_b(g, j, k0, d.count, i1 - i0 > 2 * mr, b, &d.ldb);
-            if (!k0) load_bias(g, j, bias);
-            for (int64_t i = i0; i < i1; i += mr)
-                one_tile(g, &d, i, j, i1, direct ? NULL : a + (i - i0) * d.count);
+    Piece p = {.g = g, .room = scratch, .sums = job->cut.sums, .direct = reads_rows(g)};
+    p.i0 = at / job->cut.pieces_n * job->cut.m;
+    p.j0 = at % job->cut.pieces_n * job->cut.n;
+    p.i1 = least(p.i0 + job->cut.m, g->m), p.j1 = least(p.j0 + job->cut.n, g->n);
+    memset(p.room->edge, 0, sizeof p.room->edge);
+    for (p.first = 0; p.first < g->k; p.first += job->cut.depth) {
+        p.count = least(job->cut.depth, g->k - p.first);
+        if (!p.direct) pack_a(&p);
+        for (int64_t j = p.j0; j < p.j1; j += nr) {
+            p.b = panel_b(g, j, p.first, p.count, p.i1 - p.i0 > 2 * mr, p.room, &p.ldb);
+            if (!p.first) load_bias(g, j, p.room->bias);
+            for (int64_t i = p.i0; i < p.i1; i += mr) one_tile(&p, i, j);
         }
     }
+    if (p.sums) store_sums(&p);
 }
 
 void gemm_run(Device *dev, const Gemm *g) {
     Job job = {g, cut_work(g)};
     dev->par(dev, job.cut.pieces_m * job.cut.pieces_n, piece, &job);
-}
-
-/* ---- weights packed ahead ---- */
-
-size_t gemm_packed_bytes(const Isa *isa_, int64_t n, int64_t k, DType t) {
-    return (size_t)(ceil_div(n, isa_->nr) * isa_->nr * k) * dtype_size(t);
-}
-
-typedef struct PackJob {
-    const PackSource *src;
-    void *dst;
-    int nr;
-} PackJob;
-static void pack_panel(void *arg, int64_t panel, void *scratch) {
-    const PackJob *job = arg;
-    const PackSource *s = job->src;
-    const int64_t nr = job->nr, j0 = panel * nr, n = least(nr, s->n - j0);
-    const size_t size = dtype_size(s->type);
-    (void)scratch;
-    for (int64_t p = 0; p < s->k; p++) {
-        int64_t at = s->depth ? s->depth(s->ctx, p) : p * s->col;
-        int64_t to = (panel * s->k + p) * nr;
-        if (size == 4) {
-            const float *w = s->w;
-            float *d = (float *)job->dst + to;
-            for (int64_t j = 0; j < n; j++) d[j] = w[(j0 + j) * s->row + at];
-            for (int64_t j = n; j < nr; j++) d[j] = 0;
-        } else {
-            const uint16_t *w = s->w;
-            uint16_t *d = (uint16_t *)job->dst + to;
-            for (int64_t j = 0; j < n; j++) d[j] = w[(j0 + j) * s->row + at];
-            for (int64_t j = n; j < nr; j++) d[j] = 0;
-        }
-    }
-}
-void gemm_pack(Device *dev, const Isa *isa_, const PackSource *src, void *dst) {
-    PackJob job = {src, dst, isa_->nr};
-    dev->par(dev, ceil_div(src->n, isa_->nr), pack_panel, &job);
 }

@@ -1,9 +1,8 @@
 /* The inner loops that are worth an instruction set of their own: the tile of a matrix
- * product, packing, widening of 16-bit weights, exponentials, norms. One text
- * (isa_body.h) is compiled for each set; isa() picks the best that this CPU has.
+ * product, panels for it out of f32 and halves, exponentials, norms. One text (isa_body.h,
+ * isa_panel.h) is compiled for each set; isa() picks the best that this CPU has.
  *
- * Packed forms of weights depend on the set (nr): they must be made and used on one
- * machine. $GRAPHRUN_ISA=portable|avx2|avx512 asks for a lesser one. */
+ * $GRAPHRUN_ISA=portable|avx2|avx512 asks for a lesser one. */
 #ifndef GRAPHRUN_ISA_H
 #define GRAPHRUN_ISA_H
 #include "graph/type.h"
@@ -20,10 +19,17 @@ typedef struct Isa {
     /* The same with rows of a where they lie: a[i][k]. */
     void (*tile_rows)(int64_t k, const float *const *a, const float *b, int64_t ldb,
                       float *const *c, const float *bias);
-    /* dst[k mr + i] = row[i][k], mr rows of n values; row[i] NULL: zeros. */
-    void (*pack)(float *dst, const float *const *row, int64_t n);
-    /* f16 or bf16 to f32. */
-    void (*widen)(float *dst, const uint16_t *src, DType from, int64_t n);
+    /* dst[k step mr + i] = row[i][k], mr rows of n values; row[i] NULL: zeros. */
+    void (*pack)(float *dst, const float *const *row, int64_t n, int64_t step);
+    /* dst[k nr + j] = src[j ld + k] for j < rows <= nr, else 0; k < n; from f32, f16, bf16. */
+    void (*turn)(float *dst, const void *src, DType from, int64_t rows, int64_t ld,
+                 int64_t n);
+    /* dst[k nr + j] = src[k ld + j] for j < columns <= nr, else 0; k < n. */
+    void (*take)(float *dst, const void *src, DType from, int64_t columns, int64_t ld,
+                 int64_t n);
+    /* f32, f16 or bf16 to f32, and f32 to these, to nearest even. */
+    void (*widen)(float *dst, const void *src, DType from, int64_t n);
+    void (*narrow)(void *dst, const float *src, DType to, int64_t n);
     /* x = exp(scale x - shift), to 2e-7 relative; returns the sum. */
     float (*exp_row)(float *x, int64_t n, float scale, float shift);
     /* ds = p (dp - d) scale in place of dp. */

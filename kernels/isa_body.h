@@ -1,5 +1,5 @@
 /* The text that isa_portable.c, isa_avx2.c and isa_avx512.c compile, each with its own V
- * (LANES floats), VI (as many integers), set, fma_v, widen, MR and NR. */
+ * (LANES floats), VI (as many integers), set, fma_v, widen8, narrow8, MR and NR. */
 
 enum { NV = NR / LANES }; /* vectors in a row of a tile */
 
@@ -71,49 +71,7 @@ static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t 
     tile_end(acc, c, bias);
 }
 
-typedef float V4 __attribute__((vector_size(16)));
-static inline V4 load4(const float *p) {
-    V4 v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-/* Four values of each of the rows i and i + 1 into dst, MR apart. */
-static inline void turn2(float *dst, const float *a, const float *b) {
-    V4 x = load4(a), y = load4(b);
-    V4 lo = __builtin_shufflevector(x, y, 0, 4, 1, 5);
-    V4 hi = __builtin_shufflevector(x, y, 2, 6, 3, 7);
-    memcpy(dst, &lo, 8);
-    memcpy(dst + MR, (const char *)&lo + 8, 8);
-    memcpy(dst + 2 * MR, &hi, 8);
-    memcpy(dst + 3 * MR, (const char *)&hi + 8, 8);
-}
-/* The same for four rows. */
-static inline void turn4(float *dst, const float *a, const float *b, const float *c,
-                         const float *d) {
-    V4 w = load4(a), x = load4(b), y = load4(c), z = load4(d);
-    V4 p = __builtin_shufflevector(w, x, 0, 4, 1, 5);
-    V4 q = __builtin_shufflevector(y, z, 0, 4, 1, 5);
-    V4 r = __builtin_shufflevector(w, x, 2, 6, 3, 7);
-    V4 s = __builtin_shufflevector(y, z, 2, 6, 3, 7);
-    V4 out[4] = {__builtin_shufflevector(p, q, 0, 1, 4, 5),
-                 __builtin_shufflevector(p, q, 2, 3, 6, 7),
-                 __builtin_shufflevector(r, s, 0, 1, 4, 5),
-                 __builtin_shufflevector(r, s, 2, 3, 6, 7)};
-    for (int i = 0; i < 4; i++) memcpy(dst + i * MR, &out[i], sizeof out[i]);
-}
-static void pack(float *dst, const float *const *row, int64_t n) {
-    static const float zeros[4];
-    int64_t k = 0;
-    for (; k + 4 <= n; k += 4, dst += 4 * MR) {
-        const float *r[MR];
-        for (int i = 0; i < MR; i++) r[i] = row[i] ? row[i] + k : zeros;
-        for (int i = 0; i + 4 <= MR; i += 4)
-            turn4(dst + i, r[i], r[i + 1], r[i + 2], r[i + 3]);
-        if (MR % 4) turn2(dst + MR - 2, r[MR - 2], r[MR - 1]);
-    }
-    for (; k < n; k++, dst += MR)
-        for (int i = 0; i < MR; i++) dst[i] = row[i] ? row[i][k] : 0;
-}
+#include "kernels/isa_panel.h"
 
 /* ---- exponentials ---- */
 
@@ -264,7 +222,10 @@ const Isa ISA = {
     .tile = tile,
     .tile_rows = tile_rows,
     .pack = pack,
+    .turn = turn,
+    .take = take,
     .widen = widen,
+    .narrow = narrow,
     .exp_row = exp_row,
     .softmax_grad = softmax_grad,
     .max_row = max_row,

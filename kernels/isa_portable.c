@@ -14,8 +14,15 @@ static inline V set(float x) {
 static inline V fma_v(V a, V b, V c) {
     return a * b + c;
 }
-static void widen(float *dst, const uint16_t *src, DType from, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = from == F16 ? half_to_float(src[i]) : bf16_to_float(src[i]);
+typedef uint16_t H8 __attribute__((vector_size(16)));
+static inline void widen8(float *dst, H8 h, DType from) {
+    for (int i = 0; i < 8; i++)
+        dst[i] = from == F16 ? half_to_float(h[i]) : bf16_to_float(h[i]);
+}
+static inline H8 narrow8(const float *src, DType to) {
+    H8 h;
+    for (int i = 0; i < 8; i++)
+        h[i] = to == F16 ? float_to_half(src[i]) : float_to_bf16(src[i]);
+    return h;
 }
 #include "kernels/isa_body.h"

@@ -1,5 +1,5 @@
 /* Products of values, Kronecker products, Cayley's rotations and their gradients.
- * "packed": products of gemm.h, one matrix of the batch after the other. "ref": summed in
+ * "panels": products of gemm.h, one matrix of the batch after the other. "ref": summed in
  * double. */
 #include <math.h>
 
@@ -31,34 +31,27 @@ static void matmul_ref(const Call *c) {
     spread(c, type_rows(c->out[0].type), matmul_row);
 }
 
-static bool all_f32(const Sig *s) {
-    return s->in[0].dtype == F32 && s->in[1].dtype == F32 && s->out[0].dtype == F32;
+static bool no_f64(const Sig *s) {
+    return s->in[0].dtype != F64;
 }
-/* A turned b is packed, one matrix of it at a time. */
-static size_t matmul_work(const Sig *s) {
-    const Type *b = &s->in[1];
-    if (!((const MatmulAttrs *)s->attrs)->tb) return 0;
-    return gemm_packed_bytes(isa(), b->dim[b->rank - 2], type_last(b), F32);
+static const void *matrix(const Tensor *t, int64_t s, int64_t size) {
+    const size_t at = t->type->rank > 2 ? (size_t)(s * size) : 0;
+    return (const char *)t->data + at * dtype_size(t->type->dtype);
 }
-static void matmul_packed(const Call *c) {
+static void matmul_panels(const Call *c) {
     const MatmulAttrs *t = c->attrs;
-    const Type *a = c->in[0].type, *b = c->in[1].type, *y = c->out[0].type;
+    const Type *a = c->in[0].type, *y = c->out[0].type;
     Gemm g = {.isa = isa(), .m = y->dim[y->rank - 2], .n = type_last(y)};
     g.k = a->dim[a->rank - (t->ta ? 2 : 1)];
+    g.a_type = a->dtype, g.b_type = c->in[1].type->dtype, g.c_type = y->dtype;
     g.a_row = t->ta ? 1 : g.k, g.a_col = t->ta ? g.m : 1;
-    g.b_type = F32, g.b_depth = g.k, g.b_ld = g.n, g.ldc = g.n;
+    g.b_row = t->tb ? 1 : g.n, g.b_col = t->tb ? g.k : 1;
+    g.ldc = g.n;
     const int64_t batch = type_count(y) / (g.m * g.n);
     for (int64_t s = 0; s < batch; s++) {
-        const float *right = c->in[1].data;
-        if (b->rank > 2) right += s * g.k * g.n;
-        g.a = (const float *)c->in[0].data + (a->rank > 2 ? s * g.m * g.k : 0);
-        g.b = right;
-        if (t->tb && (!s || b->rank > 2)) {
-            PackSource src = {right, F32, g.n, g.k, g.k, 1, NULL, NULL};
-            gemm_pack(c->dev, g.isa, &src, c->work);
-            g.packed = c->work;
-        }
-        g.c = (float *)c->out[0].data + s * g.m * g.n;
+        g.a = matrix(&c->in[0], s, g.m * g.k);
+        g.b = matrix(&c->in[1], s, g.k * g.n);
+        g.c = (void *)(uintptr_t)matrix(&c->out[0], s, g.m * g.n);
         gemm_run(c->dev, &g);
     }
 }
@@ -192,7 +185,7 @@ static void cayley_grad_ref(const Call *c) {
 
 /* clang-format off */
 const Kernel cpu_matmul[] = {
-    { .name = "packed", .fits = all_f32, .work = matmul_work, .run = matmul_packed },
+    { .name = "panels", .fits = no_f64, .run = matmul_panels },
     { .name = "ref", .run = matmul_ref },
     { 0 }
 };

@@ -1,5 +1,5 @@
 /* Every fast kernel against the reference kernel of its row: odd shapes, one to three
- * samples, thin ranks, weights in f32, f16 and bf16, packed ahead or not, on each
+ * samples, thin ranks, f32, f16 and bf16 in any mix, packed ahead or not, on each
  * instruction set that this CPU has; and the same bits for one worker and for three. */
 #include <math.h>
 #include <pthread.h>
@@ -162,13 +162,21 @@ static void finish(Case *c) {
     memset(c, 0, sizeof *c);
 }
 
+/* Of a half result, what is left of a difference beyond one step of the type (a sum may lie
+ * next to the middle of two halves), unless it is in more than a few elements. */
 static double distance(const Tensor *a, const Tensor *b) {
+    const DType t = a->type->dtype;
+    const double step = t == F16 ? 0x1p-10 : t == BF16 ? 0x1p-7 : 0;
+    const int64_t all = type_count(a->type);
     double d = 0, n = 0;
-    for (int64_t i = 0; i < type_count(a->type); i++) {
-        double x = get(a, i), y = get(b, i);
-        d += (x - y) * (x - y), n += y * y;
+    int64_t differ = 0;
+    for (int64_t i = 0; i < all; i++) {
+        double x = get(a, i), y = get(b, i), off = fabs(x - y);
+        differ += step && off;
+        off = fmax(0, off - step * fmax(fabs(x), fabs(y)));
+        d += off * off, n += y * y;
     }
-    return sqrt(d / (n > 0 ? n : 1));
+    return differ > 2 + all / 50 ? 1 : sqrt(d / (n > 0 ? n : 1));
 }
 static void same_bits(const Case *c, const char *name, const Tensor *a, const Tensor *b,
                       const char *what) {
@@ -389,6 +397,93 @@ static void test_matmuls(void) {
     }
 }
 
+/* ---- halves ---- */
+
+/* Types of a mix: number `i` of `mix` written to the base of three. */
+static DType mixed(int mix, int i) {
+    while (i-- > 0) mix /= 3;
+    return weights[mix % 3];
+}
+static const char *stored(int mix, int i) {
+    return dtype_name(mixed(mix, i));
+}
+/* x, w (or dy) and the result in every mix, sizes of several blocks of depth among them. */
+static void mix_linear(int mix, int rows, int in, int out) {
+    Case c = {0};
+    const LinearAttrs attrs = {.to = stored(mix, 2)};
+    const DType a = mixed(mix, 0), b = mixed(mix, 1);
+    c.in_type[0] = shape(a, 2, rows, in), c.in_type[1] = shape(b, 2, out, in);
+    c.in_type[2] = shape(b, 1, out);
+    if (start(&c, &op_linear, &attrs, 3)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(a, 2, rows, out), c.in_type[1] = shape(b, 2, out, in);
+    if (start(&c, &op_linear_grad_x, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(a, 2, rows, in), c.in_type[1] = shape(b, 2, rows, out);
+    if (start(&c, &op_linear_grad_w, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void mix_conv(int mix, int kernel, int stride, int in, int out) {
+    Case c = {0};
+    ConvAttrs attrs = {.kernel = kernel, .stride = stride, .pad = {1, {kernel / 2}}};
+    const DType a = mixed(mix, 0), b = mixed(mix, 1);
+    attrs.to = stored(mix, 2), attrs.h = 9, attrs.w = 7;
+    c.in_type[0] = shape(a, 4, 2, 9, 7, in);
+    c.in_type[1] = shape(b, 4, out, in, kernel, kernel);
+    if (!start(&c, &op_conv2d, &attrs, 2)) return;
+    compare_sets(&c);
+    Type y = c.out_type[0];
+    finish(&c);
+    c.in_type[0] = y, c.in_type[0].dtype = a;
+    c.in_type[1] = shape(b, 4, out, in, kernel, kernel);
+    if (start(&c, &op_conv2d_grad_x, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+    c.in_type[0] = shape(a, 4, 2, 9, 7, in);
+    c.in_type[1] = y, c.in_type[1].dtype = b;
+    if (start(&c, &op_conv2d_grad_w, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void mix_matmul(int mix, bool ta, bool tb) {
+    Case c = {0};
+    const MatmulAttrs attrs = {ta, tb, stored(mix, 2)};
+    const DType a = mixed(mix, 0), b = mixed(mix, 1);
+    c.in_type[0] = ta ? shape(a, 3, 2, 170, 31) : shape(a, 3, 2, 31, 170);
+    c.in_type[1] = tb ? shape(b, 2, 37, 170) : shape(b, 2, 170, 37);
+    if (start(&c, &op_matmul, &attrs, 2)) compare_sets(&c);
+    finish(&c);
+}
+static void mix_attention(int mix, int n, int m, int d) {
+    Case f = {0}, g = {0};
+    const AttentionAttrs attrs = {.heads = 2};
+    f.in_type[0] = shape(mixed(mix, 0), 3, 2, n, 2 * d);
+    f.in_type[1] = shape(mixed(mix, 1), 3, 2, m, 2 * d);
+    f.in_type[2] = shape(mixed(mix, 2), 3, 2, m, 2 * d);
+    if (start(&f, &op_attention, &attrs, 3)) compare_sets(&f);
+    for (int i = 0; i < 5; i++) {
+        const Tensor *t = i < 3 ? &f.in[i] : &f.out[i - 3];
+        g.in_type[i] = *t->type;
+        g.in[i].data =
+            memcpy(memory(type_bytes(t->type)), t->data, type_bytes(t->type));
+    }
+    g.in_type[5] = shape(mixed(mix, 1), 3, 2, n, 2 * d);
+    if (start(&g, &op_attention_grad, &attrs, 6)) compare_sets(&g);
+    finish(&f);
+    finish(&g);
+}
+static void test_mixes(void) {
+    for (int mix = 0; mix < 27; mix++) {
+        mix_linear(mix, 20, 180, 37);
+        mix_linear(mix, 9, 33, 5);
+        mix_conv(mix, 3, 1, 20, 33);
+        mix_conv(mix, 3, 2, 3, 17);
+        mix_conv(mix, 1, 1, 18, 40);
+        mix_matmul(mix, mix & 1, mix & 2);
+        mix_matmul(mix, mix & 4, mix & 8);
+        mix_attention(mix, 50, 98, 20);
+        mix_attention(mix, 5, 7, 33);
+    }
+}
+
 static void test_resizes(void) {
     static const int size[][4] = {
         {2, 3, 4, 6}, {3, 2, 7, 5}, {4, 4, 4, 4}, {7, 5, 3, 2}};
@@ -409,6 +504,7 @@ int main(void) {
     test_attentions();
     test_norms();
     test_matmuls();
+    test_mixes();
     test_resizes();
     return check_done("kernels");
 }
