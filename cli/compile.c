@@ -7,12 +7,15 @@
 #include "cli/inspect.h"
 #include "cli/job_plan.h"
 #include "cli/plan_facts.h"
+#include "cli/mixed_precision.h"
 #include "cli/setting.h"
 #include "io/tensors.h"
 
 typedef struct CompileOptions {
     const char *o, *explain, *dump_after, *memory_budget;
     WordList disable_pass, set;
+    const char *mixed_precision;
+    bool full_fp16, full_bf16;
     bool exact, no_cache, gradient_checkpointing;
 } CompileOptions;
 
@@ -28,6 +31,9 @@ static const Opt options[] = {
     T(EACH, disable_pass, "PASS", "leave a pass out"),
     T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
     T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
+    T(TEXT, mixed_precision, "TYPE", "no, fp16 or bf16; without it as the recipe says", .words = mixed_precision_words),
+    T(FLAG, full_fp16, NULL, "trainables and gradients in half too"),
+    T(FLAG, full_bf16, NULL, "the same in bfloat16"),
     T(FLAG, exact, NULL, "the plain kernels only"),
     T(FLAG, no_cache, NULL, "compile even if the plan was kept from an earlier run"),
     OPT_END,
@@ -78,6 +84,7 @@ static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *f
                    .reference_kernels = o->exact};
     double accumulate;
     if (!job_shape(j, &s, e) ||
+        !job_precision(j, o->mixed_precision, o->full_fp16, o->full_bf16, &opt, e) ||
         !job_memory(j, o->memory_budget, o->gradient_checkpointing, &opt, e) ||
         !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e) ||
         !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,

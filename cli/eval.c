@@ -1,6 +1,8 @@
 /* The eval command: tensors in, one document's graph, tensors out. */
 #include "cli/eval.h"
 
+#include "cli/mixed_precision.h"
+
 #include <string.h>
 
 #include "cli/setting.h"
@@ -126,6 +128,7 @@ bool eval_loss(Eval *v, Graph *g, Err *e) {
 Exec *eval_bind(Eval *v, Graph *g, Options *opt, const WeightSource *w, Store **store,
                 Err *e) {
     opt->reference_kernels = v->opt->exact;
+    opt->mixed_precision = mixed_precision_of(v->opt->mixed_precision);
     opt->train = opt->record_gradients = v->opt->grad;
     g = passes_run(g, opt, "infer-shapes", e);
     Plan *p = g ? plan_lower(g, opt, e) : NULL;
@@ -336,6 +339,8 @@ static const Opt options[] = {
     OPT(EvalOptions, TEXT, record, "FILE", "every named output as a tensor"),
     OPT(EvalOptions, FLAG, grad, NULL,
         "gradients too: g.NAME, from upstream d.OUTPUT (ones where missing)"),
+    OPT(EvalOptions, TEXT, mixed_precision, "TYPE", "no, fp16 or bf16",
+        .words = mixed_precision_words),
     OPT(EvalOptions, FLAG, exact, NULL, "reference kernels only"),
     OPT(EvalOptions, INT, seed, "N", "of random draws and initial weights"),
     OPT_END,

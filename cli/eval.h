@@ -5,7 +5,7 @@
 #include "cli/opt.h"
 
 typedef struct EvalOptions {
-    const char *variant, *weights, *inputs, *record;
+    const char *variant, *weights, *inputs, *record, *mixed_precision;
     WordList set;
     bool grad, exact;
     int64_t seed;

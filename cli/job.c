@@ -230,6 +230,7 @@ Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *
                    .n_net = 1,
                    .dims = dims,
                    .report = like->report,
+                   .mixed_precision = like->mixed_precision,
                    .reference_kernels = like->reference_kernels};
     g = passes_run(g, &opt, "infer-shapes", e);
     return g ? plan_lower(g, &opt, e) : NULL;

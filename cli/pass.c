@@ -3,14 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/mixed_precision.h"
 #include "cli/opt.h"
-#include "passes/passes.h"
 
 typedef struct PassOptions {
     bool report, reference;
     double max_grad_norm;
     int64_t memory_budget;
-    const char *optimizer;
+    const char *optimizer, *mixed_precision;
+    bool full_half;
 } PassOptions;
 
 static const Opt options[] = {
@@ -22,9 +23,13 @@ static const Opt options[] = {
         "checkpoint: all memory of a step; 0: recompute by segment", .min = 0,
         .max = 0x1p53),
     OPT(PassOptions, TEXT, optimizer, "NAME", "optimizer: the document to use"),
+    OPT(PassOptions, TEXT, mixed_precision, "TYPE", "fp16 or bf16",
+        .words = mixed_precision_words),
+    OPT(PassOptions, FLAG, full_half, NULL, "mixed-precision: trainables too"),
     OPT_END,
 };
-static const PassOptions defaults = {.max_grad_norm = 1, .optimizer = "adamw"};
+static const PassOptions defaults = {
+    .max_grad_norm = 1, .optimizer = "adamw", .mixed_precision = "no"};
 
 static const char *const *pass_names(Arena *a) {
     int n = 0;
@@ -75,6 +80,8 @@ static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *
     Options opt = {.train = true,
                    .max_grad_norm = o->max_grad_norm,
                    .memory_budget = (uint64_t)o->memory_budget,
+                   .mixed_precision = mixed_precision_of(o->mixed_precision),
+                   .full_half = o->full_half,
                    .reference_kernels = o->reference,
                    .report = talk};
     const Pass *pass = find_pass(name);

@@ -30,6 +30,8 @@ typedef struct Trainer {
     int64_t epochs, steps_per_epoch;
     uint64_t seed;
     double max_grad_norm;
+    Precision mixed_precision; /* as the plans have it */
+    bool full_half;
     LrSchedule lr;
     int accumulate; /* micro-batches per update */
     /* data: a data set or recorded inputs */

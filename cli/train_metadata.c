@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "built.h"
+#include "cli/mixed_precision.h"
 #include "cli/train.h"
 
 static void put(Trainer *t, const char *key, const char *value) {
@@ -157,8 +158,8 @@ static void training(Trainer *t) {
     put(t, "ss_lr_scheduler", t->lr.name);
     put_bool(t, "ss_gradient_checkpointing", o->gradient_checkpointing);
     put_int(t, "ss_gradient_accumulation_steps", t->accumulate);
-    put(t, "ss_mixed_precision", "no");
-    put_bool(t, "ss_full_fp16", false);
+    put(t, "ss_mixed_precision", mixed_precision_word(t->mixed_precision));
+    put_bool(t, "ss_full_fp16", t->full_half && t->mixed_precision == PRECISION_FP16);
     put_integral(t, "ss_clip_skip", "clip_skip");
     put_int(t, "ss_max_token_length", o->max_token_length);
     put_bool(t, "ss_cache_latents", true);

@@ -7,6 +7,7 @@
 #include "cli/train_options.h"
 
 #include "io/dataset_keys.h"
+#include "cli/mixed_precision.h"
 
 const TrainOptions train_defaults = {
     .resolution = "512",
@@ -88,7 +89,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
     OPT(TrainOptions, kind, field, value, help, __VA_ARGS__)
 /* Long lists of options, one line each. */
 /* clang-format off */
-static const char fp32_only[] = "everything is computed in 32 bits";
 static const char no_state[] = "state folders are not written";
 static const char no_samples[] = "no pictures are sampled while training";
 static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
@@ -105,7 +105,7 @@ const Opt train_options[] = {
     T(FLAG, v2, NULL, "the base is a Stable Diffusion 2.x model"),
     T(FLAG, v_parameterization, NULL, "the base predicts velocity (SD 2.x 768)"),
     T(TEXT, vae, "PATH", "another VAE than the base's", .later = "the base's own VAE is used"),
-    OPT_IGNORED("no_half_vae", FLAG, NULL, "the VAE always computes in 32 bits"),
+    T(FLAG, no_half_vae, NULL, "the VAE in 32 bits with bf16 too, as it is with fp16"),
     OPT_IGNORED("tokenizer_cache_dir", TEXT, "DIR", "the tokenizer is part of the program"),
 
     OPT_GROUP("data"),
@@ -151,9 +151,9 @@ const Opt train_options[] = {
     T(INT, max_train_epochs, "N", "epochs; wins over --max_train_steps", AT_LEAST(1)),
     T(INT, gradient_accumulation_steps, "N", "micro-batches per update", .min = 1, .max = 1 << 20),
     T(INT, seed, "N", "of all random numbers; without one a new one is drawn", .min = 0, .max = 4294967295.0),
-    T(TEXT, mixed_precision, "TYPE", "no, fp16, bf16", .later = fp32_only),
-    T(FLAG, full_fp16, NULL, "adapters in half precision", .later = fp32_only),
-    T(FLAG, full_bf16, NULL, "adapters in bfloat16", .later = fp32_only),
+    T(TEXT, mixed_precision, "TYPE", "no, fp16, bf16: what samples go through is stored in 16 bits", .words = mixed_precision_words),
+    T(FLAG, full_fp16, NULL, "adapters and their gradients in half too; needs --mixed_precision fp16"),
+    T(FLAG, full_bf16, NULL, "the same in bfloat16; needs --mixed_precision bf16"),
     T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
     T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
     T(TEXT, device, "NAME", "cpu or cuda"),

@@ -59,7 +59,7 @@ typedef struct TrainOptions {
     int64_t max_train_epochs; /* UNSET_INT, or steps do not count */
     int64_t gradient_accumulation_steps, seed;
     const char *mixed_precision;
-    bool full_fp16, full_bf16, gradient_checkpointing;
+    bool full_fp16, full_bf16, no_half_vae, gradient_checkpointing;
     const char *memory_budget; /* train_memory_budget reads it */
     const char *device;
     /* loss and noise */

@@ -1,6 +1,7 @@
 /* One plan per bucket and batch size, compiled once; all share one store. */
 #include <string.h>
 
+#include "cli/mixed_precision.h"
 #include "cli/train.h"
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
@@ -41,9 +42,14 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                    .report = first ? &t->report : NULL,
                    .modules = t->modules,
                    .adapted = t->adapted};
-    if (!job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, &opt,
+    bool asked = args_get(t->given, "mixed_precision");
+    if (!job_precision(&t->job, asked ? t->o->mixed_precision : NULL, t->o->full_fp16,
+                       t->o->full_bf16, &opt, e) ||
+        !job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, &opt,
                     e))
         return NULL;
+    t->mixed_precision = opt.mixed_precision;
+    t->full_half = opt.full_half;
     PlanWish wish = {.cache = &t->cache, .given = t->given_plan, .to_run = true};
     PlanOrigin from;
     Plan *p = job_plan(&t->job, &opt, &wish, &from, e);
@@ -93,7 +99,10 @@ static Plan *vae_compiled(Trainer *t, int n, int w, int h, Err *e) {
     args_set(dims, "B", val_int(n));
     args_set(dims, "H", val_int(h));
     args_set(dims, "W", val_int(w));
-    Options like = {.reference_kernels = t->o->exact};
+    /* in fp16 the VAE's largest activations overflow */
+    bool half = t->mixed_precision == PRECISION_BF16 && !t->o->no_half_vae;
+    Options like = {.reference_kernels = t->o->exact,
+                    .mixed_precision = half ? PRECISION_BF16 : PRECISION_NO};
     return job_network_plan(&t->job, net, dims, &like, e);
 }
 

@@ -30,6 +30,9 @@ static bool schedule_settings(Trainer *t, Args *set, Err *e) {
 
 /* Options that the recipe declares become its values. An option that the shipped recipe
  * `lora` declares and this one does not would change nothing: an error. */
+static const char *const of_the_run[] = {"mixed_precision", "full_fp16", "full_bf16",
+                                         NULL}; /* train_plans.c reads these too */
+
 static bool recipe_settings(Trainer *t, Args *set, Err *e) {
     Arena *a = t->arena;
     const Doc *plain =
@@ -41,7 +44,7 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
         const char *name = t->given->name[i];
         if (listed(mine, name))
             args_set(set, name, t->given->val[i]);
-        else if (listed(usual, name))
+        else if (listed(usual, name) && !listed(of_the_run, name))
             return err_usage(e, "--%s: recipe '%s' has no such option", name,
                              t->job.doc->name);
     }

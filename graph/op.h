@@ -149,6 +149,8 @@ const char *const *op_names(void); /* NULL-terminated, for suggestions */
 /* May graph files use it? Not rows that the compiler makes (OP_IR, and gradients: rows with
  * an input "dy"). */
 bool op_in_yaml(const Op *op);
+/* Input i of the row; of a variadic one there are many. */
+const OpIn *op_in(const Op *op, int i);
 
 /* Defaults of an attribute struct, in a. */
 void *attrs_new(Arena *a, const Op *op);

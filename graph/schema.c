@@ -229,6 +229,8 @@ static const Key train_keys[] = {
     { "step_rules",                  &text, false, "of piecewise_constant: 1:100,0.1:200,0.05" },
     { "seed",                        &expr, false, "of all random numbers" },
     { "mixed_precision",             &text, false, "no, fp16 or bf16" },
+    { "full_fp16",                   &expr, false, "trainables and gradients in half; needs fp16" },
+    { "full_bf16",                   &expr, false, "the same in bfloat16; needs bf16" },
     { "gradient_accumulation_steps", &expr, false, "micro-batches per update" },
     { "gradient_checkpointing",      &expr, false, "recompute activations in the backward" },
     { "memory_budget",               &text, false, "bytes, or 6GiB: recompute what is needed to fit" },

@@ -35,6 +35,12 @@ bool op_in_yaml(const Op *op) {
     return !(op->flags & OP_IR);
 }
 
+const OpIn *op_in(const Op *op, int i) {
+    int k = 0;
+    while (k < i && op->in[k + 1].name) k++;
+    return &op->in[k];
+}
+
 /* ---- attributes ---- */
 
 const Attr *attr_find(const Op *op, const char *name) {

@@ -8,10 +8,7 @@
 bool differentiable(const Graph *g, const Node *n, int i) {
     if (n->in[i] == NO_ID || n->op->flags & OP_NO_GRAD) return false;
     if (!dtype_is_float(g->value[n->in[i]]->type.dtype)) return false;
-    const OpIn *in = n->op->in;
-    int k = 0;
-    while (k < i && in[k + 1].name) k++; /* the last one stands for all of a variadic */
-    return !(in[k].flags & IN_INDEX);
+    return !(op_in(n->op, i)->flags & IN_INDEX);
 }
 
 static void go_forward(const Graph *g, Id *from) {

@@ -156,9 +156,10 @@ static bool step(Fuse *f, const Node *n) {
 
 /* One walk, over what is needed: nodes that went into others are left behind by the next
  * one. *more: a pattern fired. */
-static Graph *round_of(const Graph *old, uint32_t *fired, Str *missed, bool *more,
-                       Err *e) {
+static Graph *round_of(const Graph *old, const Options *opt, uint32_t *fired,
+                       Str *missed, bool *more, Err *e) {
     Fuse f = {.old = old, .fired = fired, .missed = missed, .e = e};
+    f.skip_roundings = opt->mixed_precision != PRECISION_NO;
     uint32_t before = 0, after = 0;
     for (int p = 0; p < N_PATTERN; p++) before += fired[p];
     f.g = graph_rewrite(old, &f.map);
@@ -193,7 +194,6 @@ static uint64_t bytes_of(const Graph *g) {
 }
 
 Graph *pass_fuse(Graph *g, Options *opt, Err *e) {
-    (void)opt;
     uint32_t fired[N_PATTERN] = {0}, n_before = g->n_node;
     uint64_t before = bytes_of(g);
     Str missed = {0}, *report_to = g->report;
@@ -201,7 +201,7 @@ Graph *pass_fuse(Graph *g, Options *opt, Err *e) {
     for (int r = 0; g && more && r < MOST_ROUNDS; r++) {
         missed.n = 0;
         if (missed.s) missed.s[0] = 0;
-        g = round_of(g, fired, report_to ? &missed : NULL, &more, e);
+        g = round_of(g, opt, fired, report_to ? &missed : NULL, &more, e);
     }
     if (g) {
         g->report = report_to;

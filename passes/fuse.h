@@ -37,8 +37,9 @@ typedef struct Fuse {
     Id *base;       /* per old value: what it views, at the end of the chain */
     bool *pinned;   /* per old value: an output or a parameter needs it */
     Id *group;      /* per old node: the norm that takes it in, or NO_ID */
-    uint32_t *fired; /* per pattern */
-    Str *missed;     /* report lines of this round, or NULL */
+    uint32_t *fired;     /* per pattern */
+    bool skip_roundings; /* mixed precision: a half in between need not be stored */
+    Str *missed;         /* report lines of this round, or NULL */
     Err *e;
 } Fuse;
 

@@ -80,7 +80,7 @@ static FuseReason scale_legal(const Fuse *f, const Node *scale) {
     uint64_t results = 0;
     if (f->pinned[v]) return FUSE_GRAPH_OUTPUT;
     const Type *t = &f->old->value[v]->type, *x = &f->old->value[scale->in[0]]->type;
-    if (t->dtype != x->dtype || (t->dtype != F32 && t->dtype != F64)) return FUSE_DTYPE;
+    if (t->dtype != x->dtype || !dtype_is_float(t->dtype)) return FUSE_DTYPE;
     for (uint32_t r = 0; r < f->n_reader[v]; r++) {
         const Node *n = f->old->node[f->reader[v][r]];
         int dy = dy_of(n);
@@ -103,7 +103,7 @@ Fused fuse_scale(Fuse *f, const Node *n) {
     Id in[2];
     for (int i = 0; i < 2; i++) in[i] = f->map[i == dy ? scale->in[0] : n->in[i]];
     Id raw = graph_op(f->g, n->op, n->attrs, 2, in, f->e);
-    DType t = ((const PointwiseAttrs *)scale->attrs)->dtype;
+    DType t = f->old->value[n->out[0]]->type.dtype;
     Id y = add_formula(f->g, t, formula_of(scale), 1, &raw, f->e);
     if (y == NO_ID) return FUSED_FAILED;
     fuse_stands(f, n, 0, y);

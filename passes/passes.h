@@ -5,6 +5,12 @@
 #include "graph/build.h"
 #include "graph/plan.h"
 
+typedef enum Precision { /* of what a step's samples go through */
+    PRECISION_NO,        /* f32 */
+    PRECISION_FP16,      /* halves where products are, with a loss scale */
+    PRECISION_BF16
+} Precision;
+
 typedef struct Options {
     /* build */
     /* networks, adapters, objective, optimizer; or NULL when the pipeline starts from a
@@ -25,6 +31,8 @@ typedef struct Options {
     const char *const *record;
     /* outputs "grad.NAME" for every trainable, before clipping */
     bool record_gradients;
+    Precision mixed_precision;
+    bool full_half; /* trainables and their gradients too */
     bool gradient_checkpointing; /* recompute by block in the backward pass */
     /* bytes of everything together, 0: no limit. Wins over by block */
     uint64_t memory_budget;

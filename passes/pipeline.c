@@ -16,6 +16,9 @@ static bool with_trainables(const Options *opt) {
     for (int i = 0; opt->recipe && i < opt->n_net; i++) any |= opt->net[i].train;
     return any;
 }
+static bool with_halves(const Options *opt) {
+    return opt->mixed_precision != PRECISION_NO;
+}
 static bool in_training(const Options *opt) {
     return opt->train;
 }
@@ -33,6 +36,7 @@ const Pass pipeline[] = {
     { "infer-shapes",    "type of every value, inferred again and compared",                 pass_infer_shapes,    NULL },
     { "bind-weights",    "each frozen tensor against the checkpoint",                        pass_bind_weights,    with_networks },
     { "inject-adapters", "wraps the chosen nodes; a gradient path to every trainable",       pass_inject_adapters, with_trainables },
+    { "mixed-precision", "which values are stored in half, and where that needs a cast",     pass_mixed_precision, with_halves },
     { "simplify",        "constants folded, equal nodes merged, identities removed",         pass_simplify,        NULL },
     { "differentiate",   "reverse mode, only what a trainable needs",                        pass_differentiate,   in_training },
     { "dce",             "what nobody reads goes",                                           pass_dce,             NULL },

@@ -8,6 +8,7 @@ Graph *pass_build(Graph *g, Options *opt, Err *e);
 Graph *pass_infer_shapes(Graph *g, Options *opt, Err *e);
 Graph *pass_bind_weights(Graph *g, Options *opt, Err *e);
 Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e);
+Graph *pass_mixed_precision(Graph *g, Options *opt, Err *e);
 Graph *pass_simplify(Graph *g, Options *opt, Err *e);
 Graph *pass_differentiate(Graph *g, Options *opt, Err *e);
 Graph *pass_dce(Graph *g, Options *opt, Err *e);

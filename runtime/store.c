@@ -141,39 +141,67 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
     return k.data;
 }
 
+/* The file's tensor; a plan may want f32 as halves: a cast that was folded into it. */
+static bool find_weight(Store *s, const char *name, const Type *type, Tensor *t,
+                        Err *e) {
+    if (!s->source.find || !s->source.find(s->source.ctx, name, t))
+        return err_fail(e, "weight '%s' is missing", name);
+    bool folded = t->type->dtype == F32 && dtype_is_half(type->dtype);
+    if (type_same_shape(t->type, type) && (folded || t->type->dtype == type->dtype))
+        return true;
+    return err_fail(e, "weight '%s': got %s, want %s", name,
+                    type_text(s->arena, t->type), type_text(s->arena, type));
+}
+
+static bool usable(const Tensor *t, const Type *type) {
+    return t->type->dtype == type->dtype &&
+           (uintptr_t)t->data % dtype_size(type->dtype) == 0;
+}
+
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
     uint32_t i;
-    if (table_get(&s->copied_names, name, &i)) return s->copied[i].data;
+    char *key = arena_printf(s->arena, "%s %s", name, dtype_name(type->dtype));
+    if (table_get(&s->copied_names, key, &i)) return s->copied[i].data;
     Tensor t;
-    if (!s->source.find || !s->source.find(s->source.ctx, name, &t)) {
-        err_fail(e, "weight '%s' is missing", name);
-        return NULL;
-    }
-    if (!type_equal(t.type, type)) {
-        err_fail(e, "weight '%s': got %s, want %s", name, type_text(s->arena, t.type),
-                 type_text(s->arena, type));
-        return NULL;
-    }
-    if ((uintptr_t)t.data % dtype_size(type->dtype) == 0) return t.data;
-    Kept k = {arena_strdup(s->arena, name), *type, block(s, type_bytes(type), name, e)};
+    if (!find_weight(s, name, type, &t, e)) return NULL;
+    if (usable(&t, type)) return t.data;
+    Kept k = {key, *type, block(s, type_bytes(type), name, e)};
     if (!k.data) return NULL;
-    memcpy(k.data, t.data, type_bytes(type));
+    convert(k.data, type->dtype, t.data, t.type->dtype, type_count(type));
     table_put(s->arena, &s->copied_names, k.name, s->n_copied);
     PUSH(s->arena, s->copied, s->n_copied, s->cap_copied, k);
     return k.data;
 }
 
+/* The weight while it is packed; *own: to be freed, it was converted for this. */
+static const void *weight_to_pack(Store *s, const char *name, const Type *type,
+                                  void **own, Err *e) {
+    Tensor t;
+    *own = NULL;
+    if (!find_weight(s, name, type, &t, e)) return NULL;
+    if (usable(&t, type)) return t.data;
+    *own = malloc(type_bytes(type));
+    if (*own)
+        convert(*own, type->dtype, t.data, t.type->dtype, type_count(type));
+    else
+        err_fail(e, "no memory for '%s'", name);
+    return *own;
+}
+
 const void *store_packed(Store *s, const char *name, const Type *type, const Kernel *k,
                          const Sig *sig, int in, Err *e) {
     size_t bytes = k->packed(sig, in);
-    char *key = arena_printf(s->arena, "%s %p %zu", name, (const void *)k, bytes);
+    char *key = arena_printf(s->arena, "%s %s %p %zu", name, dtype_name(type->dtype),
+                             (const void *)k, bytes);
     uint32_t i;
     if (table_get(&s->packed_names, key, &i)) return s->packed[i].data;
-    const void *raw = store_weight(s, name, type, e);
+    void *own;
+    const void *raw = weight_to_pack(s, name, type, &own, e);
     Packed p = {arena_strdup(s->arena, name), k, bytes, NULL};
     if (raw) p.data = block(s, bytes, name, e);
+    if (p.data) k->pack(sig, in, raw, p.data, s->dev);
+    free(own);
     if (!p.data) return NULL;
-    k->pack(sig, in, raw, p.data, s->dev);
     table_put(s->arena, &s->packed_names, key, s->n_packed);
     PUSH(s->arena, s->packed, s->n_packed, s->cap_packed, p);
     return p.data;

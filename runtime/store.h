@@ -38,7 +38,7 @@ struct Store {
     NameTable copied_names;
     Packed *packed;
     uint32_t n_packed, cap_packed;
-    NameTable packed_names; /* "weight kernel-address bytes" */
+    NameTable packed_names; /* "weight type kernel-address bytes" */
     void **block;           /* to free */
     uint32_t n_block, cap_block;
     Guard act, work; /* one arena for all plans: only one of them runs at a time */
@@ -49,7 +49,8 @@ struct Store {
 /* The persistent tensor of this name; made and initialised (unless it starts as a value)
  * if there is none: *fresh. NULL: it is there with another type. */
 void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e);
-/* A frozen weight in its own dtype, aligned to its elements. */
+/* A frozen weight in its own dtype, aligned to its elements; f32 of the file can be asked for
+ * as halves, which are then rounded once. */
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e);
 /* Its packed form for input `in` of a step. */
 const void *store_packed(Store *s, const char *name, const Type *type, const Kernel *k,

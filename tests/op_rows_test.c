@@ -144,9 +144,7 @@ static bool is_output(const Graph *g, Id id) {
 }
 
 static unsigned flags_of(const Op *op, int i) {
-    int k = 0;
-    while (k < i && op->in[k + 1].name) k++;
-    return op->in[k].flags;
+    return op_in(op, i)->flags;
 }
 
 static void test_gradient(Arena *a, const Op *op, int input) {
