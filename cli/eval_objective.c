@@ -1,17 +1,16 @@
 /* An objective with the networks of the recipe `lora`, weights from --weights: inputs by
- * their declared names and, where given, the nodes `noise` and `t` instead of draws;
+ * their declared names and, where given, nodes by theirs ("noise" and "t" instead of draws);
  * outputs loss, log.NAME, NETWORK.OUTPUT. */
 #include <string.h>
 
 #include "cli/eval.h"
 
-static const char *const drawn[] = {"noise", "t"};
-
 static const char *const *given_nodes(Eval *v) {
-    const char **list = NEW(v->arena, const char *, COUNT(drawn) + 1);
+    const YNode *nodes = yaml_get(v->doc->root, "nodes");
+    const char **list = NEW(v->arena, const char *, nodes->n + 1);
     int n = 0;
-    for (size_t i = 0; i < COUNT(drawn); i++)
-        if (tensors_find(v->in, drawn[i])) list[n++] = drawn[i];
+    for (int i = 0; i < nodes->n; i++)
+        if (tensors_find(v->in, nodes->key[i]->s)) list[n++] = nodes->key[i]->s;
     return list;
 }
 

@@ -14,7 +14,7 @@ enum { SIDE = 12 /* weights of the way down, and up */, BLOCKS = 2 * SIDE + 1 };
 typedef struct NetworkArg {
     const char *key;
     const char *option; /* of the recipe; NULL: see `weights` below, or not available */
-    enum { ONE_INT, ONE_FLOAT, INTS, FLOATS, WEIGHTS, PLUS } kind;
+    enum { ONE_INT, ONE_FLOAT, INTS, FLOATS, WEIGHTS } kind;
 } NetworkArg;
 static const NetworkArg network_arg[] = {
     {"conv_dim", "conv_dim", ONE_INT},
@@ -31,9 +31,9 @@ static const NetworkArg network_arg[] = {
     {"mid_lr_weight", NULL, WEIGHTS},
     {"up_lr_weight", NULL, WEIGHTS},
     {"block_lr_zero_threshold", NULL, WEIGHTS},
-    {"loraplus_lr_ratio", NULL, PLUS},
-    {"loraplus_unet_lr_ratio", NULL, PLUS},
-    {"loraplus_text_encoder_lr_ratio", NULL, PLUS},
+    {"loraplus_lr_ratio", "loraplus_lr_ratio", ONE_FLOAT},
+    {"loraplus_unet_lr_ratio", "loraplus_unet_lr_ratio", ONE_FLOAT},
+    {"loraplus_text_encoder_lr_ratio", "loraplus_text_encoder_lr_ratio", ONE_FLOAT},
 };
 
 static const NetworkArg *find_arg(Arena *a, const char *key, Err *e) {
@@ -41,12 +41,7 @@ static const NetworkArg *find_arg(Arena *a, const char *key, Err *e) {
     for (size_t i = 0; i < COUNT(network_arg); i++) {
         const NetworkArg *n = &network_arg[i];
         names[i] = n->key;
-        if (strcmp(n->key, key)) continue;
-        if (n->kind != PLUS) return n;
-        err_usage(e,
-                  "--network_args %s: train the recipe's adapter 'lora-plus' instead",
-                  key);
-        return NULL;
+        if (!strcmp(n->key, key)) return n;
     }
     err_usage(e, "--network_args: unknown key '%s'%s", key,
               did_you_mean(a, key, names));

@@ -31,13 +31,9 @@ static bool answers(Arena *a, const Doc *d, const char *name, WordList *names) {
 /* The shipped document, or NULL with the names that there are; a running mean (a document
  * that gives no new p) is none. */
 static const Doc *shipped(Arena *a, const char *name, WordList *names, Err *e) {
-    static const char folder[] = "optimizers/";
     Library *lib = library_new(a);
-    for (const EmbeddedFile *f = embedded_files; f->path; f++) {
-        if (strncmp(f->path, folder, sizeof folder - 1)) continue;
-        const char *file = f->path + sizeof folder - 1;
-        const char *stem = arena_strndup(a, file, strcspn(file, "."));
-        const Doc *d = doc_load(lib, stem, DOC_OPTIMIZER, NULL, loc_none(), e);
+    for (const char *const *s = doc_shipped(a, DOC_OPTIMIZER); *s; s++) {
+        const Doc *d = doc_load(lib, *s, DOC_OPTIMIZER, NULL, loc_none(), e);
         if (!d) return NULL;
         if (yaml_get(yaml_get(d->root, "update"), "p") && answers(a, d, name, names))
             return d;

@@ -79,6 +79,10 @@ typedef struct CodesAttrs { /* encode decode */
     IntList shape; /* of what decode gives */
 } CodesAttrs;
 
+typedef struct OctavesAttrs {
+    double discount; /* strength of each next one */
+} OctavesAttrs;
+
 typedef struct UpdateAttrs {
     const char *f; /* statements "NAME = ...; ..." over p g lr and the states */
     /* their names, separated by spaces, in the order of the inputs */

@@ -226,6 +226,138 @@ static void objective(const Model *m, const char *name, const char *extra,
     tensors_close(f);
 }
 
+/* ---- noise, weights and losses of the objectives ---- */
+/* An objective that only has the noise: templates of noise.yaml on given draws. */
+static const char noise_graph[] =
+    "objective: noise\n"
+    "from: [objectives/noise.yaml, samplers/schedule.yaml]\n"
+    "symbols: {B: batch, H: height, W: width, N: chunks}\n"
+    "networks: [unet]\n"
+    "inputs:\n"
+    "  latent: {shape: [B, H, W, 4]}\n"
+    "  ids:    {shape: [B, N, 77], dtype: i32}\n"
+    "nodes:\n"
+    "  bars:   {use: alpha_bar}\n"
+    "  normal: {op: normal, like: latent}\n"
+    "  drift:  {op: normal, shape: [B, 1, 1, 4]}\n"
+    "  octave: {op: uniform, shape: [6]}\n"
+    "  fine:   {op: normal, shape: [B, 6, H, W, 4]}\n"
+    "  t:      {op: draw, below: 1000, shape: [B]}\n"
+    "  a:      bars(t)\n"
+    "  plain:  {use: offset, noise: normal, drift: drift, x0: latent, strength: 0.1, "
+    "adaptive: 0}\n"
+    "  more:   {use: offset, noise: normal, drift: drift, x0: latent, strength: 0.1, "
+    "adaptive: 0.05}\n"
+    "  less:   {use: offset, noise: normal, drift: drift, x0: latent, strength: 0.02, "
+    "adaptive: -0.5}\n"
+    "  rough:  {use: octaves, noise: normal, ratio: octave, fine: fine, discount: 0.3}\n"
+    "  noisy:  {use: add_noise, x0: latent, noise: normal, a: a}\n"
+    "  v:      {use: velocity, x0: latent, noise: normal, a: a}\n"
+    "  none:   {op: mean, x: latent}\n"
+    "loss: none\n"
+    "log: {plain: plain, more: more, less: less, rough: rough, noisy: noisy, v: v}\n";
+
+/* The recorded noises of octave i, in the corner of [B,6,H,W,4]; other entries NaN. */
+static float *octaves_of(TensorFile *f, const Type *latent, Type *type) {
+    int64_t B = latent->dim[0], C = latent->dim[1], H = latent->dim[2], W = latent->dim[3];
+    *type = type_of(F32, 5, (int64_t[]){B, 6, H, W, C});
+    float *fine = NEW(arena, float, type_count(type));
+    for (int64_t i = 0; i < type_count(type); i++) fine[i] = NAN;
+    for (int64_t k = 0; k < 3; k++) {
+        const TensorEntry *z =
+            tensor(f, arena_printf(arena, "multires_randn.%d", (int)k));
+        int64_t h = z->type.dim[2], w = z->type.dim[3], at_z = 0;
+        for (int64_t b = 0; b < B; b++)
+            for (int64_t c = 0; c < C; c++)
+                for (int64_t y = 0; y < h; y++)
+                    for (int64_t x = 0; x < w; x++)
+                        fine[((((b * 6 + k) * H + y) * W) + x) * C + c] =
+                            (float)at(z, at_z++);
+    }
+    return fine;
+}
+
+static void noises(const Model *m) {
+    static const char *const pair[][2] = {
+        {"log.plain", "noise_offset_0.1"},
+        {"log.more", "noise_offset_0.1_adaptive_0.05"},
+        {"log.less", "noise_offset_0.02_adaptive_-0.5"},
+        {"log.rough", "multires_iter6_disc0.3"},
+        {"log.noisy", "add_noise"},
+        {"log.v", "velocity"}};
+    TensorFile *f = open_tensors(arena_printf(arena, "%s/noise_ops.safetensors", golden));
+    const TensorEntry *latent = tensor(f, "latents");
+    Tensors in = {0};
+    Type fine;
+    float ratio[6] = {0};
+    int32_t ids[2 * 77] = {0};
+    for (int i = 0; i < 3; i++) ratio[i] = (float)at(tensor(f, "multires_uniform"), i);
+    give_from(&in, "latent", f, "latents");
+    give_from(&in, "normal", f, "noise");
+    give_from(&in, "drift", f, "offset_randn");
+    give_from(&in, "t", f, "timesteps");
+    give(&in, "octave", shaped(F32, 6, 0, 0), ratio);
+    float *z = octaves_of(f, &latent->type, &fine);
+    give(&in, "fine", fine, z);
+    give(&in, "ids", shaped(I32, 2, 1, 77), ids);
+    TensorFile *out = eval(graph_file("noise_test.yaml", noise_graph), m->weights, &in, "");
+    for (size_t i = 0; out && i < COUNT(pair); i++) {
+        double d = rel_l2(tensor(out, pair[i][0]), tensor(f, pair[i][1]));
+        CHECK(d <= 1e-5, "%s is off by %.1e", pair[i][1], d);
+    }
+    if (out) tensors_close(out);
+    tensors_close(f);
+}
+
+/* ddpm.yaml on a prediction and a target that are given: losses of three samples; or on
+ * losses of 1: the weights of all timesteps. */
+static TensorFile *objective_case(const Model *m, TensorFile *f, bool weights,
+                                  const char *extra) {
+    static const int32_t times[] = {10, 400, 900};
+    Tensors in = {0};
+    const int64_t n = weights ? type_count(&tensor(f, "timesteps")->type) : 3;
+    float *ones = NEW(arena, float, n), *zeros = NEW(arena, float, n * 256);
+    for (int64_t i = 0; i < n; i++) ones[i] = 1;
+    give(&in, "ids", shaped(I32, n, 1, 77), NEW(arena, int32_t, n * 77));
+    if (weights) {
+        give(&in, "latent", type_of(F32, 4, (int64_t[]){n, 4, 8, 8}), zeros);
+        give_from(&in, "t", f, "timesteps");
+        give(&in, "sample", shaped(F32, n, 0, 0), ones);
+    } else {
+        give(&in, "latent", tensor(f, "pred")->type, zeros);
+        give(&in, "t", shaped(I32, 3, 0, 0), times);
+        give_from(&in, "guess", f, "pred");
+        give_from(&in, "target", f, "target");
+    }
+    return eval("ddpm", m->weights, &in, extra);
+}
+
+static void losses(const Model *m) {
+    TensorFile *f = open_tensors(arena_printf(arena, "%s/losses.safetensors", golden));
+    char *table = slurp(arena_printf(arena, "%s/losses.tsv", golden), NULL), *rest = NULL;
+    int n = 0;
+    for (char *line = strtok_r(table, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        char *kind = line, *extra = strchr(line, '\t'), *numbers;
+        if (*line == '#' || !extra) continue;
+        *extra++ = 0;
+        numbers = strchr(extra, '\t');
+        *numbers++ = 0;
+        TensorFile *out = objective_case(m, f, strcmp(kind, "loss") != 0, extra);
+        if (!out) continue;
+        const TensorEntry *got = tensor(out, "log.per_sample");
+        for (int64_t i = 0; i < type_count(&got->type); i++) {
+            double want = strtod(numbers, &numbers), x = at(got, i);
+            CHECK(fabs(x - want) <= 1e-5 * fabs(want), "%s %s, %lld: got %.8g, want %.8g",
+                  kind, extra, (long long)i, x, want);
+        }
+        tensors_close(out);
+        n++;
+    }
+    CHECK(n == 20, "%d cases", n);
+    tensors_close(f);
+}
+
 /* ---- optimizers ---- */
 typedef struct Run {
     const char *recorded, *name, *extra, *skip;
@@ -359,6 +491,8 @@ int main(int argc, char **argv) {
     objective(&sd2, "ddpm", "", false, 0);
     objective(&sd2, "ddpm", "--set prediction=v --set min_snr_gamma=5", true, 5);
     objective(&nano, "ddpm", "--set min_snr_gamma=1", false, 1);
+    noises(&nano);
+    losses(&nano);
     optimizers();
     tensors_close(nano.file);
     tensors_close(sd2.file);
