@@ -87,6 +87,9 @@ typedef struct SamplerModel {
 bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
                    const SamplerModel *model, Err *e);
 
+/* How often that step runs, k = 0, 1 ...: `runs:`, or the argument `steps`. */
+bool sampler_runs(Arena *a, const Doc *d, const Args *args, int64_t *runs, Err *e);
+
 /* Small sizes for all symbols of a document: for a graph that is built to see whether it
  * can be. */
 const Args *probe_dims(Arena *a, const Doc *d);

@@ -124,3 +124,26 @@ bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
     }
     return true;
 }
+
+bool sampler_runs(Arena *a, const Doc *d, const Args *args, int64_t *runs, Err *e) {
+    enum { MOST = 10000 };
+    Args *bound = args_new(a);
+    if (!doc_bind(a, d, args, bound, e)) return false;
+    const YNode *slot = yaml_get(d->root, "runs");
+    Env env = {.args = bound};
+    Val v = {.kind = VAL_NONE};
+    if (slot && !slot_eval(a, slot, &env, &v, e)) return false;
+    const Val *steps = slot ? &v : args_get(bound, "steps");
+    double n;
+    if (!steps || !val_number(steps, &n))
+        return err_at(e, slot ? slot->loc : d->root->loc,
+                      "sampler '%s' does not say how often it runs: it wants a number "
+                      "'runs:' or the argument 'steps'",
+                      d->name);
+    if (!(n >= 1 && n <= MOST && n == (double)(int64_t)n))
+        return err_at(e, slot ? slot->loc : d->root->loc,
+                      "sampler '%s' would run %g times, want 1 ... %d", d->name, n,
+                      MOST);
+    *runs = (int64_t)n;
+    return true;
+}
