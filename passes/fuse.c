@@ -2,7 +2,7 @@
  *
  * Needs: a verified graph, differentiated if it is to be. Guarantees: the same values; the
  * merging of pointwise nodes does the same operations in the same order, the other
- * patterns round differently in the last place at most. Patterns are tried in the order of
+ * patterns round differently in the last place at most; in mixed precision halves are rounded less often. Patterns are tried in the order of
  * the table at each node, over the graph again until nothing more fires, so a second run
  * changes nothing. Every pattern that nearly fitted leaves one line with its reason. */
 #include "passes/fuse.h"
@@ -11,6 +11,7 @@
 
 /* clang-format off */
 static const FusePattern patterns[] = {
+    { "again", "a formula of saved values is worked out again, not saved too",       fuse_again },
     { "pads",  "x padded on one side + y padded on the other: a concat",             fuse_pads },
     { "scale", "a constant factor goes behind the gradient rows that shrink it",     fuse_scale },
     { "norm",  "group_norm -> formula: in one, also in the gradient; y is not kept", fuse_norm },
@@ -112,19 +113,46 @@ void fuse_stands(Fuse *f, const Node *n, int o, Id to) {
     fuse_note_from(f, to, was->id);
 }
 
+static const Op *maker_of(const Graph *g, Id v) {
+    return g->value[v]->node == NO_ID ? NULL : g->node[g->value[v]->node]->op;
+}
+
+/* Templates are used many times: the same line of a file, refused for the same reason, is
+ * told once. */
+static bool alike(const Graph *g, const FuseMiss *a, const FuseMiss *b) {
+    const Loc x = a->anchor->at.loc, y = b->anchor->at.loc;
+    return x.src && x.src == y.src && x.line == y.line && x.col == y.col &&
+           !strcmp(a->pattern, b->pattern) && a->why == b->why &&
+           a->anchor->op == b->anchor->op &&
+           a->anchor->at.phase == b->anchor->at.phase &&
+           maker_of(g, a->value) == maker_of(g, b->value);
+}
+
 void fuse_miss(Fuse *f, const char *pattern, const Node *n, Id v, FuseReason why) {
-    if (!f->missed) return;
+    FuseMisses *list = f->missed;
+    if (!list) return;
+    FuseMiss miss = {pattern, n, v, why, f->n_reader[v], 0};
+    for (uint32_t i = 0; i < list->n; i++) {
+        if (!alike(f->old, &list->item[i], &miss)) continue;
+        list->item[i].n_more++;
+        return;
+    }
+    PUSH(f->old->arena, list->item, list->n, list->cap, miss);
+}
+
+static void report_miss(const Graph *g, const FuseMiss *m, Str *to) {
+    const Node *n = m->anchor;
+    const Op *maker = maker_of(g, m->value);
     Loc at = n->at.loc;
-    str_printf(f->missed, "fuse: %s left out at '%s'", pattern,
+    str_printf(to, "fuse: %s left out at '%s'", m->pattern,
                n->at.path ? n->at.path : n->op->name);
-    if (at.src) str_printf(f->missed, " (%s:%u:%u)", at.src->path, at.line, at.col);
-    Id k = f->old->value[v]->node;
-    const Node *maker = k == NO_ID ? NULL : f->old->node[k];
-    str_printf(f->missed, ": %s, %s of %s", reasons[why],
-               type_text(f->g->arena, &f->old->value[v]->type),
-               maker ? maker->op->name : role_name(f->old->value[v]->role));
-    if (why == FUSE_MULTI_USE) str_printf(f->missed, ", %u readers", f->n_reader[v]);
-    str_add(f->missed, "\n");
+    if (at.src) str_printf(to, " (%s:%u:%u)", at.src->path, at.line, at.col);
+    str_printf(to, ": %s, %s of %s", reasons[m->why],
+               type_text(g->arena, &g->value[m->value]->type),
+               maker ? maker->name : role_name(g->value[m->value]->role));
+    if (m->why == FUSE_MULTI_USE) str_printf(to, ", %u readers", m->n_reader);
+    if (m->n_more) str_printf(to, "; so at %u more places of this line", m->n_more);
+    str_add(to, "\n");
 }
 
 static bool copy(Fuse *f, const Node *n) {
@@ -147,7 +175,8 @@ static bool step(Fuse *f, const Node *n) {
     for (int p = 0; p < N_PATTERN; p++) {
         Fused done = patterns[p].at(f, n);
         if (done == FUSED_FAILED) return false;
-        if (done == FUSED_NO) continue;
+        if (done == FUSED_BEFORE) f->fired[p]++;
+        if (done == FUSED_NO || done == FUSED_BEFORE) continue;
         f->fired[p] += done == FUSED_YES && f->group[n->index] == NO_ID;
         return true;
     }
@@ -157,7 +186,7 @@ static bool step(Fuse *f, const Node *n) {
 /* One walk, over what is needed: nodes that went into others are left behind by the next
  * one. *more: a pattern fired. */
 static Graph *round_of(const Graph *old, const Options *opt, uint32_t *fired,
-                       Str *missed, bool *more, Err *e) {
+                       FuseMisses *missed, bool *more, Err *e) {
     Fuse f = {.old = old, .fired = fired, .missed = missed, .e = e};
     f.skip_roundings = opt->mixed_precision != PRECISION_NO;
     uint32_t before = 0, after = 0;
@@ -196,11 +225,12 @@ static uint64_t bytes_of(const Graph *g) {
 Graph *pass_fuse(Graph *g, Options *opt, Err *e) {
     uint32_t fired[N_PATTERN] = {0}, n_before = g->n_node;
     uint64_t before = bytes_of(g);
-    Str missed = {0}, *report_to = g->report;
+    Str *report_to = g->report;
+    FuseMisses missed = {0};
     bool more = true;
     for (int r = 0; g && more && r < MOST_ROUNDS; r++) {
         missed.n = 0;
-        if (missed.s) missed.s[0] = 0;
+        missed.g = g;
         g = round_of(g, opt, fired, report_to ? &missed : NULL, &more, e);
     }
     if (g) {
@@ -211,8 +241,8 @@ Graph *pass_fuse(Graph *g, Options *opt, Err *e) {
         report(g, "fuse: %u nodes, before %u; %s read and written, before %s",
                g->n_node, n_before, bytes_text(g->arena, bytes_of(g)),
                bytes_text(g->arena, before));
-        if (report_to && missed.s) str_add(report_to, missed.s);
+        for (uint32_t i = 0; report_to && i < missed.n; i++)
+            report_miss(missed.g, &missed.item[i], report_to);
     }
-    str_free(&missed);
     return g;
 }

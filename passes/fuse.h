@@ -23,6 +23,21 @@ typedef enum FuseReason {
     FUSE_REASONS
 } FuseReason;
 
+/* A place that nearly fitted. */
+typedef struct FuseMiss {
+    const char *pattern;
+    const Node *anchor;
+    Id value;
+    FuseReason why;
+    uint32_t n_reader; /* of the value */
+    uint32_t n_more;   /* places of the same line, reason and kind */
+} FuseMiss;
+typedef struct FuseMisses {
+    const Graph *g; /* what the rest refers to */
+    FuseMiss *item;
+    uint32_t n, cap;
+} FuseMisses;
+
 typedef struct Fuse {
     const Graph *old;
     Graph *g;
@@ -39,7 +54,7 @@ typedef struct Fuse {
     Id *group;      /* per old node: the norm that takes it in, or NO_ID */
     uint32_t *fired;     /* per pattern */
     bool skip_roundings; /* mixed precision: a half in between need not be stored */
-    Str *missed;         /* report lines of this round, or NULL */
+    FuseMisses *missed;  /* of this round, or NULL */
     Err *e;
 } Fuse;
 
@@ -48,6 +63,7 @@ typedef enum Fused {
     FUSED_NO,     /* nothing: copy the node, or try the next pattern */
     FUSED_YES,    /* the outputs of the node are in the map */
     FUSED_INSIDE, /* the node belongs to a group whose leader was counted */
+    FUSED_BEFORE, /* something was put before the node; the next pattern may have it */
     FUSED_FAILED  /* e is set */
 } Fused;
 
@@ -66,6 +82,7 @@ void fuse_stands(Fuse *f, const Node *n, int o, Id to);
 void fuse_note_from(Fuse *f, Id made, Id old);
 Id fuse_from(const Fuse *f, Id made);
 
+Fused fuse_again(Fuse *f, const Node *n);
 Fused fuse_pads(Fuse *f, const Node *n);
 Fused fuse_scale(Fuse *f, const Node *n);
 Fused fuse_norm(Fuse *f, const Node *n);

@@ -1,13 +1,13 @@
 /* Pattern "merge": a pointwise node takes in the pointwise nodes that it alone reads. The
  * formula of the whole is evaluated tile by tile, every operation as before and in the same
- * type, so the numbers are the same bits; only in mixed precision a half in
- * between is no longer rounded.
+ * type, so the numbers are the same bits; only in mixed precision a half in between is no
+ * longer rounded.
  *
  * Rules: the producer's value is read by this node only, is wide (single values are worked
  * out in f64 once: taking one in would lose its rounding), is worked out in the type that
- * this node computes in, and has as many elements. What it reads must not stay alive much longer than
- * what is saved: inputs that would have died, times the nodes in between, against the
- * value itself. */
+ * this node computes in, and has as many elements. What it reads must not stay alive much
+ * longer than what is saved: inputs that would have died, times the nodes in between,
+ * against the value itself. */
 #include "passes/fuse.h"
 
 #include <stdio.h>
@@ -26,10 +26,6 @@ typedef struct Merge {
     Id in[MOST_INPUTS]; /* new values, variable by variable */
     int n_in;
 } Merge;
-
-static DType computes_in(DType t) {
-    return t == F64 ? F64 : F32;
-}
 
 static const PointwiseAttrs *attrs_of(const Node *n) {
     return n->attrs;
@@ -81,10 +77,9 @@ static FuseReason legal(const Fuse *f, const Node *n, Id v, const Node *producer
         return saved ? FUSE_SAVED_FOR_BWD : FUSE_MULTI_USE;
     }
     if (!moves_alike(producer->at.phase, n->at.phase)) return FUSE_BOUNDARY;
-    bool as_computed = t->dtype == computes_in(t->dtype) ||
+    bool as_computed = t->dtype == dtype_wide(t->dtype) ||
                        (f->skip_roundings && dtype_is_half(t->dtype));
-    if (!as_computed || computes_in(t->dtype) != computes_in(y->dtype))
-        return FUSE_DTYPE;
+    if (!as_computed || dtype_wide(t->dtype) != dtype_wide(y->dtype)) return FUSE_DTYPE;
     if (type_count(t) == 1 || type_count(t) != type_count(y)) return FUSE_LAYOUT;
     const Node *made = f->g->node[f->g->value[f->map[value]]->node];
     if (made->op != &op_pointwise) return FUSE_CYCLE;

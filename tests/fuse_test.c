@@ -1,5 +1,5 @@
-/* fuse changes no bit of what pointwise nodes make, whatever graph they form; a norm with
- * its formula inside, and its gradient, are the nodes apart up to rounding. */
+/* fuse changes no bit of what pointwise nodes make, whatever graph they form; in mixed precision
+ * it rounds to halves less often; a norm with its formula inside, and its gradient, are the nodes apart up to rounding. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,15 +21,19 @@ static Graph *read_graph(Arena *a, const char *text, Err *e) {
     return graph_parse(a, source_text(a, "test.gr", text, strlen(text)), e);
 }
 
-static Graph *fused(Graph *g, Err *e) {
+static Graph *fused_in(Graph *g, Precision precision, Err *e) {
     for (const Pass *p = pipeline; p->name; p++)
         if (!strcmp(p->name, "fuse")) {
-            Options opt = {0};
+            Options opt = {.mixed_precision = precision};
             Graph *out = p->run(g, &opt, e);
             return out && graph_verify(out, e) ? out : NULL;
         }
     err_usage(e, "no pass 'fuse'");
     return NULL;
+}
+
+static Graph *fused(Graph *g, Err *e) {
+    return fused_in(g, PRECISION_NO, e);
 }
 
 /* ---- values, node by node ---- */
@@ -128,6 +132,34 @@ static void test_same_bits(void) {
     CHECK(less > 1000, "only %u nodes went into others", less);
 }
 
+/* ---- halves: in mixed precision, what is merged is rounded once ---- */
+
+static const char half_text[] =
+    "graph g {\n input @x : %s[3,700]\n input @y : f32[3,700]\n"
+    " %%a = pointwise @x, @y {f=\"x0 * sigmoid(x1)\", dtype=%s}\n"
+    " %%b = pointwise %%a, @x {f=\"x0 - x1 / 3\", dtype=%s}\n"
+    " %%c = pointwise %%b {f=\"x0 * 1.7\", dtype=%s}\n output c = %%c\n}\n";
+
+static void test_halves(const char *dtype, double rounding) {
+    Arena *a = arena_new();
+    Err e = {0};
+    const char *text = arena_printf(a, half_text, dtype, dtype, dtype, dtype);
+    Precision mixed = rounding == 0x1p-11 ? PRECISION_FP16 : PRECISION_BF16;
+    Graph *g = read_graph(a, text, &e), *f = g ? fused_in(g, mixed, &e) : NULL;
+    CHECK(f && f->n_node == 1, "%s: %u nodes %s", dtype, f ? f->n_node : 0, e.text);
+    const char *exact = arena_printf(a, half_text, dtype, "f64", "f64", "f64");
+    Graph *w = read_graph(a, exact, &e);
+    const uint16_t *got = f ? bytes_of(a, f, "c", &e) : NULL;
+    const double *want = w ? bytes_of(a, w, "c", &e) : NULL;
+    CHECK(got && want, "%s: %s", dtype, e.text);
+    for (int i = 0; got && want && i < 3 * 700; i++) {
+        double x = rounding == 0x1p-11 ? half_to_float(got[i]) : bf16_to_float(got[i]);
+        CHECK(fabs(x - want[i]) <= rounding * fabs(want[i]) * 1.001 + 0x1p-24,
+              "%s: element %d is %g, want %g", dtype, i, x, want[i]);
+    }
+    arena_free(a);
+}
+
 /* ---- norms ---- */
 
 static const char norm_text[] =
@@ -202,6 +234,8 @@ static void test_refused(void) {
 
 int main(void) {
     test_same_bits();
+    test_halves("f16", 0x1p-11);
+    test_halves("bf16", 0x1p-8);
     test_norm("f32", 2e-5);
     test_norm("f64", 1e-12);
     test_refused();
