@@ -90,7 +90,9 @@ static bool print_pass(Arena *a, const char *name, Graph *g, const PassOptions *
                          did_you_mean(a, name, pass_names(a)));
     if (!strcmp(name, "build") || !strcmp(name, "inject-adapters"))
         return err_usage(e, "pass '%s' needs a recipe: see `graphrun compile`", name);
-    if (!strcmp(name, "optimizer")) {
+    bool scaled =
+        opt.mixed_precision == PRECISION_FP16 && !strcmp(name, "differentiate");
+    if (scaled || !strcmp(name, "optimizer")) {
         if (!optimizer_recipe(a, o->optimizer, &recipe, e)) return false;
         opt.recipe = &recipe;
     }

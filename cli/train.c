@@ -141,11 +141,22 @@ static bool record_step(Trainer *t, Exec *x, const StepResult *r, Err *e) {
     return !r->updated || record_tensors(t, x, r->step, e);
 }
 
+static void say_loss_scale(Trainer *t, const StepResult *r) {
+    float before = t->loss_scale;
+    t->loss_scale = r->loss_scale;
+    if (!r->skipped && (before == 0 || r->loss_scale == before)) return;
+    const char *step = arena_printf(t->arena, "step %lld: ", (long long)r->step);
+    const char *why = r->skipped ? "a gradient overflowed, no update; " : "";
+    progress_say(t->progress, arena_printf(t->arena, "%s%sloss scale %g", step, why,
+                                           (double)r->loss_scale));
+}
+
 static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     Trainer *t = ctx;
     if (t->record && !record_step(t, x, r, e)) return false;
     t->micro++;
     if (t->trace) trace_add(t->trace, x);
+    say_loss_scale(t, r);
     if (!r->updated) return true;
     int64_t per_epoch = t->steps_per_epoch ? t->steps_per_epoch : t->steps;
     ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};

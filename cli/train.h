@@ -64,6 +64,7 @@ typedef struct Trainer {
     Record *record;
     Progress *progress;
     LossAverage average;
+    float loss_scale; /* as it was told last; 0: not yet */
     Trace *trace; /* --profile */
     Exec *last;   /* of the last update: where the weights are read from */
     int last_epoch;

@@ -3,8 +3,9 @@
  * Needs: an output "loss", f32[]. Guarantees: one output "grad.NAME" per trainable, f32, of
  * the trainable's shape, a slice that does not learn in this step exactly zero; no gradient
  * of anything that does not depend on a trainable (activity.c). Sums of gradients are a
- * left fold in the order in which they arise, so bits do not depend on chance. The seed is
- * the constant 1; a loss scale would take its place. Ends: one walk. */
+ * left fold in the order in which they arise, so bits do not depend on chance. They start
+ * from the constant 1, in fp16 from the loss scale (passes/loss_scale.c), by which all are
+ * then too large. A half trainable has a half gradient. Ends: one walk. */
 #include "ops/ops.h"
 #include "passes/private.h"
 
@@ -88,7 +89,8 @@ static Id zeros(Graph *g, const Type *t) {
 
 static bool finish(Backward *b, const Value *v, Err *e) {
     Graph *g = b->g;
-    Type want = type_of(F32, v->type.rank, v->type.dim);
+    const DType t = dtype_is_half(v->type.dtype) ? v->type.dtype : F32;
+    Type want = type_of(t, v->type.rank, v->type.dim);
     Id dx = b->grad[v->id];
     g->at = (Place){.loc = v->loc, .block = -1, .phase = BACKWARD};
     if (dx == NO_ID) {
@@ -97,7 +99,7 @@ static bool finish(Backward *b, const Value *v, Err *e) {
     } else if (g->value[dx]->node != NO_ID) {
         g->at = g->node[g->value[dx]->node]->at;
     }
-    dx = graph_cast(g, dx, F32, e);
+    dx = graph_cast(g, dx, t, e);
     if (dx != NO_ID) dx = graph_view(g, dx, want, e);
     if (dx != NO_ID) dx = masked(g, v, dx, e);
     if (dx == NO_ID) return false;
@@ -130,7 +132,6 @@ static void explain(const Backward *b, uint32_t n_node) {
 }
 
 Graph *pass_differentiate(Graph *g, Options *opt, Err *e) {
-    (void)opt;
     Backward b = {.g = g, .n_value = g->n_value};
     uint32_t n_node = g->n_node, n_value = g->n_value;
     if (!activity_find(g->arena, g, &b.y, e)) return NULL;
@@ -138,7 +139,7 @@ Graph *pass_differentiate(Graph *g, Options *opt, Err *e) {
     memset(b.grad, 0xff, n_value * sizeof(Id));
     Place keep = g->at;
     g->at = (Place){.block = -1, .phase = BACKWARD};
-    b.grad[b.y.loss] = graph_number(g, 1, F32);
+    b.grad[b.y.loss] = scales_loss(opt) ? loss_scale_new(g) : graph_number(g, 1, F32);
     for (uint32_t k = n_node; k-- > 0;)
         if (!run_rule(&b, g->node[k], e)) return NULL;
     for (uint32_t i = 0; i < n_value; i++)

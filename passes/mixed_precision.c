@@ -6,7 +6,8 @@
  *   products (OP_LOW) are stored in half, whatever they read;
  *   rows that need f32 (OP_WIDE: sums, losses, draws, tables of the noise schedule) give f32;
  *   the others follow their inputs: half only if all wide operands are, so noise and noisy
- *   latents are formed in f32. A formula that only products read is stored in half.
+ *   latents are formed in f32. A formula that only products read is stored in half, one that
+ *   only wide rows read in f32.
  * The policy casts on edges. No cast becomes a node where a kernel reads or stores the other
  * type itself ("absorbed"), and all do; arithmetic is f32 everywhere, so an absorbed cast of
  * an operand is not even a rounding. A frozen f32 weight of products is rounded once, when it
@@ -25,10 +26,11 @@ typedef struct Mixed {
     Graph *g;
     Id *map;
     DType half;
-    bool *runs;     /* per old value: depends on a sample or a draw */
-    bool *low_only; /* per old value: products read it, and nothing else does */
-    bool *exact;    /* per old value: stored in f32, but rows of a half table */
-    uint8_t *noted; /* per old value: bits of fates that were counted */
+    bool *runs;      /* per old value: depends on a sample or a draw */
+    bool *low_only;  /* per old value: products read it, and nothing else does */
+    bool *wide_only; /* the same of rows that need f32 */
+    bool *exact;     /* per old value: stored in f32, but rows of a half table */
+    uint8_t *noted;  /* per old value: bits of fates that were counted */
     uint32_t n[CAST_FATES];
     uint64_t bytes[CAST_FATES]; /* that a cast of its own would write */
     Err *e;
@@ -70,26 +72,32 @@ static bool reads_low(const Mixed *m, const Node *n) {
     return n->op->flags & OP_LOW || takes_rows(m->old, n);
 }
 
-static void find_low_only(Mixed *m) {
+enum { READ_LOW = 1, READ_WIDE = 2, READ_ELSE = 4 };
+
+static void find_readers(Mixed *m) {
     const Graph *g = m->old;
-    bool *low = NEW(g->arena, bool, g->n_value + 1);
-    bool *other = NEW(g->arena, bool, g->n_value + 1);
-    for (uint32_t i = 0; i < g->n_output; i++) other[g->output[i].value] = true;
+    uint8_t *read = NEW(g->arena, uint8_t, g->n_value + 1);
+    for (uint32_t i = 0; i < g->n_output; i++) read[g->output[i].value] = READ_ELSE;
     for (uint32_t i = 0; i < g->n_value; i++) {
         const Param *p = g->value[i]->param;
-        if (p && p->init.kind == INIT_VALUE) other[p->init.value] = true;
+        if (p && p->init.kind == INIT_VALUE) read[p->init.value] = READ_ELSE;
     }
     for (uint32_t k = g->n_node; k-- > 0;) {
         const Node *n = g->node[k];
-        bool view = n->op->flags & OP_VIEW, is_low = !view && reads_low(m, n);
-        for (int i = 0; i < n->n_in; i++) {
-            if (n->in[i] == NO_ID) continue;
-            low[n->in[i]] |= view ? low[n->out[0]] : is_low;
-            other[n->in[i]] |= view ? other[n->out[0]] : !is_low;
-        }
+        uint8_t how = n->op->flags & OP_VIEW   ? read[n->out[0]]
+                      : !n->n_out              ? READ_ELSE
+                      : reads_low(m, n)        ? READ_LOW
+                      : n->op->flags & OP_WIDE ? READ_WIDE
+                                               : READ_ELSE;
+        for (int i = 0; i < n->n_in; i++)
+            if (n->in[i] != NO_ID) read[n->in[i]] |= how;
     }
-    m->low_only = low;
-    for (uint32_t i = 0; i < g->n_value; i++) low[i] = low[i] && !other[i];
+    m->low_only = NEW(g->arena, bool, g->n_value + 1);
+    m->wide_only = NEW(g->arena, bool, g->n_value + 1);
+    for (uint32_t i = 0; i < g->n_value; i++) {
+        m->low_only[i] = read[i] == READ_LOW;
+        m->wide_only[i] = read[i] == READ_WIDE;
+    }
 }
 
 /* ---- what became of the policy's casts ---- */
@@ -169,7 +177,7 @@ static DType followed(const Mixed *m, const Node *n, const Id *in) {
 
 static void choose_formula(Mixed *m, const Node *n, DType *dtype, const Id *in) {
     if (*dtype != F32) return;
-    *dtype = followed(m, n, in);
+    *dtype = m->wide_only[n->out[0]] ? F32 : followed(m, n, in);
     note_operands(m, n, in, *dtype);
     if (*dtype != F32 || !m->low_only[n->out[0]]) return;
     *dtype = m->half;
@@ -286,7 +294,7 @@ Graph *pass_mixed_precision(Graph *g, Options *opt, Err *e) {
     m.runs = find_runs(g);
     m.exact = NEW(g->arena, bool, g->n_value + 1);
     m.noted = NEW(g->arena, uint8_t, g->n_value + 1);
-    find_low_only(&m);
+    find_readers(&m);
     declare(&m, opt->full_half);
     for (uint32_t k = 0; k < g->n_node; k++)
         if (!emit(&m, g->node[k])) return NULL;

@@ -3,6 +3,7 @@
  * Needs: outputs "loss" and "grad.NAME" for every trainable. Guarantees: outputs
  *   grad_norm  L2 norm over all gradients, before clipping
  *   ok         1 if loss and norm are finite; with 0 every update leaves all as it is
+ * (norm, gradients and sums as if the loss had not been scaled: passes/loss_scale.c);
  * one `update` node per trainable that has a gradient (a constant is none), in the order of the trainables, with the program of the
  * recipe's optimizer, or nodes and `assign` for an optimizer that is no program; state
  * values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for each learning rate that
@@ -30,8 +31,9 @@ typedef struct Updates {
     const UpdateProgram *program;
     const char *states; /* names separated by spaces */
     Rates rates;
-    Id scale, ok;
+    Id scale, norm, ok;
     int accumulate;
+    Id loss_scale;              /* or NO_ID */
     Id keep, update, one, part; /* of accumulation: two scalars, 1, and 1 / count */
 } Updates;
 
@@ -79,6 +81,12 @@ static Id gather(Updates *u, Id state, Id x, Id scale, const char *formula, Err 
     return n ? n->out[0] : NO_ID;
 }
 
+/* x without the loss scale. */
+static Id unscaled(Updates *u, Id x, Err *e) {
+    if (x == NO_ID || u->loss_scale == NO_ID) return x;
+    return add_formula(u->g, F32, "x0 / x1", 2, (Id[]){x, u->loss_scale}, e);
+}
+
 /* The gradient outputs become those of the whole window. */
 static bool sum_gradients(Updates *u, int n, const Id *train, Id *grad, Err *e) {
     Graph *g = u->g;
@@ -86,11 +94,15 @@ static bool sum_gradients(Updates *u, int n, const Id *train, Id *grad, Err *e) 
     u->update = step_scalar(g, "sum.update");
     u->one = graph_number(g, 1, F32);
     u->part = graph_number(g, 1.0 / u->accumulate, F32);
+    u->part = unscaled(u, u->part, e);
+    if (u->part == NO_ID) return false;
     for (int i = 0; i < n; i++) {
         const Value *v = g->value[train[i]];
         if (g->value[grad[i]]->role == ROLE_CONST) continue;
         g->at = (Place){.loc = v->loc, .block = -1, .phase = UPDATE};
-        Id sum = gather(u, zero_state(g, v->type, v, "sum"), grad[i], u->part,
+        Type t = v->type;
+        t.dtype = dtype_wide(t.dtype);
+        Id sum = gather(u, zero_state(g, t, v, "sum"), grad[i], u->part,
                         "p = where(lr == 0, g, p + g)", e);
         if (sum == NO_ID) return false;
         for (uint32_t o = 0; o < g->n_output; o++)
@@ -129,7 +141,9 @@ static bool active_slices(Updates *u, const Value *v, Id *out, Err *e) {
 static Id state_value(Updates *u, const Value *v, const UpdateState *s) {
     Graph *g = u->g;
     int64_t slices = slices_of(v);
-    Type t = s->scalar ? type_of(F64, 1, &slices) : v->type;
+    /* beside a half parameter too: the squares of small gradients are no halves */
+    Type t = s->scalar ? type_of(F64, 1, &slices)
+                       : type_of(dtype_wide(v->type.dtype), v->type.rank, v->type.dim);
     Id id = graph_value(g, ROLE_STATE, t,
                         arena_printf(g->arena, "%s.%s", v->name, s->name), v->loc);
     Param *p = param_new(g->arena);
@@ -164,6 +178,7 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     Graph *g = u->g;
     g->at = (Place){.block = -1, .phase = UPDATE};
     Id norm = graph_op(g, &op_global_norm, NULL, n, grad, e);
+    if (u->accumulate <= 1) norm = unscaled(u, norm, e); /* sums are that already */
     if (norm == NO_ID) return false;
     Str clip = {0};
     str_add(&clip, "min(1, ");
@@ -172,12 +187,14 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
     u->scale =
         most > 0 ? graph_formula(g, clip.s, 1, &norm, e) : graph_number(g, 1, F32);
     str_free(&clip);
+    if (u->accumulate <= 1) u->scale = unscaled(u, u->scale, e);
     Id loss = graph_output_find(g, "loss");
     u->ok = u->scale == NO_ID ? NO_ID
                               : graph_op(g, &op_finite, NULL, 2, (Id[]){loss, norm}, e);
     if (u->ok == NO_ID) return false;
     graph_output(g, "grad_norm", norm);
     graph_output(g, "ok", u->ok);
+    u->norm = norm;
     if (u->accumulate > 1)
         u->ok = graph_formula(g, "x0 * x1", 2, (Id[]){u->ok, u->update}, e);
     return u->ok != NO_ID;
@@ -241,11 +258,23 @@ static const char *state_names(Arena *a, const UpdateProgram *p) {
     return all;
 }
 
-static void drop_gradients(Graph *g) {
+static bool drop_gradients(Graph *g) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < g->n_output; i++)
         if (strncmp(g->output[i].name, "grad.", 5)) g->output[kept++] = g->output[i];
     g->n_output = kept;
+    return true;
+}
+
+/* Outputs of gradients are those of the loss itself. */
+static bool record_gradients(Updates *u, Err *e) {
+    Graph *g = u->g;
+    for (uint32_t i = 0; u->accumulate <= 1 && i < g->n_output; i++) {
+        if (strncmp(g->output[i].name, "grad.", 5)) continue;
+        g->output[i].value = unscaled(u, g->output[i].value, e);
+        if (g->output[i].value == NO_ID) return false;
+    }
+    return true;
 }
 
 static bool find_gradients(const Graph *g, Id **train, Id **grad, int *n, Err *e) {
@@ -284,6 +313,7 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     int n = 0;
     if (!find_gradients(g, &train, &grad, &n, e)) return NULL;
     Updates u = {.g = g, .accumulate = opt->accumulate};
+    u.loss_scale = loss_scale_of(g);
     Place keep = g->at;
     if (u.accumulate > 1 && !sum_gradients(&u, n, train, grad, e)) return NULL;
     if (!add_scalars(&u, opt->max_grad_norm, n, grad, e)) return NULL;
@@ -295,8 +325,14 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
     if (r->average &&
         !add_nodes(&u, r->average, r->average_args, n, train, grad, true, e))
         return NULL;
+    g->at = (Place){.block = -1, .phase = UPDATE};
+    if (u.loss_scale != NO_ID &&
+        !loss_scale_next(g, graph_output_find(g, "loss"), u.norm,
+                         u.accumulate > 1 ? u.update : NO_ID, e))
+        return NULL;
+    if (!(opt->record_gradients ? record_gradients(&u, e) : drop_gradients(g)))
+        return NULL;
     g->at = keep;
-    if (!opt->record_gradients) drop_gradients(g);
     const YNode *state = yaml_get(r->optimizer->root, "state");
     report(g, "optimizer: %d trainables, %d learning rates, %d states each", n,
            u.rates.n, state ? state->n : 0);

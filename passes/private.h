@@ -37,6 +37,14 @@ static inline bool active(const Activity *y, Id v) {
     return y->from[v] != NO_ID && y->to[v];
 }
 
+/* ---- the loss scale of fp16 (passes/loss_scale.c) ---- */
+bool scales_loss(const Options *opt);
+/* The state "loss_scale", f32[]: made by differentiate, the gradient of the loss. */
+Id loss_scale_new(Graph *g);
+Id loss_scale_of(const Graph *g); /* NO_ID: the gradients are not scaled */
+/* Nodes that give it its next value. update: 1 in a micro-batch that updates, or NO_ID. */
+bool loss_scale_next(Graph *g, Id loss, Id norm, Id update, Err *e);
+
 /* ---- liveness ---- */
 /* Per node: outputs or effects of the graph need it. with_init: or a parameter's start. */
 bool *nodes_needed(Arena *a, const Graph *g, bool with_init);

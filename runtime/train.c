@@ -35,6 +35,12 @@ typedef struct At {
     uint64_t sample;       /* the next sample's number in the run */
 } At;
 
+/* A state of the loss scale; 0: the plan has none. */
+static bool read_if_there(Exec *x, const char *name, float *out, Err *e) {
+    *out = 0;
+    return !exec_type(x, name) || exec_read(x, name, out, sizeof *out, e);
+}
+
 /* Scalars of one micro-batch: the random key, the learning rates ("lr.0" …), and with
  * accumulation the factor that keeps earlier gradients and the flag that updates. */
 static bool write_scalars(Exec *x, const TrainLoop *t, const At *at, bool update,
@@ -49,7 +55,9 @@ static bool write_scalars(Exec *x, const TrainLoop *t, const At *at, bool update
     if (!put(x, "rng", rng, e) || !put(x, "sum.keep", &keep, e) ||
         !put(x, "sum.update", &now, e))
         return false;
-    double factor = lr_factor(t->lr, at->update);
+    float skipped;
+    if (!read_if_there(x, "loss_scale.skipped", &skipped, e)) return false;
+    double factor = lr_factor(t->lr, at->update - (int64_t)skipped);
     const Plan *p = exec_plan(x);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
@@ -86,7 +94,8 @@ static bool not_a_number(Exec *x, int64_t step, float loss, float norm, Err *e) 
 
 static bool results(Exec *x, StepResult *r, float *ok, Err *e) {
     return read_float(x, "ok", ok, e) && read_float(x, "loss", &r->loss, e) &&
-           read_float(x, "grad_norm", &r->grad_norm, e);
+           read_float(x, "grad_norm", &r->grad_norm, e) &&
+           read_if_there(x, "loss_scale", &r->loss_scale, e);
 }
 
 /* One micro-batch, and the update if it is the last of its window. */
@@ -97,6 +106,8 @@ static bool micro_batch(const TrainLoop *t, At *at, Err *e) {
     if (!x || (at->micro == 0 && t->start && !t->start(t->ctx, x, e))) return false;
     bool update = at->in_window + 1 >= t->accumulate || b.last_of_epoch;
     if (!write_batch(x, &b, e) || !write_scalars(x, t, at, update, e)) return false;
+    float scale; /* of this step */
+    if (!read_if_there(x, "loss_scale", &scale, e)) return false;
     exec_run(x);
     StepResult r = {.step = at->update + 1,
                     .updated = update,
@@ -104,7 +115,10 @@ static bool micro_batch(const TrainLoop *t, At *at, Err *e) {
                     .last_of_epoch = b.last_of_epoch};
     float ok;
     if (!results(x, &r, &ok, e)) return false;
-    if (ok == 0) return not_a_number(x, r.step, r.loss, r.grad_norm, e);
+    /* with a scale of 1 it is not the scale that makes the gradient overflow */
+    bool overflow = isfinite(r.loss) && (scale > 1 || (scale > 0 && !update));
+    if (ok == 0 && !overflow) return not_a_number(x, r.step, r.loss, r.grad_norm, e);
+    r.skipped = update && ok == 0;
     at->sample += (uint64_t)b.shape.batch;
     at->micro++;
     at->in_window = update ? 0 : at->in_window + 1;

@@ -39,6 +39,9 @@ typedef struct Feed {
 typedef struct StepResult {
     int64_t step; /* finished updates: 1 …; of an unfinished one, its number */
     bool updated; /* false: the gradients of this micro-batch were only added up */
+    /* fp16: a gradient overflowed; the step counts, the parameters are as they were */
+    bool skipped;
+    float loss_scale; /* for the next step; 0: there is none */
     int epoch;
     bool last_of_epoch;
     float loss;      /* of this micro-batch */
@@ -61,6 +64,7 @@ typedef struct TrainLoop {
 } TrainLoop;
 
 /* Runs until `steps` updates, a stop or a failure. *done: finished updates. A NaN or Inf in
- * the loss or a gradient stops before the update: err_fail naming the first bad op. */
+ * the loss or a gradient stops before the update: err_fail naming the first bad op. With a
+ * loss scale above 1 a gradient that overflowed is skipped instead. */
 bool train_loop(const TrainLoop *t, int64_t *done, Err *e);
 #endif
