@@ -4,7 +4,8 @@
  *            must give the same bits, since these passes may not change arithmetic
  *   again    the same with checkpoints, by segment and by random memory budgets: the same
  *            bits, and no more memory than allowed
- *   all      with simplify, fuse and the fast kernels: within 1e-5 of it, relative
+ *   all      with simplify, fuse and the fast kernels: within 1e-5 of it, relative, or as
+ *            close as rounding errors leave it
  * random_graphs_test [COUNT [FIRST_SEED]]: for a soak. */
 #include <math.h>
 #include <stdlib.h>
@@ -14,294 +15,7 @@
 #include "passes/passes.h"
 #include "runtime/exec.h"
 #include "tests/check.h"
-
-/* ---- random text ---- */
-
-static uint64_t state;
-
-static uint32_t pick(uint32_t n) { /* splitmix64, below n */
-    uint64_t z = state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return (uint32_t)((z ^ z >> 31) % n);
-}
-
-typedef struct Act { /* an activation: [2,h,w,c], or [2,t,c] with h == 0 */
-    int id, h, w, c;
-} Act;
-
-typedef struct Maker {
-    Str decl, body;
-    Act act[256];
-    int n, next, n_param;
-} Maker;
-
-/* "@wN", declared with these dimensions: trained, frozen in f32 or f16. */
-static int param(Maker *m, const char *dims) {
-    int id = m->n_param++;
-    if (pick(3) == 0)
-        str_printf(&m->decl, "train @w%d : f32[%s] {init=normal(0.3), lr=%s}\n", id,
-                   dims, pick(2) ? "0.01" : "0.002");
-    else
-        str_printf(&m->decl, "frozen @w%d : %s[%s]\n", id, pick(3) ? "f32" : "f16",
-                   dims);
-    return id;
-}
-
-static int param1(Maker *m, int a) {
-    char dims[32];
-    snprintf(dims, sizeof dims, "%d", a);
-    return param(m, dims);
-}
-
-static int param2(Maker *m, int a, int b) {
-    char dims[32];
-    snprintf(dims, sizeof dims, "%d,%d", a, b);
-    return param(m, dims);
-}
-
-static Act *any(Maker *m) {
-    int recent = m->n > 6 && pick(3) ? m->n - 6 : 0;
-    return &m->act[recent + (int)pick((uint32_t)(m->n - recent))];
-}
-
-static void put(Maker *m, int h, int w, int c) {
-    if (m->n < 256) m->act[m->n++] = (Act){m->next, h, w, c};
-    m->next++;
-}
-
-static bool same(const Act *a, const Act *b) {
-    return a->h == b->h && a->w == b->w && a->c == b->c;
-}
-
-static void make_unary(Maker *m) {
-    static const char *const f[] = {
-        "sin(x0)",  "tanh(x0)",         "x0 * sigmoid(x0)",
-        "gelu(x0)", "x0 * 1",           "0.5 * x0 + 0.1",
-        "silu(x0)", "max(x0, 0)",       "x0 ^ 2 / (1 + x0 ^ 2)",
-        "abs(x0)",  "clamp(x0, -1, 1)", "where(x0 < 0, x0, 0.1 * x0)"};
-    Act a = *any(m);
-    str_printf(&m->body, "%%%d = pointwise %%%d {f=\"%s\", dtype=f32}\n", m->next, a.id,
-               f[pick(COUNT(f))]);
-    put(m, a.h, a.w, a.c);
-}
-
-static void make_binary(Maker *m) {
-    static const char *const f[] = {"x0 + x1",       "x0 * x1",
-                                    "x0 - 0.5 * x1", "x0 * silu(x1)",
-                                    "min(x0, x1)",   "x0 * tanh(x0) + x1"};
-    Act a = *any(m), b = *any(m);
-    const char *g = f[pick(COUNT(f))];
-    if (same(&a, &b))
-        str_printf(&m->body, "%%%d = pointwise %%%d, %%%d {f=\"%s\", dtype=f32}\n",
-                   m->next, a.id, b.id, g);
-    else
-        str_printf(&m->body, "%%%d = pointwise %%%d, @w%d {f=\"%s\", dtype=f32}\n",
-                   m->next, a.id, param1(m, pick(2) ? a.c : 1), g);
-    put(m, a.h, a.w, a.c);
-}
-
-static void make_linear(Maker *m) {
-    Act a = *any(m);
-    int out = pick(2) ? 8 : 4, w = param2(m, out, a.c);
-    if (pick(2))
-        str_printf(&m->body, "%%%d = linear %%%d, @w%d, _\n", m->next, a.id, w);
-    else
-        str_printf(&m->body, "%%%d = linear %%%d, @w%d, @w%d\n", m->next, a.id, w,
-                   param1(m, out));
-    put(m, a.h, a.w, out);
-}
-
-static void make_conv(Maker *m) {
-    Act a = *any(m);
-    if (!a.h) return;
-    int k = pick(2) ? 3 : 1, stride = 1 + (int)pick(2), out = pick(2) ? 8 : 4;
-    char dims[64];
-    snprintf(dims, sizeof dims, "%d,%d,%d,%d", out, a.c, k, k);
-    int w = param(m, dims);
-    str_printf(&m->body,
-               "%%%d = conv2d %%%d, @w%d, @w%d {kernel=%d, stride=%d, pad=[%d]}\n",
-               m->next, a.id, w, param1(m, out), k, stride, k / 2);
-    put(m, (a.h - 1) / stride + 1, (a.w - 1) / stride + 1, out);
-}
-
-static void make_norm(Maker *m) {
-    Act a = *any(m);
-    int w = param1(m, a.c), b = param1(m, a.c), y = m->next;
-    if (pick(2) && a.h)
-        str_printf(
-            &m->body,
-            "%%%d, %%m%d, %%r%d = group_norm %%%d, @w%d, @w%d {groups=%d, eps=0.01}\n",
-            y, y, y, a.id, w, b, pick(2) ? 2 : 4);
-    else
-        str_printf(&m->body,
-                   "%%%d, %%m%d, %%r%d = layer_norm %%%d, @w%d, @w%d {eps=0.01}\n", y,
-                   y, y, a.id, w, b);
-    put(m, a.h, a.w, a.c);
-}
-
-static void make_attention(Maker *m) {
-    Act q = *any(m), k = *any(m);
-    if (q.c != k.c || (q.h && q.h * q.w < 1)) return;
-    str_printf(&m->body,
-               "%%%d, %%l%d = attention %%%d, %%%d, %%%d {heads=%d, causal=false}\n",
-               m->next, m->next, q.id, k.id, k.id, pick(2) ? 2 : 1);
-    put(m, q.h, q.w, q.c);
-}
-
-static void make_concat(Maker *m) {
-    Act a = *any(m), b = *any(m);
-    if (a.h != b.h || a.w != b.w || a.c + b.c > 16) return;
-    str_printf(&m->body, "%%%d = concat %%%d, %%%d {axis=-1}\n", m->next, a.id, b.id);
-    put(m, a.h, a.w, a.c + b.c);
-}
-
-static void make_shape(Maker *m) {
-    Act a = *any(m);
-    switch (pick(5)) {
-    case 0: /* pixels as tokens, and back where the count allows it */
-        if (a.h) {
-            str_printf(&m->body, "%%%d = view %%%d {shape=[2,%d,%d]}\n", m->next, a.id,
-                       a.h * a.w, a.c);
-            put(m, 0, a.h * a.w, a.c);
-        } else if (a.w % 4 == 0) {
-            str_printf(&m->body, "%%%d = view %%%d {shape=[2,%d,4,%d]}\n", m->next,
-                       a.id, a.w / 4, a.c);
-            put(m, a.w / 4, 4, a.c);
-        }
-        return;
-    case 1: {
-        int from = (int)pick((uint32_t)(a.c / 2));
-        str_printf(&m->body, "%%%d = slice %%%d {axis=-1, from=%d, count=%d}\n",
-                   m->next, a.id, from, a.c / 2 > 3 ? a.c / 2 : a.c);
-        if (a.c / 2 > 3) {
-            put(m, a.h, a.w, a.c / 2);
-        } else { /* too narrow to go on with: takes that line back */
-            while (m->body.n && m->body.s[m->body.n - 1] != '%') m->body.n--;
-            m->body.n -= m->body.n > 0;
-            while (m->body.n && m->body.s[m->body.n - 1] != '\n') m->body.n--;
-            m->body.s[m->body.n] = 0;
-        }
-        return;
-    }
-    case 2:
-        if (!a.h) return;
-        str_printf(&m->body, "%%%d = permute %%%d {order=[0,2,1,3]}\n", m->next, a.id);
-        put(m, a.w, a.h, a.c);
-        return;
-    case 3:
-        str_printf(&m->body,
-                   "%%d%d = detach %%%d\n%%%d = pointwise %%d%d, %%%d {f=\"x0 + x1\","
-                   " dtype=f32}\n",
-                   m->next, a.id, m->next, m->next, a.id);
-        put(m, a.h, a.w, a.c);
-        return;
-    default:
-        str_printf(&m->body, "%%e%d = cast %%%d {to=f64}\n%%%d = cast %%e%d {to=f32}\n",
-                   m->next, a.id, m->next, m->next);
-        put(m, a.h, a.w, a.c);
-    }
-}
-
-static void make_reduced(Maker *m) {
-    Act a = *any(m);
-    const char *axes = a.h ? "[1,2]" : "[1]";
-    str_printf(&m->body, "%%k%d = mean %%%d {over=%s, keep=true}\n", m->next, a.id,
-               axes);
-    str_printf(&m->body, "%%%d = pointwise %%%d, %%k%d {f=\"x0 - x1\", dtype=f32}\n",
-               m->next, a.id, m->next);
-    put(m, a.h, a.w, a.c);
-}
-
-static void make_dropout(Maker *m) {
-    static const char *const each[] = {"element", "channel", "module"};
-    Act a = *any(m);
-    str_printf(&m->body,
-               "%%%d = dropout %%%d, @rng {p=0.25, each=%s, rescale=true, batch=true,"
-               " stream=%u}\n",
-               m->next, a.id, each[pick(3)], pick(1000));
-    put(m, a.h, a.w, a.c);
-}
-
-static void make_const(Maker *m) {
-    Act a = *any(m);
-    str_printf(&m->body, "%%i%d = index {n=%d}\n", m->next, a.c);
-    str_printf(&m->body, "%%c%d = pointwise %%i%d {f=\"cos(x0) / 2\", dtype=f64}\n",
-               m->next, m->next);
-    str_printf(&m->body, "%%f%d = cast %%c%d {to=f32}\n", m->next, m->next);
-    str_printf(&m->body, "%%%d = pointwise %%%d, %%f%d {f=\"x0 * x1\", dtype=f32}\n",
-               m->next, a.id, m->next);
-    put(m, a.h, a.w, a.c);
-}
-
-/* A trainable of which one slice learns. */
-static void make_sliced(Maker *m) {
-    Act a = *any(m);
-    int id = m->n_param++;
-    str_printf(&m->decl,
-               "train @w%d : f32[8,%d] {init=normal(0.3), lr=0.01, slice=0:2:@unit}\n",
-               id, a.c);
-    str_printf(&m->body, "%%a%d = active @w%d, @unit {axis=0, size=2}\n", m->next, id);
-    str_printf(&m->body, "%%%d = linear %%%d, %%a%d, _\n", m->next, a.id, m->next);
-    put(m, a.h, a.w, 8);
-}
-
-static void make_loss(Maker *m) {
-    int terms = 2 + (int)pick(3);
-    for (int i = 0; i < terms; i++) {
-        Act *a = i ? any(m) : &m->act[m->n - 1];
-        str_printf(&m->body, "%%s%d = pointwise %%%d {f=\"x0 ^ 2\", dtype=f32}\n", i,
-                   a->id);
-        str_printf(&m->body, "%%t%d = mean %%s%d {over=%s, keep=false}\n", i, i,
-                   a->h ? "[0,1,2,3]" : "[0,1,2]");
-    }
-    str_add(&m->body, "%loss = pointwise ");
-    for (int i = 0; i < terms; i++) str_printf(&m->body, "%s%%t%d", i ? ", " : "", i);
-    str_add(&m->body, " {f=\"x0");
-    for (int i = 1; i < terms; i++) str_printf(&m->body, " + x%d", i);
-    str_add(&m->body, "\", dtype=f32}\noutput loss = %loss\n");
-    str_printf(&m->body, "output y = %%%d\n", any(m)->id);
-}
-
-/* The nodes, with a checkpoint segment for every few. */
-static void add_body(Maker *m) {
-    uint32_t length = 2 + pick(8), n = 0;
-    for (const char *line = m->body.s; *line;) {
-        size_t len = strcspn(line, "\n");
-        str_addn(&m->decl, line, len);
-        if (*line == '%')
-            str_printf(&m->decl, "  # forward - node random.gr:1:1 in s%u",
-                       n++ / length);
-        str_add(&m->decl, "\n");
-        line += len + (line[len] != 0);
-    }
-}
-
-static char *make_graph(uint64_t seed) {
-    static void (*const make[])(Maker *) = {
-        make_unary,   make_binary,  make_binary, make_linear, make_linear,
-        make_conv,    make_norm,    make_concat, make_shape,  make_shape,
-        make_reduced, make_dropout, make_const,  make_sliced, make_attention};
-    Maker m = {0};
-    state = seed * 1000003;
-    str_add(&m.decl, "graph random {\nscalar @rng : i32[8]\nscalar @unit : i32[]\n"
-                     "input @x : f32[B=2,4,4,8]\ninput @z : f32[B=2,8,4]\n"
-                     "train @w0 : f32[8,8] {init=normal(0.3), lr=0.01}\n");
-    str_add(&m.body, "%0 = pointwise @x {f=\"x0\", dtype=f32}\n%1 = cast @z {to=f32}\n"
-                     "%2 = linear %0, @w0, _\n");
-    m.n_param = 1;
-    m.act[0] = (Act){0, 4, 4, 8};
-    m.act[1] = (Act){1, 0, 8, 4};
-    m.act[2] = (Act){2, 4, 4, 8};
-    m.n = m.next = 3;
-    int nodes = 5 + (int)pick(40);
-    for (int i = 0; i < nodes; i++) make[pick(COUNT(make))](&m);
-    make_loss(&m);
-    add_body(&m);
-    str_add(&m.decl, "}\n");
-    str_free(&m.body);
-    return m.decl.s;
-}
+#include "tests/random_graph.h"
 
 /* ---- data, by name ---- */
 
@@ -355,7 +69,23 @@ static Tensor declared(Arena *a, const Value *v) {
     return t;
 }
 
-static bool eager(Arena *a, const Graph *g, Tensor *t, Err *e) {
+/* A rounding error in every element: up to half a last place of it and of the tensor's
+ * root mean square. Zeros stay. */
+static void shake(const Tensor *t, uint64_t *z) {
+    float *x = t->data;
+    int64_t n = type_count(t->type);
+    double square = 0;
+    for (int64_t i = 0; i < n; i++) square += (double)x[i] * x[i];
+    double rms = sqrt(square / (double)(n ? n : 1));
+    for (int64_t i = 0; i < n; i++) {
+        *z = *z * 6364136223846793005u + 1442695040888963407u;
+        double u = (double)(*z >> 11) * 0x1p-53 * 2 - 1;
+        if (x[i] != 0) x[i] = (float)(x[i] + u * 0x1p-24 * (fabs((double)x[i]) + rms));
+    }
+}
+
+/* Node by node; noise: 0, or the seed of a rounding error behind every node. */
+static bool eager(Arena *a, const Graph *g, Tensor *t, uint64_t noise, Err *e) {
     for (uint32_t i = 0; i < g->n_value; i++)
         if (g->value[i]->role != ROLE_ACT) t[i] = declared(a, g->value[i]);
     for (uint32_t k = 0; k < g->n_node; k++) {
@@ -367,7 +97,12 @@ static bool eager(Arena *a, const Graph *g, Tensor *t, Err *e) {
             in[i] = t[n->in[i]];
         }
         if (!op_run(a, &s, in, out, e)) return false;
-        for (int o = 0; o < n->n_out; o++) t[n->out[o]] = out[o];
+        for (int o = 0; o < n->n_out; o++) {
+            t[n->out[o]] = out[o];
+            if (noise && s.out[o].dtype == F32 &&
+                !(n->op->flags & (OP_VIEW | OP_NO_FOLD)))
+                shake(&out[o], &noise);
+        }
     }
     return true;
 }
@@ -397,6 +132,27 @@ static double difference(const float *got, const float *want, int64_t n, double 
     return sqrt(d) / (sqrt(norm) + scale / 10 + 1e-20);
 }
 
+/* How far rounding alone can move value v: the largest difference of a few eager runs with
+ * a rounding error behind every node (stochastic arithmetic, as in CADNA). Where a value is
+ * zero but for rounding, its sign decides what a formula or a norm behind it does, and no
+ * order of operations gives the right digits. */
+static double roughness(Arena *a, const Graph *g, const Tensor *want, Id v,
+                        double scale) {
+    enum { RUNS = 6 };
+    double most = 0;
+    Err e = {0};
+    for (uint64_t run = 1; run <= RUNS; run++) {
+        Tensor *t = NEW(a, Tensor, g->n_value + 1);
+        if (!eager(a, g, t, run * 7919, &e)) break;
+        double d =
+            difference(t[v].data, want[v].data, type_count(&g->value[v]->type), scale);
+        if (!(d <= most)) most = d;
+    }
+    return most;
+}
+
+static uint64_t n_rough, last_rough; /* graphs that only roughness let pass */
+
 /* Every output and every trained tensor of the run against the eager values. */
 static void compare(Arena *a, uint64_t seed, Exec *x, const Graph *g,
                     const Tensor *want, bool exact, bool trained) {
@@ -424,9 +180,15 @@ static void compare(Arena *a, uint64_t seed, Exec *x, const Graph *g,
             CHECK(!memcmp(got, want[v].data, type_bytes(t)), "seed %llu: '%s' differs",
                   (unsigned long long)seed, name);
         else if (t->dtype == F32) {
-            double d = difference(got, want[v].data, type_count(t), scale);
-            CHECK(d < 1e-5, "seed %llu: '%s' is %g off", (unsigned long long)seed, name,
-                  d);
+            double d = difference(got, want[v].data, type_count(t), scale), rough = 0;
+            if (!(d < 1e-5)) {
+                rough = roughness(a, g, want, v, scale);
+                n_rough += last_rough != seed;
+                last_rough = seed;
+            }
+            CHECK(d < 1e-5 || d <= 4 * rough,
+                  "seed %llu: '%s' is %g off, rounding moves it by %g",
+                  (unsigned long long)seed, name, d, rough);
         }
     }
 }
@@ -569,7 +331,7 @@ static void test_seed(uint64_t seed, const Recipe *recipe, Device *dev) {
     Tensor *t = NULL;
     if (ok) {
         t = NEW(a, Tensor, g[0]->n_value + 1);
-        ok = eager(a, g[0], t, &e);
+        ok = eager(a, g[0], t, 0, &e);
     }
     if (ok) {
         after_update(g[0], t);
@@ -603,6 +365,8 @@ int main(int argc, char **argv) {
     Device *dev = cpu_open(2);
     for (long i = 0; !e.set && i < count; i++)
         test_seed(first + (uint64_t)i, &recipe, dev);
+    CHECK(n_rough <= (uint64_t)count / 20 + 2, "%llu graphs were rough",
+          (unsigned long long)n_rough);
     CHECK(n_recomputed > 0, "%llu nodes were recomputed",
           (unsigned long long)n_recomputed);
     cpu_close(dev);
