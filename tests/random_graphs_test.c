@@ -146,7 +146,7 @@ static double roughness(Arena *a, const Graph *g, const Tensor *want, Id v,
         if (!eager(a, g, t, run * 7919, &e)) break;
         double d =
             difference(t[v].data, want[v].data, type_count(&g->value[v]->type), scale);
-        if (d > most || isnan(d)) most = isnan(d) ? INFINITY : d;
+        if (!(d <= most)) most = isnan(d) ? INFINITY : d;
     }
     return most;
 }
@@ -158,6 +158,7 @@ static void compare(Arena *a, uint64_t seed, Exec *x, const Graph *g,
                     const Tensor *want, bool exact, bool trained) {
     Err e = {0};
     double scale = *(const float *)want[graph_output_find(g, "grad_norm")].data;
+    if (!exact && !isfinite(scale)) return; /* inf - inf depends on the order */
     for (uint32_t k = 0; k < g->n_output + g->n_value; k++) {
         const char *name;
         Id v;
