@@ -233,6 +233,38 @@ static void put(Arena *a, const Opt *o, void *opts, const Val *v) {
     }
 }
 
+static Val text_value(const char *text) {
+    return text ? val_word(text) : (Val){.kind = VAL_NONE};
+}
+
+Val opt_value(Arena *a, const Opt *o, const void *opts) {
+    const void *field = (const char *)opts + o->offset;
+    const Val none = {.kind = VAL_NONE};
+    int64_t i;
+    double x;
+    const WordList *words;
+    Val list = {.kind = VAL_LIST};
+    switch (o->kind) {
+    case OPT_FLAG:
+        return val_bool(*(const bool *)field);
+    case OPT_INT:
+        i = *(const int64_t *)field;
+        return i == UNSET_INT ? none : val_int(i);
+    case OPT_FLOAT:
+        x = *(const double *)field;
+        return isnan(x) ? none : val_float(x);
+    case OPT_TEXT:
+    case OPT_MAYBE:
+        return text_value(*(const char *const *)field);
+    default:
+        words = field;
+        list.list.n = words->n;
+        list.list.item = NEW(a, Val, words->n);
+        for (int k = 0; k < words->n; k++) list.list.item[k] = val_word(words->word[k]);
+        return words->n ? list : none;
+    }
+}
+
 /* Is this the value that leaving the option out gives? */
 static bool is_default(const Opt *o, const void *defaults, const Val *v) {
     const void *field = (const char *)defaults + o->offset;

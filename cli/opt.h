@@ -47,6 +47,9 @@ typedef struct Opt {
     /* allowed values, NULL-terminated, or NULL; case counts unless any_case */
     const char *const *words;
     bool any_case;
+    /* a run that goes on from a saved state may have another value; of a heading: all rows
+     * of the group */
+    bool anew;
     double min, max; /* allowed range of numbers, both 0: any */
 } Opt;
 #define OPT(T, k, field, v, h, ...)                                                    \
@@ -58,8 +61,8 @@ typedef struct Opt {
     { .name = (n), .kind = OPT_##k, .value = (v), .ignored = (why) }
 #define OPT_REFUSED(n, k, v, instead)                                                  \
     { .name = (n), .kind = OPT_##k, .value = (v), .refused = (instead) }
-#define OPT_GROUP(heading)                                                             \
-    { .name = "", .help = (heading) }
+#define OPT_GROUP(heading, ...)                                                        \
+    { .name = "", .help = (heading), __VA_ARGS__ }
 #define OPT_END                                                                        \
     { .name = NULL }
 
@@ -104,6 +107,8 @@ bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *ou
                Err *e);
 /* The row with this name (- and _ equal), of the command's table or the common one. */
 const Opt *opt_find(const Command *c, const char *name);
+/* The value of a row in a command's struct; VAL_NONE: unset. */
+Val opt_value(Arena *a, const Opt *o, const void *opts);
 /* The options every command has (struct Common). */
 extern const Opt common_options[];
 extern const Common common_defaults;

@@ -8,20 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/talk.h"
 #include "io/file.h"
-#include "io/lora_file.h"
 
-/* the signal that asked for an end; the loop looks at it between steps */
+/* the signal that asked for an end; the loop looks at it between micro-batches */
 static volatile int stop_signal;
 
+/* The second one ends the program at once. */
 static void ask_to_stop(int signal_number) {
+    if (stop_signal) _exit(128 + signal_number);
     stop_signal = signal_number;
 }
 
 static void catch_signals(void) {
-    struct sigaction s = {.sa_handler = ask_to_stop, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction s = {.sa_handler = ask_to_stop};
     sigaction(SIGINT, &s, NULL);
     sigaction(SIGTERM, &s, NULL);
 }
@@ -33,82 +35,6 @@ static void say(const Trainer *t, const char *fmt, ...) {
     vfprintf(stderr, fmt, args);
     va_end(args);
     fputc('\n', stderr);
-}
-
-/* ---- saving ---- */
-static int save_dtype(const TrainOptions *o) {
-    static const struct {
-        const char *name;
-        int dtype;
-    } types[] = {{"float", F32}, {"fp16", F16}, {"bf16", BF16}};
-    for (size_t i = 0; o->save_precision && i < COUNT(types); i++)
-        if (!strcmp(types[i].name, o->save_precision)) return types[i].dtype;
-    return F32;
-}
-
-/* Path of a trained base model, without extension; a LoRA of the same run has it too. */
-static const char *model_stem(const Trainer *t, Arena *a, const char *name,
-                              const char *suffix) {
-    return arena_printf(a, "%s/%s%s%s", t->o->output_dir, name,
-                        t->lora.n ? "-model" : "", suffix);
-}
-
-/* The running mean of the adapters, NAME-ema beside NAME. */
-static bool save_average(Trainer *t, Arena *a, Exec *x, const char *stem,
-                         const Meta *meta, int n, Err *e) {
-    LoraTensors mean = t->lora;
-    const char *path = arena_printf(a, "%s/%s-ema.safetensors", t->o->output_dir, stem);
-    mean.item = NEW(a, LoraTensor, mean.n + 1);
-    for (int i = 0; i < mean.n; i++) {
-        mean.item[i] = t->lora.item[i];
-        if (mean.item[i].value)
-            mean.item[i].value = arena_printf(a, "%s.%s.average", mean.item[i].value,
-                                              t->job.recipe.average->name);
-    }
-    if (!lora_write(path, x, &mean, save_dtype(t->o), meta, n, e)) return false;
-    progress_say(t->progress, arena_printf(a, "saved: %s", path));
-    return true;
-}
-
-/* unnamed: the name of the file without --output_name, sd-scripts' "epoch", "at", "last" */
-static bool save(Trainer *t, Exec *x, const char *unnamed, const char *suffix,
-                 int64_t step, int64_t epoch, Err *e) {
-    Arena *a = arena_new();
-    const char *name = t->o->output_name ? t->o->output_name : unnamed;
-    const char *path =
-        arena_printf(a, "%s/%s%s.safetensors", t->o->output_dir, name, suffix);
-    Meta *meta = NEW(a, Meta, t->n_meta + 4);
-    memcpy(meta, t->meta, (size_t)t->n_meta * sizeof *meta);
-    int n = t->n_meta + train_metadata_now(t, a, step, epoch, meta + t->n_meta);
-    bool ok = folder_make(t->o->output_dir, e);
-    if (ok && t->lora.n) {
-        ok = lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
-        if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
-        if (ok && t->job.recipe.average)
-            ok = save_average(t, a, x, arena_printf(a, "%s%s", name, suffix), meta, n,
-                              e);
-    }
-    if (ok && t->model) {
-        ok = train_model_write(t, x, model_stem(t, a, name, suffix), save_dtype(t->o),
-                               meta, n, step, &path, e);
-        if (ok) progress_say(t->progress, arena_printf(a, "saved: %s", path));
-    }
-    arena_free(a);
-    return ok;
-}
-
-/* Epoch files for all but the last epoch, whose weights are the final file's. */
-static bool save_in_between(Trainer *t, Exec *x, const StepResult *r, Err *e) {
-    int64_t epochs = t->o->save_every_n_epochs, steps = t->o->save_every_n_steps;
-    char suffix[32];
-    if (steps > 0 && r->step % steps == 0) {
-        snprintf(suffix, sizeof suffix, "-step%08lld", (long long)r->step);
-        if (!save(t, x, "at", suffix, r->step, r->epoch - 1, e)) return false;
-    }
-    if (epochs <= 0 || !r->last_of_epoch || r->epoch % epochs || r->epoch >= t->epochs)
-        return true;
-    snprintf(suffix, sizeof suffix, "-%06d", r->epoch);
-    return save(t, x, "epoch", suffix, r->step, r->epoch, e);
 }
 
 /* ---- after each update ---- */
@@ -155,17 +81,18 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     Trainer *t = ctx;
     if (t->record && !record_step(t, x, r, e)) return false;
     t->micro++;
-    if (t->trace) trace_add(t->trace, x);
-    say_loss_scale(t, r);
-    if (!r->updated) return true;
-    int64_t per_epoch = t->steps_per_epoch ? t->steps_per_epoch : t->steps;
-    ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
-    n.average = loss_average_add(t->arena, &t->average, r->epoch,
-                                 (int)((r->step - 1) % per_epoch), r->loss);
-    progress_at(t->progress, r->step, &n);
     t->last = x;
     t->last_epoch = r->epoch;
-    return save_in_between(t, x, r, e);
+    t->place = r->place;
+    if (t->trace) trace_add(t->trace, x);
+    say_loss_scale(t, r);
+    int64_t per_epoch = t->data ? t->data->batches_per_epoch : t->steps * t->accumulate;
+    ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
+    n.average = loss_average_add(t->arena, &t->average, r->epoch,
+                                 (int)((r->place.micro - 1) % per_epoch), r->loss);
+    if (!r->updated) return true;
+    progress_at(t->progress, r->step, &n);
+    return train_save_between(t, x, r, e);
 }
 
 static bool start(void *ctx, Exec *x, Err *e) {
@@ -203,6 +130,9 @@ static void introduce(const Trainer *t) {
         say(t, "bucket: %d x %d, batch %d", t->shape[i].w * 8, t->shape[i].h * 8,
             t->shape[i].batch);
     say(t, "steps: %lld, seed: %llu", (long long)t->steps, (unsigned long long)t->seed);
+    if (t->resume)
+        say(t, "goes on from '%s' after step %lld", t->o->resume,
+            (long long)t->place.update);
     if (t->job.note.n) fputs(t->common->quiet ? "" : t->job.note.s, stderr);
     if (t->common->verbose && t->report.n) fputs(t->report.s, stderr);
     if (t->lora.n) say(t, "adapters: %d modules, %d tensors", t->modules->n, t->lora.n);
@@ -231,12 +161,15 @@ static bool compile_all(Trainer *t, Err *e) {
     return !t->in || inputs_check(t->in, t->modules, &t->lora, e);
 }
 
-static int ended_early(Trainer *t, int64_t done, Err *e) {
-    char suffix[32];
-    snprintf(suffix, sizeof suffix, "-step%08lld", (long long)done);
-    if (done && !save(t, t->last, "at", suffix, done, t->last_epoch, e)) return e->code;
-    say(t, "ended by a signal after %lld of %lld steps", (long long)done,
-        (long long)t->steps);
+static int ended_early(Trainer *t, Err *e) {
+    const char *name = stop_signal == SIGINT ? "SIGINT" : "SIGTERM", *state;
+    if (!t->last) {
+        say(t, "ended by %s before the first step: there is nothing to save", name);
+        return 128 + stop_signal;
+    }
+    if (!train_save_stopped(t, &state, e)) return e->code;
+    say(t, "ended by %s after %lld of %lld steps; to go on: --resume %s", name,
+        (long long)t->place.update, (long long)t->steps, state);
     return 128 + stop_signal;
 }
 
@@ -251,14 +184,17 @@ static int train(Trainer *t, Err *e) {
                       .lr = &t->lr,
                       .accumulate = t->accumulate,
                       .stop = &stop_signal};
-    int64_t done;
+    TrainPlace place = t->place;
     catch_signals();
     t->progress = talk_progress(t->arena, t->common, "steps", t->steps);
-    bool ok = train_loop(&loop, &done, e);
+    bool ok = train_loop(&loop, &place, e);
     progress_end(t->progress);
     if (!ok) return e->code;
-    if (done < t->steps) return ended_early(t, done, e);
-    if (!save(t, t->last, "last", "", done, t->epochs, e)) return e->code;
+    if (place.update < t->steps) return ended_early(t, e);
+    /* resumed behind its last step: the final file is all that is missing */
+    if (!t->last) t->last = train_exec(t, &t->shape[0], e);
+    if (!t->last) return e->code;
+    if (!train_save_end(t, e)) return e->code;
     if (t->record && !record_write(t->record, t->o->record, e)) return e->code;
     if (t->trace && !trace_write(t->trace, t->o->profile, e)) return e->code;
     return EXIT_DONE;
@@ -290,7 +226,7 @@ static bool output_is_good(const Trainer *t, Err *e) {
 
 static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!device_is_there(t->o->device, e)) return e->code;
-    if (!train_setup(t, recipe, e)) return e->code;
+    if (!train_setup(t, recipe, e) || !train_resume_open(t, e)) return e->code;
     train_given_plan(t);
     if (t->o->profile) t->trace = trace_new(t->arena);
     bool replay = t->o->inputs != NULL;
@@ -300,6 +236,8 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!output_is_good(t, e)) return e->code;
     t->dev = cpu_open((int)t->common->threads);
     if (!compile_all(t, e)) return e->code;
+    train_facts(t);
+    if (!train_resume_check(t, e)) return e->code;
     introduce(t);
     if (t->data && !train_encode(t, e)) return e->code;
     if (t->data) tell_latents(t);
@@ -332,6 +270,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     if (t.tokenizer) tokenizer_close(t.tokenizer);
     if (t.data) dataset_close(t.data);
     inputs_close(t.in);
+    state_close(t.resume);
     if (t.dev) cpu_close(t.dev);
     if (t.job.arena) job_close(&t.job);
     str_free(&t.report);

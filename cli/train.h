@@ -8,6 +8,7 @@
 #include "runtime/data_feed.h"
 #include "runtime/inputs.h"
 #include "runtime/progress.h"
+#include "runtime/state.h"
 
 typedef struct BucketPlan {
     Shape shape;
@@ -66,13 +67,21 @@ typedef struct Trainer {
     LossAverage average;
     float loss_scale; /* as it was told last; 0: not yet */
     Trace *trace; /* --profile */
-    Exec *last;   /* of the last update: where the weights are read from */
+    Exec *last;   /* of the last micro-batch: where the weights are read from */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
+    /* where the run stands, and the state it goes on from (--resume) */
+    TrainPlace place;
+    StateFile *resume; /* NULL: a run from its start */
+    TrainState resumed;
+    const Meta *fact; /* what the run is made of */
+    int n_fact;
     Meta *meta;
     int n_meta, cap_meta;
     int64_t started; /* seconds since 1970 */
 } Trainer;
+
+extern const Command cmd_train;
 
 /* cli/train_setup.c: options and recipe together; nothing compiled yet. */
 bool train_setup(Trainer *t, const char *recipe, Err *e);
@@ -106,6 +115,28 @@ bool train_model_open(Trainer *t, Err *e);
 bool train_model_write(Trainer *t, Exec *x, const char *stem, int precision,
                        const Meta *meta, int n_meta, int64_t step, const char **path,
                        Err *e);
+
+/* cli/train_names.c */
+typedef enum SaveKind { SAVE_EPOCH, SAVE_STEP, SAVE_LAST } SaveKind;
+/* "mine-000001", "at-step00000010", "last": a file's name without its ending. */
+const char *train_stem(Arena *a, const TrainOptions *o, SaveKind kind, int64_t number);
+/* The epoch, or update, whose file goes when one is saved; -1: none. */
+int64_t train_epoch_to_remove(int64_t epoch, int64_t every, int64_t keep);
+int64_t train_step_to_remove(int64_t step, int64_t every, int64_t keep);
+
+/* cli/train_save.c: files and state folders, after each update, at the end, and when a
+ * signal ended the run: *state is the folder. */
+bool train_save_between(Trainer *t, Exec *x, const StepResult *r, Err *e);
+bool train_save_end(Trainer *t, Err *e);
+bool train_save_stopped(Trainer *t, const char **state, Err *e);
+
+/* cli/train_state.c: --save_state, --resume. Open: before the data, for the seed. Facts:
+ * what the run is made of, before anything changes. Check: of the facts; the run then stands
+ * where it was saved. */
+bool train_state_write(Trainer *t, const char *folder, Err *e);
+bool train_resume_open(Trainer *t, Err *e);
+void train_facts(Trainer *t);
+bool train_resume_check(Trainer *t, Err *e);
 
 /* cli/train_report.c: --dry-run. */
 bool train_report(Trainer *t, Err *e);

@@ -85,7 +85,7 @@ bool train_model_write(Trainer *t, Exec *x, const char *stem, int precision,
                              t->o->v_parameterization};
         ok = diffusers_write(stem, t->model, &how, &overflow, e);
     } else {
-        *path = arena_printf(t->arena, "%s.safetensors", stem);
+        *path = arena_printf(t->arena, "%s.%s", stem, t->o->save_model_as);
         ok = write_file(t, *path, precision, meta, n_meta, step, &overflow, e);
     }
     if (ok && overflow)

@@ -80,6 +80,7 @@ const TrainOptions train_defaults = {
 
 static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
 static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
+static const char *const model_words[] = {"safetensors", "ckpt", "pt", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
 static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
 static const char *const compat_words[] = {"sd-scripts", NULL};
@@ -89,7 +90,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
     OPT(TrainOptions, kind, field, value, help, __VA_ARGS__)
 /* Long lists of options, one line each. */
 /* clang-format off */
-static const char no_state[] = "state folders are not written";
 static const char no_samples[] = "no pictures are sampled while training";
 static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
 static const char no_validation[] = "there is no validation loss";
@@ -101,10 +101,10 @@ static const char no_modelspec[] = "the modelspec keys are not written; --traini
 
 const Opt train_options[] = {
     OPT_GROUP("base model"),
-    T(TEXT, pretrained_model_name_or_path, "PATH", "base: a checkpoint file (LDM names) or a Diffusers folder"),
+    T(TEXT, pretrained_model_name_or_path, "PATH", "base: a checkpoint file (LDM names) or a Diffusers folder", .anew = true),
     T(FLAG, v2, NULL, "the base is a Stable Diffusion 2.x model"),
     T(FLAG, v_parameterization, NULL, "the base predicts velocity (SD 2.x 768)"),
-    T(TEXT, vae, "PATH", "another VAE than the base's", .later = "the base's own VAE is used"),
+    T(TEXT, vae, "PATH", "another VAE than the base's", .later = "the base's own VAE is used", .anew = true),
     T(FLAG, no_half_vae, NULL, "the VAE in 32 bits with bf16 too, as it is with fp16"),
     OPT_IGNORED("tokenizer_cache_dir", TEXT, "DIR", "the tokenizer is part of the program"),
 
@@ -117,8 +117,8 @@ const Opt train_options[] = {
     T(FLOAT, network_alpha, "X", "the adapter's output is scaled by alpha/rank; 0 means rank"),
     T(LIST, network_args, "K=V…", "conv_dim, conv_alpha: of 3x3 convolutions; block_dims, rank_dropout …"),
     T(FLOAT, network_dropout, "X", "dropout between down and up", .min = 0, .max = 1),
-    T(TEXT, network_weights, "FILE", "start from this LoRA", .later = "training starts from new adapters"),
-    T(FLAG, dim_from_weights, NULL, "ranks as in --network_weights", .later = "training starts from new adapters"),
+    T(TEXT, network_weights, "FILE", "start from this LoRA", .later = "training starts from new adapters", .anew = true),
+    T(FLAG, dim_from_weights, NULL, "ranks as in --network_weights", .later = "training starts from new adapters", .anew = true),
     T(FLAG, network_train_unet_only, NULL, "adapters of the U-Net only"),
     T(FLAG, network_train_text_encoder_only, NULL, "adapters of the text encoder only"),
     T(FLOAT, scale_weight_norms, "X", "largest norm of an adapter's product", .later = "norms are not limited"),
@@ -147,15 +147,15 @@ const Opt train_options[] = {
     OPT_REFUSED("fused_backward_pass", FLAG, NULL, "the plan decides when an update runs; leave it out"),
 
     OPT_GROUP("the run"),
-    T(INT, max_train_steps, "N", "updates", AT_LEAST(1)),
-    T(INT, max_train_epochs, "N", "epochs; wins over --max_train_steps", AT_LEAST(1)),
+    T(INT, max_train_steps, "N", "updates", AT_LEAST(1), .anew = true),
+    T(INT, max_train_epochs, "N", "epochs; wins over --max_train_steps", AT_LEAST(1), .anew = true),
     T(INT, gradient_accumulation_steps, "N", "micro-batches per update", .min = 1, .max = 1 << 20),
-    T(INT, seed, "N", "of all random numbers; without one a new one is drawn", .min = 0, .max = 4294967295.0),
+    T(INT, seed, "N", "of all random numbers; without one a new one is drawn", .min = 0, .max = 4294967295.0, .anew = true),
     T(TEXT, mixed_precision, "TYPE", "no, fp16, bf16: what samples go through is stored in 16 bits", .words = mixed_precision_words),
     T(FLAG, full_fp16, NULL, "adapters and their gradients in half too; needs --mixed_precision fp16"),
     T(FLAG, full_bf16, NULL, "the same in bfloat16; needs --mixed_precision bf16"),
-    T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
-    T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
+    T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them", .anew = true),
+    T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit", .anew = true),
     T(TEXT, device, "NAME", "cpu or cuda"),
     OPT_IGNORED("xformers", FLAG, NULL, attention),
     OPT_IGNORED("mem_eff_attn", FLAG, NULL, attention),
@@ -206,21 +206,21 @@ const Opt train_options[] = {
     T(FLOAT, huber_c, "X", "where the Huber loss turns linear"),
     T(FLOAT, huber_scale, "X", "scale of the Huber loss"),
 
-    OPT_GROUP("saving"),
+    OPT_GROUP("saving", .anew = true),
     T(TEXT, output_dir, "DIR", "where files go"),
     T(TEXT, output_name, "NAME", "of the LoRA file, without extension"),
-    T(TEXT, save_model_as, "TYPE", "safetensors, ckpt, pt", .later = "LoRA files are safetensors"),
+    T(TEXT, save_model_as, "TYPE", "of the LoRA files", .words = model_words),
     T(TEXT, save_precision, "TYPE", "of the saved LoRA", .words = precision_words),
     T(INT, save_every_n_epochs, "N", "also save after every N-th epoch", AT_LEAST(1)),
     T(INT, save_every_n_steps, "N", "also save after every N-th update", AT_LEAST(1)),
-    T(INT, save_n_epoch_ratio, "N", "at least N files over all epochs", .later = "use --save_every_n_epochs"),
-    T(INT, save_last_n_epochs, "N", "keep the files of the last N epochs", .later = "all files are kept"),
-    T(INT, save_last_n_steps, "N", "keep the files of the last N updates", .later = "all files are kept"),
-    T(INT, save_last_n_epochs_state, "N", "the same for state folders", .later = no_state),
-    T(INT, save_last_n_steps_state, "N", "the same for state folders", .later = no_state),
-    T(FLAG, save_state, NULL, "save what --resume needs along with each file", .later = no_state),
-    T(FLAG, save_state_on_train_end, NULL, "save what --resume needs at the end", .later = no_state),
-    T(TEXT, resume, "DIR", "continue from a state folder", .later = no_state),
+    T(INT, save_n_epoch_ratio, "N", "at least N files over all epochs", AT_LEAST(0)),
+    T(INT, save_last_n_epochs, "N", "keep the files of the last N epochs", AT_LEAST(0)),
+    T(INT, save_last_n_steps, "N", "keep the files of the last N updates", AT_LEAST(0)),
+    T(INT, save_last_n_epochs_state, "N", "the same for state folders", AT_LEAST(0)),
+    T(INT, save_last_n_steps_state, "N", "the same for state folders", AT_LEAST(0)),
+    T(FLAG, save_state, NULL, "save what --resume needs along with each file"),
+    T(FLAG, save_state_on_train_end, NULL, "save what --resume needs at the end"),
+    T(TEXT, resume, "DIR", "go on from a state folder: the same options, the same bytes"),
     T(TEXT, training_comment, "TEXT", "goes into the file's metadata"),
     T(FLAG, no_metadata, NULL, "only the metadata that loaders need"),
     OPT_REFUSED("metadata_title", TEXT, "TEXT", no_modelspec),
@@ -229,7 +229,7 @@ const Opt train_options[] = {
     OPT_REFUSED("metadata_license", TEXT, "TEXT", no_modelspec),
     OPT_REFUSED("metadata_tags", TEXT, "TEXT", no_modelspec),
 
-    OPT_GROUP("samples, logs, validation"),
+    OPT_GROUP("samples, logs, validation", .anew = true),
     T(INT, sample_every_n_steps, "N", "sample pictures every N updates", .later = no_samples),
     T(INT, sample_every_n_epochs, "N", "sample pictures every N epochs", .later = no_samples),
     T(FLAG, sample_at_first, NULL, "sample pictures before the first update", .later = no_samples),
@@ -260,14 +260,14 @@ const Opt train_options[] = {
     T(INT, max_validation_steps, "N", "batches per validation", .later = no_validation),
 
     OPT_GROUP("this program"),
-    T(TEXT, config_file, "FILE", "options as TOML", .later = "give the options themselves, or a recipe"),
-    T(FLAG, output_config, NULL, "write the options to --config_file", .later = "give the options themselves, or a recipe"),
-    T(FLAG, dry_run, NULL, "say what would be trained; read and write nothing but text"),
-    T(EACH, set, "KEY=VALUE", "any key of the recipe"),
+    T(TEXT, config_file, "FILE", "options as TOML", .later = "give the options themselves, or a recipe", .anew = true),
+    T(FLAG, output_config, NULL, "write the options to --config_file", .later = "give the options themselves, or a recipe", .anew = true),
+    T(FLAG, dry_run, NULL, "say what would be trained; read and write nothing but text", .anew = true),
+    T(EACH, set, "KEY=VALUE", "any key of the recipe", .anew = true),
     T(TEXT, inputs, "FILE", "micro-batches and starting weights as tensors, instead of data"),
-    T(TEXT, record, "FILE", "losses, gradients and weights of every update as tensors"),
-    T(TEXT, plan, "PLAN", "replay a plan of `graphrun compile` for the shape it was made for"),
-    T(TEXT, profile, "FILE", "measured time of every plan step, as a Chrome trace"),
+    T(TEXT, record, "FILE", "losses, gradients and weights of every update as tensors", .anew = true),
+    T(TEXT, plan, "PLAN", "replay a plan of `graphrun compile` for the shape it was made for", .anew = true),
+    T(TEXT, profile, "FILE", "measured time of every plan step, as a Chrome trace", .anew = true),
     T(FLAG, exact, NULL, "the plain kernels only, one result on every machine; slow"),
     T(TEXT, compat, "NAME", "the original's numbers where graphrun's differ", .words = compat_words),
     OPT_END,

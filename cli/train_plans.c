@@ -77,12 +77,19 @@ BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e) {
     return &t->plan[t->n_plan - 1];
 }
 
+static bool open_store(Trainer *t, Err *e) {
+    t->store = store_open(t->dev, &t->weights, t->seed);
+    return !t->resume || state_restore(t->resume, t->store, e);
+}
+
 Exec *train_exec(void *trainer, const Shape *s, Err *e) {
     Trainer *t = trainer;
     BucketPlan *b = train_plan(t, s, e);
     if (!b) return NULL;
-    if (!t->store) t->store = store_open(t->dev, &t->weights, t->seed);
+    if (!t->store && !open_store(t, e)) return NULL;
     if (!b->exec) b->exec = exec_open(t->store, b->plan, e);
+    if (b->exec && t->resume && !t->last && !state_used(t->resume, b->exec, e))
+        return NULL;
     if (b->exec && t->trace) exec_profile(b->exec, true);
     return b->exec;
 }

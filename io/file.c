@@ -81,8 +81,8 @@ void file_abort(FileOut *f) {
 }
 
 /* Without this the new name itself could be lost when the machine stops. */
-static bool sync_folder(const char *folder) {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+bool folder_sync(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return false;
     bool ok = !fsync(fd) || errno == EINVAL; /* some file systems have no such thing */
     close(fd);
@@ -107,7 +107,7 @@ bool file_commit(FileOut *f, Err *e) {
         file_abort(f);
         return false;
     }
-    ok = sync_folder(f->folder) || failed(e, "sync the folder of", f->path);
+    ok = folder_sync(f->folder) || failed(e, "sync the folder of", f->path);
     arena_free(f->arena);
     return ok;
 }

@@ -30,4 +30,18 @@ bool folder_exists(const char *path);
 bool file_exists(const char *path); /* a regular file */
 /* Makes a folder and those above it, as far as missing. */
 bool folder_make(const char *path, Err *e);
+/* The names of the entries of a file system's folder are on the disk. */
+bool folder_sync(const char *path);
+
+/* A folder of plain files that appears whole or not at all (io/folder.c): files are written
+ * into folder_place(), a folder with a temporary name beside `path`. folder_commit makes it
+ * `path`; a folder that stood there is exchanged in one step, then removed. folder_abort
+ * removes it. Both free f. */
+typedef struct FolderOut FolderOut;
+FolderOut *folder_begin(const char *path, Err *e);
+const char *folder_place(const FolderOut *f);
+bool folder_commit(FolderOut *f, Err *e);
+void folder_abort(FolderOut *f);
+/* Removes a folder and the plain files in it. One with folders in it stays: an error. */
+bool folder_remove(const char *path, Err *e);
 #endif

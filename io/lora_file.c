@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "io/torch_file.h"
+
 static const char model_key[] = "sshs_model_hash", legacy_key[] = "sshs_legacy_hash";
 
 static const TensorOut *cast(Arena *a, const TensorOut *t, int n, int save) {
@@ -24,6 +26,11 @@ bool lora_file_write(const char *path, const TensorOut *t, int n, int save,
                      const Meta *meta, int n_meta, Err *e) {
     Arena *a = arena_new();
     const TensorOut *stored = cast(a, t, n, save);
+    if (path_is_torch(path)) {
+        bool written = torch_write_made(path, stored, n, NULL, NULL, e);
+        arena_free(a);
+        return written;
+    }
     Meta *all = NEW(a, Meta, n_meta + 2);
     int n_all = 0;
     for (int i = 0; i < n_meta; i++)

@@ -161,6 +161,15 @@ void data_feed_seek(DataFeed *f, int64_t micro) {
     f->next = micro;
 }
 
+static bool seek(void *ctx, int64_t micro, Err *e) {
+    const DataFeed *f = ctx;
+    if (micro / f->job.data->batches_per_epoch >= INT32_MAX)
+        return err_fail(e, "micro-batch %lld is beyond the last epoch that is counted",
+                        (long long)micro);
+    data_feed_seek(ctx, micro);
+    return true;
+}
+
 void data_feed_close(DataFeed *f) {
     data_feed_seek(f, 0);
 }
@@ -170,7 +179,7 @@ int64_t data_feed_waits(const DataFeed *f) {
 }
 
 Feed data_feed(DataFeed *f) {
-    return (Feed){f, next};
+    return (Feed){f, next, seek};
 }
 
 bool data_feed_shapes(Arena *a, Dataset *d, int chunks, Shape **out, int *n, Err *e) {

@@ -207,8 +207,17 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
     return true;
 }
 
+static bool seek(void *ctx, int64_t micro, Err *e) {
+    Inputs *in = ctx;
+    if (micro > in->n)
+        return err_usage(e, "%s: no micro-batch %lld", in->file->path,
+                         (long long)micro);
+    in->next = micro;
+    return true;
+}
+
 Feed inputs_feed(Inputs *in) {
-    return (Feed){in, next};
+    return (Feed){in, next, seek};
 }
 
 static bool start_one(const Inputs *in, Exec *x, const LoraTensor *l,

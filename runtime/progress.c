@@ -155,3 +155,11 @@ double loss_average_add(Arena *a, LossAverage *l, int epoch, int index, double l
     }
     return l->sum / l->n;
 }
+
+void loss_average_restore(Arena *a, LossAverage *l, const double *loss, int n) {
+    *l = (LossAverage){0};
+    for (int i = 0; i < n; i++) {
+        PUSH(a, l->loss, l->n, l->cap, loss[i]);
+        l->sum += loss[i];
+    }
+}

@@ -129,6 +129,10 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
                  type_text(s->arena, &v->type), type_text(s->arena, &s->kept[i].type));
         return NULL;
     }
+    if (s->restored) {
+        err_fail(e, "the saved state has no tensor '%s'", v->name);
+        return NULL;
+    }
     Kept k = {arena_strdup(s->arena, v->name), v->type, block(s, v->bytes, v->name, e)};
     if (!k.data) return NULL;
     if (v->param && v->param->init.kind != INIT_NONE)
@@ -139,6 +143,18 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
     PUSH(s->arena, s->kept, s->n_kept, s->cap_kept, k);
     *fresh = true;
     return k.data;
+}
+
+bool store_restore(Store *s, const char *name, const Type *type, const void *data,
+                   Err *e) {
+    size_t bytes = type_bytes(type);
+    Kept k = {arena_strdup(s->arena, name), *type, block(s, bytes, name, e)};
+    if (!k.data) return false;
+    memcpy(k.data, data, bytes);
+    table_put(s->arena, &s->kept_names, k.name, s->n_kept);
+    PUSH(s->arena, s->kept, s->n_kept, s->cap_kept, k);
+    s->restored = true;
+    return true;
 }
 
 /* The file's tensor; a plan may want f32 as halves: a cast that was folded into it. */

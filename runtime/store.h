@@ -33,7 +33,8 @@ struct Store {
     Kept *kept;
     uint32_t n_kept, cap_kept;
     NameTable kept_names;
-    Kept *copied; /* weights whose bytes in the file were not aligned */
+    bool restored; /* from a saved state: no tensor is made anew */
+    Kept *copied;  /* weights whose bytes in the file were not aligned */
     uint32_t n_copied, cap_copied;
     NameTable copied_names;
     Packed *packed;
@@ -49,6 +50,10 @@ struct Store {
 /* The persistent tensor of this name; made and initialised (unless it starts as a value)
  * if there is none: *fresh. NULL: it is there with another type. */
 void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e);
+/* A persistent tensor of a saved state, before any plan is bound. From then on a tensor that
+ * is not there is an error. */
+bool store_restore(Store *s, const char *name, const Type *type, const void *data,
+                   Err *e);
 /* A frozen weight in its own dtype, aligned to its elements; f32 of the file can be asked for
  * as halves, which are then rounded once. */
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e);

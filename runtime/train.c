@@ -28,13 +28,6 @@ static bool write_batch(Exec *x, const MicroBatch *b, Err *e) {
     return ok;
 }
 
-/* Where the loop stands. */
-typedef struct At {
-    int64_t update, micro; /* finished ones */
-    int in_window;         /* micro-batches added up since the last update */
-    uint64_t sample;       /* the next sample's number in the run */
-} At;
-
 /* A state of the loss scale; 0: the plan has none. */
 static bool read_if_there(Exec *x, const char *name, float *out, Err *e) {
     *out = 0;
@@ -43,8 +36,8 @@ static bool read_if_there(Exec *x, const char *name, float *out, Err *e) {
 
 /* Scalars of one micro-batch: the random key, the learning rates ("lr.0" …), and with
  * accumulation the factor that keeps earlier gradients and the flag that updates. */
-static bool write_scalars(Exec *x, const TrainLoop *t, const At *at, bool update,
-                          Err *e) {
+static bool write_scalars(Exec *x, const TrainLoop *t, const TrainPlace *at,
+                          bool update, Err *e) {
     uint64_t seed = t->seed;
     int32_t rng[RNG_WORDS] = {0};
     rng[RNG_SEED_LO] = (int32_t)(uint32_t)seed;
@@ -99,7 +92,7 @@ static bool results(Exec *x, StepResult *r, float *ok, Err *e) {
 }
 
 /* One micro-batch, and the update if it is the last of its window. */
-static bool micro_batch(const TrainLoop *t, At *at, Err *e) {
+static bool micro_batch(const TrainLoop *t, TrainPlace *at, Err *e) {
     MicroBatch b;
     if (!t->feed.next(t->feed.ctx, &b, e)) return false;
     Exec *x = t->exec(t->ctx, &b.shape, e);
@@ -123,14 +116,12 @@ static bool micro_batch(const TrainLoop *t, At *at, Err *e) {
     at->micro++;
     at->in_window = update ? 0 : at->in_window + 1;
     at->update += update;
+    r.place = *at;
     return t->after(t->ctx, x, &r, e);
 }
 
-bool train_loop(const TrainLoop *t, int64_t *done, Err *e) {
-    At at = {0};
-    bool ok = true;
-    while (ok && at.update < t->steps && (!*t->stop || at.in_window))
-        ok = micro_batch(t, &at, e);
-    *done = at.update;
+bool train_loop(const TrainLoop *t, TrainPlace *place, Err *e) {
+    bool ok = !place->micro || t->feed.seek(t->feed.ctx, place->micro, e);
+    while (ok && place->update < t->steps && !*t->stop) ok = micro_batch(t, place, e);
     return ok;
 }

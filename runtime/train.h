@@ -34,7 +34,17 @@ typedef struct MicroBatch {
 typedef struct Feed {
     void *ctx;
     bool (*next)(void *ctx, MicroBatch *out, Err *e); /* valid until the next call */
+    /* The next one shall be number `micro` (0 …) of the run. */
+    bool (*seek)(void *ctx, int64_t micro, Err *e);
 } Feed;
+
+/* Where a run stands, between two micro-batches. With the store's tensors it is all that
+ * the rest of the run depends on: random numbers are counted, not drawn one after another. */
+typedef struct TrainPlace {
+    int64_t update, micro; /* finished ones */
+    int64_t in_window;     /* micro-batches added up since the last update */
+    uint64_t sample;       /* the next sample's number in the run */
+} TrainPlace;
 
 typedef struct StepResult {
     int64_t step; /* finished updates: 1 …; of an unfinished one, its number */
@@ -44,8 +54,9 @@ typedef struct StepResult {
     float loss_scale; /* for the next step; 0: there is none */
     int epoch;
     bool last_of_epoch;
-    float loss;      /* of this micro-batch */
-    float grad_norm; /* of what was added up so far, before clipping */
+    TrainPlace place; /* behind this micro-batch */
+    float loss;       /* of this micro-batch */
+    float grad_norm;  /* of what was added up so far, before clipping */
 } StepResult;
 
 typedef struct TrainLoop {
@@ -60,11 +71,12 @@ typedef struct TrainLoop {
     int accumulate; /* micro-batches per update; an epoch's end makes one with fewer */
     const LrSchedule *lr;
     uint64_t seed;
-    const volatile int *stop; /* set by a signal handler: leave after this step */
+    const volatile int *stop; /* set by a signal handler: leave after a micro-batch */
 } TrainLoop;
 
-/* Runs until `steps` updates, a stop or a failure. *done: finished updates. A NaN or Inf in
- * the loss or a gradient stops before the update: err_fail naming the first bad op. With a
- * loss scale above 1 a gradient that overflowed is skipped instead. */
-bool train_loop(const TrainLoop *t, int64_t *done, Err *e);
+/* Runs from *place (zeros: the start) until `steps` updates, a stop or a failure; *place is
+ * then where it stands. A NaN or Inf in the loss or a gradient stops before the update:
+ * err_fail naming the first bad op. With a loss scale above 1 a gradient that overflowed is
+ * skipped instead. */
+bool train_loop(const TrainLoop *t, TrainPlace *place, Err *e);
 #endif

@@ -78,6 +78,19 @@ has ss_network_dim 2
 ! head -c 20000 "$tmp/to/last.safetensors" | grep -aq ss_steps
 check "--no_metadata leaves ss_steps" $?
 
+# what is kept of many files: sd-scripts' rules, for states those of their own; torch's form
+rm -r "$tmp/to"
+train --train_data_dir "$tmp/img" --max_train_steps 12 --save_model_as ckpt \
+    --save_every_n_steps 2 --save_last_n_steps 4 --save_state --save_last_n_steps_state 2 \
+    --save_n_epoch_ratio 3 --save_last_n_epochs 1
+exits 0
+says err "removed: $tmp/to/at-step00000006.ckpt"
+names "at-step00000008.ckpt at-step00000010-state at-step00000010.ckpt \
+at-step00000012-state at-step00000012.ckpt epoch-000002-state epoch-000002.ckpt \
+last-state last.ckpt "
+runs "$GRAPHRUN" info "$tmp/to/last.ckpt"
+exits 0; says out "204 modules"
+
 # captions; nothing is written then
 rm -r "$tmp/to"
 mkdir -p "$tmp/bare/1_x"
@@ -117,8 +130,8 @@ done
 kill -INT $child
 wait $child
 code=$?
-exits 130; says err "ended by a signal after"
-last=$(sed -n 's/^ended by a signal after \([0-9]*\) of.*/\1/p' "$tmp/err")
+exits 130; says err "ended by SIGINT after"
+last=$(sed -n 's/^ended by SIGINT after \([0-9]*\) of.*/\1/p' "$tmp/err")
 [ -s "$(printf '%s/to/halted-step%08d.safetensors' "$tmp" "${last:-0}")" ]
 check "no file of step ${last:-0}" $?
 finish

@@ -35,8 +35,8 @@ runs "$GRAPHRUN" train --network-dim
 exits 2; says err "--network_dim wants a value"
 runs "$GRAPHRUN" train --network_args conv_dmi=4
 exits 2; says err "did you mean 'conv_dim'?"
-runs "$GRAPHRUN" train --save_model_as ckpt
-exits 2; says err "--save_model_as ckpt is not available in this version"
+runs "$GRAPHRUN" train --save_model_as zip
+exits 2; says err "--save_model_as: got 'zip', want one of safetensors, ckpt, pt"
 runs "$GRAPHRUN" train --deepspeed
 exits 2; says err "--deepspeed is not supported"
 runs "$GRAPHRUN" train a.yaml b.yaml
