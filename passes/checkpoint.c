@@ -310,9 +310,10 @@ static uint64_t placed(const Sequence *s) {
     return buffers_place(&b, s->peak);
 }
 
-/* Solves for a budget of placed bytes: fragments between buffers count too. */
+/* Solves for a budget of placed bytes: fragments between buffers count too, and another
+ * set may have more of them, so each round aims lower by twice as much. */
 static bool fit(Remat *r, uint64_t budget, const char **how, uint64_t *least) {
-    enum { MOST_ROUNDS = 4, MARGIN = 1500 };
+    enum { MOST_ROUNDS = 6, MARGIN = 1500 };
     uint64_t aim = budget - budget / MARGIN;
     for (int round = 0; round < MOST_ROUNDS; round++) {
         if (!remat_solve(r, aim, how, least)) return false;
@@ -323,7 +324,7 @@ static bool fit(Remat *r, uint64_t budget, const char **how, uint64_t *least) {
         *least = top;
         arena_free(a);
         if (top <= budget) return true;
-        uint64_t over = top - budget;
+        uint64_t over = (top - budget) << round;
         if (over >= aim) return false;
         aim -= over;
     }
