@@ -90,6 +90,7 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
     n.average = loss_average_add(t->arena, &t->average, r->epoch,
                                  (int)((r->place.micro - 1) % per_epoch), r->loss);
+    if (!train_log_step(t, x, r, n.average, e)) return false;
     if (!r->updated) return true;
     progress_at(t->progress, r->step, &n);
     return train_save_between(t, x, r, e);
@@ -187,9 +188,9 @@ static int train(Trainer *t, Err *e) {
     TrainPlace place = t->place;
     catch_signals();
     t->progress = talk_progress(t->arena, t->common, "steps", t->steps);
-    bool ok = train_loop(&loop, &place, e);
+    bool ok = train_log_open(t, e) && train_loop(&loop, &place, e);
     progress_end(t->progress);
-    if (!ok) return e->code;
+    if (!train_log_close(t, e) || !ok) return e->code;
     if (place.update < t->steps) return ended_early(t, e);
     /* resumed behind its last step: the final file is all that is missing */
     if (!t->last) t->last = train_exec(t, &t->shape[0], e);

@@ -21,6 +21,8 @@ typedef struct TrainedTensor { /* of a base model */
     float *data;               /* a copy, as of the last save */
 } TrainedTensor;
 
+typedef struct TrainLog TrainLog;
+
 typedef struct Trainer {
     const Common *common;
     const TrainOptions *o;
@@ -66,8 +68,9 @@ typedef struct Trainer {
     Progress *progress;
     LossAverage average;
     float loss_scale; /* as it was told last; 0: not yet */
-    Trace *trace; /* --profile */
-    Exec *last;   /* of the last micro-batch: where the weights are read from */
+    TrainLog *log;    /* --logging_dir, or NULL */
+    Trace *trace;     /* --profile */
+    Exec *last;       /* of the last micro-batch: where the weights are read from */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
     /* where the run stands, and the state it goes on from (--resume) */
@@ -137,6 +140,13 @@ bool train_state_write(Trainer *t, const char *folder, Err *e);
 bool train_resume_open(Trainer *t, Err *e);
 void train_facts(Trainer *t);
 bool train_resume_check(Trainer *t, Err *e);
+
+/* cli/train_log.c: --logging_dir. step: after every micro-batch; number: one of another
+ * kind. Without the option nothing happens. */
+bool train_log_open(Trainer *t, Err *e);
+bool train_log_step(Trainer *t, Exec *x, const StepResult *r, double average, Err *e);
+bool train_log_number(Trainer *t, const char *tag, int64_t step, double value, Err *e);
+bool train_log_close(Trainer *t, Err *e);
 
 /* cli/train_report.c: --dry-run. */
 bool train_report(Trainer *t, Err *e);

@@ -81,6 +81,7 @@ const TrainOptions train_defaults = {
 static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
 static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
 static const char *const model_words[] = {"safetensors", "ckpt", "pt", NULL};
+static const char *const log_words[] = {"tensorboard", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
 static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
 static const char *const compat_words[] = {"sd-scripts", NULL};
@@ -91,7 +92,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
 /* Long lists of options, one line each. */
 /* clang-format off */
 static const char no_samples[] = "no pictures are sampled while training";
-static const char no_logs[] = "no TensorBoard files are written; progress goes to stderr";
 static const char no_validation[] = "there is no validation loss";
 static const char no_network[] = "graphrun opens no socket";
 static const char one_process[] = "one process trains";
@@ -235,10 +235,10 @@ const Opt train_options[] = {
     T(FLAG, sample_at_first, NULL, "sample pictures before the first update", .later = no_samples),
     T(TEXT, sample_prompts, "FILE", "prompts of the samples", .later = no_samples),
     T(TEXT, sample_sampler, "NAME", "sampler of the samples", .later = no_samples),
-    T(TEXT, logging_dir, "DIR", "TensorBoard files", .later = no_logs),
-    T(TEXT, log_prefix, "TEXT", "of the log folder's name", .later = no_logs),
-    OPT_IGNORED("log_with", TEXT, "NAME", no_network),
-    OPT_IGNORED("log_tracker_name", TEXT, "NAME", no_network),
+    T(TEXT, logging_dir, "DIR", "losses, rates and norms as a TensorBoard file and log.jsonl, in DIR/TIME/network_train"),
+    T(TEXT, log_prefix, "TEXT", "before TIME in the log folder's name"),
+    T(TEXT, log_with, "NAME", "the form of logs; others need the network", .words = log_words),
+    T(TEXT, log_tracker_name, "NAME", "the innermost folder, instead of network_train"),
     OPT_IGNORED("log_tracker_config", TEXT, "FILE", no_network),
     OPT_IGNORED("wandb_api_key", TEXT, "KEY", no_network),
     OPT_IGNORED("wandb_run_name", TEXT, "NAME", no_network),

@@ -84,7 +84,7 @@ typedef struct TrainOptions {
     int64_t sample_every_n_steps, sample_every_n_epochs;
     const char *sample_prompts, *sample_sampler;
     bool sample_at_first;
-    const char *logging_dir, *log_prefix;
+    const char *logging_dir, *log_prefix, *log_with, *log_tracker_name;
     int64_t validation_seed, validate_every_n_steps, validate_every_n_epochs;
     double validation_split;
     int64_t max_validation_steps;

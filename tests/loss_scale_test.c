@@ -204,8 +204,8 @@ static void run_loop(Run *r, int64_t steps, int accumulate, Err *e) {
                       .accumulate = accumulate,
                       .lr = &lr,
                       .stop = &stop};
-    int64_t done = 0;
-    train_loop(&loop, &done, e);
+    TrainPlace place = {0};
+    train_loop(&loop, &place, e);
 }
 
 static void test_loop(void) {

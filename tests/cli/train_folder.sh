@@ -91,6 +91,21 @@ last-state last.ckpt "
 runs "$GRAPHRUN" info "$tmp/to/last.ckpt"
 exits 0; says out "204 modules"
 
+# logs: a TensorBoard file and lines of JSON, two per update and one per epoch
+rm -r "$tmp/to"
+train --train_data_dir "$tmp/img" --max_train_steps 3 --gradient_accumulation_steps 2 \
+    --logging_dir "$tmp/log" --log_prefix run- --text_encoder_lr 1e-5 \
+    --network_args down_lr_weight=sine
+exits 0
+log=$(echo "$tmp"/log/run-*/network_train/log.jsonl)
+[ "$(grep -c '"loss/current"' "$log")" = 5 ] && [ "$(grep -c epoch_average "$log")" = 1 ]
+check "not 5 micro-batches and one epoch in the log" $?
+for tag in loss/average lr/textencoder lr/unet_group0 lr/unet_group3 norm/grad_norm; do
+    grep -aq "$tag" "$tmp"/log/run-*/network_train/events.out.tfevents.* &&
+        grep -q "\"$tag\": [0-9]" "$log"
+    check "$tag is not logged" $?
+done
+
 # captions; nothing is written then
 rm -r "$tmp/to"
 mkdir -p "$tmp/bare/1_x"
