@@ -196,7 +196,7 @@ static void run_loop(Run *r, int64_t steps, int accumulate, Err *e) {
     static const volatile int stop;
     LrSchedule lr = {.name = "linear", .steps = steps};
     CHECK(lr_schedule(r->s->arena, &lr, e), "%s", e->text);
-    TrainLoop loop = {.feed = {r, next},
+    TrainLoop loop = {.feed = {.ctx = r, .next = next},
                       .exec = exec_of,
                       .after = after,
                       .ctx = r,
