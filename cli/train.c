@@ -98,7 +98,8 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
 
 static bool start(void *ctx, Exec *x, Err *e) {
     Trainer *t = ctx;
-    return !t->in || inputs_start(t->in, x, &t->lora, e);
+    return train_weights_start(t, x, e) &&
+           (!t->in || inputs_start(t->in, x, &t->lora, e));
 }
 
 /* ---- before the first one ---- */
@@ -236,7 +237,7 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
     if (!output_is_good(t, e)) return e->code;
     t->dev = cpu_open((int)t->common->threads);
-    if (!compile_all(t, e)) return e->code;
+    if (!train_base_weights(t, e) || !compile_all(t, e)) return e->code;
     train_facts(t);
     if (!train_resume_check(t, e)) return e->code;
     introduce(t);
@@ -272,6 +273,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     if (t.data) dataset_close(t.data);
     inputs_close(t.in);
     state_close(t.resume);
+    if (t.start_lora) lora_close(t.start_lora);
     if (t.dev) cpu_close(t.dev);
     if (t.job.arena) job_close(&t.job);
     str_free(&t.report);

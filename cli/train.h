@@ -5,6 +5,7 @@
 #include "cli/job_plan.h"
 #include "cli/trace.h"
 #include "cli/train_options.h"
+#include "io/lora_read.h"
 #include "runtime/data_feed.h"
 #include "runtime/inputs.h"
 #include "runtime/progress.h"
@@ -67,10 +68,11 @@ typedef struct Trainer {
     Record *record;
     Progress *progress;
     LossAverage average;
-    float loss_scale; /* as it was told last; 0: not yet */
-    TrainLog *log;    /* --logging_dir, or NULL */
-    Trace *trace;     /* --profile */
-    Exec *last;       /* of the last micro-batch: where the weights are read from */
+    float loss_scale;     /* as it was told last; 0: not yet */
+    LoraFile *start_lora; /* --dim_from_weights, or NULL */
+    TrainLog *log;        /* --logging_dir, or NULL */
+    Trace *trace;         /* --profile */
+    Exec *last;           /* of the last micro-batch: where the weights are read from */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
     /* where the run stands, and the state it goes on from (--resume) */
@@ -140,6 +142,13 @@ bool train_state_write(Trainer *t, const char *folder, Err *e);
 bool train_resume_open(Trainer *t, Err *e);
 void train_facts(Trainer *t);
 bool train_resume_check(Trainer *t, Err *e);
+
+/* cli/train_weights.c: LoRA files to start with. open: before the recipe is evaluated;
+ * rules: after; start: with the first plan bound; base: before anything reads the base. */
+bool train_weights_open(Trainer *t, Args *set, Err *e);
+bool train_weights_rules(Trainer *t, Err *e);
+bool train_weights_start(Trainer *t, Exec *x, Err *e);
+bool train_base_weights(Trainer *t, Err *e);
 
 /* cli/train_log.c: --logging_dir. step: after every micro-batch; number: one of another
  * kind. Without the option nothing happens. */

@@ -108,7 +108,8 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
     double steps;
     Args *set = args_new(t->arena);
     if (!job_load(&t->job, recipe, e) || !recipe_settings(t, set, e) ||
-        !masks_setting(t, set, e) || !job_open(&t->job, set, e) ||
+        !masks_setting(t, set, e) || !train_weights_open(t, set, e) ||
+        !job_open(&t->job, set, e) || !train_weights_rules(t, e) ||
         !train_model_open(t, e) ||
         !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
         !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
