@@ -4,10 +4,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/budget.h"
 #include "cli/inspect.h"
 #include "cli/job_plan.h"
-#include "cli/plan_facts.h"
 #include "cli/mixed_precision.h"
+#include "cli/plan_facts.h"
 #include "cli/setting.h"
 #include "io/tensors.h"
 
@@ -19,14 +20,12 @@ typedef struct CompileOptions {
     bool exact, no_cache, gradient_checkpointing;
 } CompileOptions;
 
-static const char *const explain_parts[] = {"", INSPECT_PARTS, NULL};
-
 /* clang-format off */
 #define T(kind, field, value, help, ...) OPT(CompileOptions, kind, field, value, help, __VA_ARGS__)
 static const Opt options[] = {
     T(TEXT, o, "PLAN", "the plan file to write"),
     T(EACH, set, "KEY=VALUE", "any key of the recipe: network_dim=16, data.resolution=[768,512]"),
-    T(MAYBE, explain, "PART", "say what the plan is made of: as `inspect`; all parts, or one", .words = explain_parts),
+    T(MAYBE, explain, "PART", "say what the plan is made of: all parts of `inspect`, one of them, or why:NODE; recompute: with the curve of budgets"),
     T(TEXT, dump_after, "PASS", "print the graph as it is after a pass"),
     T(EACH, disable_pass, "PASS", "leave a pass out"),
     T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
@@ -64,6 +63,21 @@ static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
     return true;
 }
 
+static bool part_exists(const CompileOptions *o, Err *e) {
+    const char *part = o->explain;
+    if (!part || !*part || !strncmp(part, "why:", 4)) return true;
+    for (const char *const *x = inspect_parts; *x; x++)
+        if (!strcmp(*x, part)) return true;
+    Arena *a = arena_new();
+    Str all = {0};
+    for (const char *const *x = inspect_parts; *x; x++) str_printf(&all, "%s, ", *x);
+    err_usage(e, "--explain: no part '%s'%s; want %swhy:NODE", part,
+              did_you_mean(a, part, inspect_parts), all.s);
+    str_free(&all);
+    arena_free(a);
+    return false;
+}
+
 static bool open_job(Job *j, const CompileOptions *o, const char *recipe, Err *e) {
     if (!job_load(j, recipe, e)) return false;
     Args *set = args_new(j->arena);
@@ -71,34 +85,31 @@ static bool open_job(Job *j, const CompileOptions *o, const char *recipe, Err *e
            settings(j->arena, &o->set, "--set", set, e) && job_open(j, set, e);
 }
 
-static Plan *make_plan(Job *j, const CompileOptions *o, Str *dump, PlanOrigin *from,
-                       Err *e) {
+static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *opt,
+                         Err *e) {
     Shape s;
-    Options opt = {.recipe = &j->recipe,
-                   .net = j->net,
-                   .n_net = j->n_net,
-                   .absent = job_absent_inputs,
-                   .train = true,
-                   .dump_after = o->dump_after,
-                   .dump = dump,
-                   .reference_kernels = o->exact};
+    *opt = (Options){.recipe = &j->recipe,
+                     .net = j->net,
+                     .n_net = j->n_net,
+                     .absent = job_absent_inputs,
+                     .train = true,
+                     .dump_after = o->dump_after,
+                     .dump = dump,
+                     .reference_kernels = o->exact};
     double accumulate;
     if (!job_shape(j, &s, e) ||
-        !job_precision(j, o->mixed_precision, o->full_fp16, o->full_bf16, &opt, e) ||
-        !job_memory(j, o->memory_budget, o->gradient_checkpointing, &opt, e) ||
-        !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt.max_grad_norm, e) ||
+        !job_precision(j, o->mixed_precision, o->full_fp16, o->full_bf16, opt, e) ||
+        !job_memory(j, o->memory_budget, o->gradient_checkpointing, opt, e) ||
+        !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt->max_grad_norm, e) ||
         !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,
                     e))
-        return NULL;
-    opt.accumulate = accumulate > 1 && accumulate <= 1 << 20 ? (int)accumulate : 1;
-    opt.dims = job_dims(j, &s);
+        return false;
+    opt->accumulate = accumulate > 1 && accumulate <= 1 << 20 ? (int)accumulate : 1;
+    opt->dims = job_dims(j, &s);
     const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
     for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
-    if (o->disable_pass.n) opt.disable = disable;
-    PlanCache cache = plan_cache_default(j->arena);
-    bool keep = !o->no_cache && !o->dump_after;
-    PlanWish wish = {.cache = keep ? &cache : NULL};
-    return job_plan(j, &opt, &wish, from, e);
+    if (o->disable_pass.n) opt->disable = disable;
+    return true;
 }
 
 /* ---- results ---- */
@@ -110,25 +121,53 @@ static bool write_plan(const char *path, const Plan *p, Err *e) {
     return ok;
 }
 
-static void print_result(const Common *c, const CompileOptions *o, Arena *a,
-                         const Plan *p, bool cached, double ms, Str *dump) {
+typedef struct Made {
+    Plan *plan;
+    bool cached;
+    double ms;
+} Made;
+
+static bool explain(Str *s, Job *j, const CompileOptions *o, const Options *opt,
+                    const Made *m, const PlanCache *cache, Err *e) {
+    const char *part = *o->explain ? o->explain : NULL;
+    if (part && !strncmp(part, "why:", 4))
+        return inspect_why(s, j->arena, m->plan, part + 4, NULL, e);
+    inspect_text(s, j->arena, m->plan, part, NULL);
+    return !part || strcmp(part, "recompute") || budget_curve(s, j, opt, cache, e);
+}
+
+static void say_what(Str *s, const Made *m, const CompileOptions *o) {
+    str_printf(s, "%s in %.1f ms; ", m->cached ? "found in the cache" : "compiled",
+               m->ms);
+    if (o->o)
+        str_printf(s, "written to %s\n", o->o);
+    else
+        str_add(s, "no file was asked for (-o PLAN)\n");
+}
+
+static bool print_result(const Common *c, const CompileOptions *o, Job *j,
+                         const Options *opt, const Made *m, const PlanCache *cache,
+                         const Str *dump, Err *e) {
     Str s = {0};
-    if (c->json) {
+    bool ok = true;
+    const char *took = arena_printf(j->arena, ", \"compile_ms\": %.3f, \"cached\": %s",
+                                    m->ms, m->cached ? "true" : "false");
+    if (c->json && o->explain) {
+        inspect_json(&s, j->arena, m->plan, took, NULL);
+    } else if (c->json) {
         str_add(&s, "{");
-        inspect_json_totals(&s, p,
-                            arena_printf(a, ", \"compile_ms\": %.3f, \"cached\": %s",
-                                         ms, cached ? "true" : "false"));
+        inspect_json_totals(&s, m->plan, took);
         str_add(&s, "}\n");
     } else if (o->explain) {
-        inspect_text(&s, a, p, *o->explain ? o->explain : NULL, NULL);
+        ok = explain(&s, j, o, opt, m, cache, e);
     } else if (!o->dump_after) {
-        inspect_text(&s, a, p, "totals", NULL);
-        str_printf(&s, "%s in %.1f ms\n", cached ? "found in the cache" : "compiled",
-                   ms);
+        inspect_text(&s, j->arena, m->plan, "totals", NULL);
+        say_what(&s, m, o);
     }
     fputs(dump->s ? dump->s : "", stdout);
-    fputs(s.s ? s.s : "", stdout);
+    if (ok) fputs(s.s ? s.s : "", stdout);
     str_free(&s);
+    return ok;
 }
 
 static int run(const Common *c, const void *opts, const Args *given,
@@ -138,14 +177,25 @@ static int run(const Common *c, const void *opts, const Args *given,
     Job j = {0};
     Str dump = {0};
     PlanOrigin from = {0};
+    Options opt, first;
+    Made m = {0};
     double start = now();
-    Plan *p =
-        open_job(&j, o, words->word[0], e) ? make_plan(&j, o, &dump, &from, e) : NULL;
-    double ms = now() - start;
-    bool ok = p && (!o->o || write_plan(o->o, p, e));
+    bool ok = part_exists(o, e) && open_job(&j, o, words->word[0], e) &&
+              read_options(&j, o, &dump, &opt, e);
+    PlanCache folder = ok ? plan_cache_default(j.arena) : (PlanCache){0};
+    const PlanCache *cache = ok && !o->no_cache && !o->dump_after ? &folder : NULL;
+    if (ok) {
+        PlanWish wish = {.cache = cache};
+        first = opt;
+        m.plan = job_plan(&j, &first, &wish, &from, e);
+        m.cached = from.cached;
+        m.ms = now() - start;
+    }
+    ok = m.plan && (!o->o || write_plan(o->o, m.plan, e));
     if (!c->quiet && from.note.s) fputs(from.note.s, stderr);
-    if (!c->quiet && c->verbose && p && p->report) fputs(p->report, stderr);
-    if (ok) print_result(c, o, j.arena, p, from.cached, ms, &dump);
+    if (!c->quiet && c->verbose && m.plan && m.plan->report)
+        fputs(m.plan->report, stderr);
+    ok = ok && print_result(c, o, &j, &opt, &m, cache, &dump, e);
     str_free(&dump);
     str_free(&from.note);
     if (j.arena) job_close(&j);

@@ -50,7 +50,7 @@ static bool views(const Common *c, const InspectOptions *o, Arena *a, const Plan
     if (ok && words->n == 3)
         ok = inspect_why(&s, a, p, words->word[2], t, e);
     else if (ok && c->json)
-        inspect_json(&s, a, p, t);
+        inspect_json(&s, a, p, "", t);
     else if (ok && ((!o->html && !o->dot) || o->part))
         inspect_text(&s, a, p, o->part, t);
     if (ok && s.s) fputs(s.s, stdout);

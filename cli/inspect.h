@@ -6,7 +6,8 @@
 
 /* The parts of the text, in order. */
 #define INSPECT_PARTS                                                                  \
-    "totals", "passes", "blocks", "memory", "adapters", "gradients", "ops", "nodes"
+    "summary", "totals", "passes", "blocks", "memory", "adapters", "gradients",        \
+        "fusion", "casts", "recompute", "ops", "nodes"
 extern const char *const inspect_parts[];
 
 /* Measured seconds per step, from a trace of train --profile. */
@@ -15,7 +16,8 @@ typedef struct StepTimes {
     int runs;
 } StepTimes;
 
-/* One part, or all but the list of nodes (NULL). times may be NULL. */
+/* One part, or NULL: all that do not repeat others and are not the list of nodes. times
+ * may be NULL. */
 void inspect_text(Str *s, Arena *a, const Plan *p, const char *part,
                   const StepTimes *times);
 /* Everything known of a node: its number, a path ("unet.conv_in"), or an adapter's name.
@@ -24,7 +26,9 @@ bool inspect_why(Str *s, Arena *a, const Plan *p, const char *node,
                  const StepTimes *times, Err *e);
 /* "totals": {…} without a comma or a brace around; more: text for the end of it. */
 void inspect_json_totals(Str *s, const Plan *p, const char *more);
-void inspect_json(Str *s, Arena *a, const Plan *p, const StepTimes *times);
+/* more: as of inspect_json_totals */
+void inspect_json(Str *s, Arena *a, const Plan *p, const char *more,
+                  const StepTimes *times);
 void inspect_dot(Str *s, Arena *a, const Plan *p);
 void inspect_html(Str *s, Arena *a, const Plan *p, const StepTimes *times);
 

@@ -5,7 +5,7 @@
 
 void inspect_html(Str *s, Arena *a, const Plan *p, const StepTimes *times) {
     Str json = {0};
-    inspect_json(&json, a, p, times);
+    inspect_json(&json, a, p, "", times);
     html_page(s, "cli/inspect.html", "@PLAN@", json.s);
     str_free(&json);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/inspect.h"
+#include "cli/inspect_view.h"
 
 enum { JSON_VERSION = 1 };
 
@@ -181,16 +181,18 @@ static void report_list(Str *s, Arena *a, const Plan *p) {
     str_add(s, "]");
 }
 
-void inspect_json(Str *s, Arena *a, const Plan *p, const StepTimes *times) {
+void inspect_json(Str *s, Arena *a, const Plan *p, const char *more,
+                  const StepTimes *times) {
     Roofline r = roofline_here();
     str_printf(s, "{\"version\": %d, ", JSON_VERSION);
     text(s, "name", p->name);
     str_add(s, ",\n");
-    inspect_json_totals(s, p, "");
+    inspect_json_totals(s, p, more);
     report_list(s, a, p);
     block_list(s, a, p, &r);
     memory_part(s, a, p);
     adapter_list(s, p);
+    inspect_json_reasons(s, a, p, &r);
     str_add(s, ",\n\"nodes\": [");
     for (uint32_t k = 0; k < p->n_step; k++) {
         str_add(s, k ? ",\n" : "\n");

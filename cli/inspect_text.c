@@ -3,17 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/inspect.h"
+#include "cli/inspect_view.h"
 
 const char *const inspect_parts[] = {INSPECT_PARTS, NULL};
-
-typedef struct View {
-    Str *s;
-    Arena *a;
-    const Plan *p;
-    const StepTimes *times;
-    Roofline roof;
-} View;
 
 const char *text_bytes(Arena *a, double x) {
     if (x < 10000) return arena_printf(a, "%.0f B", x);
@@ -34,7 +26,7 @@ const char *text_seconds(Arena *a, double x) {
     return x < 1 ? arena_printf(a, "%.2f ms", x * 1e3) : arena_printf(a, "%.2f s", x);
 }
 
-static void heading(View *v, const char *title) {
+void view_heading(View *v, const char *title) {
     str_printf(v->s, "%s%s\n", v->s->n ? "\n" : "", title);
 }
 
@@ -57,7 +49,7 @@ static void line(View *v, const char *name, uint64_t bytes, const char *what) {
 
 static void totals(View *v) {
     PlanTotals t = plan_totals(v->p);
-    heading(v, arena_printf(v->a, "plan %s", v->p->name));
+    view_heading(v, arena_printf(v->a, "plan %s", v->p->name));
     line(v, "weights", t.weights, "frozen, mapped from the checkpoint");
     line(v, "adapters and optimizer", t.state, "kept between steps");
     line(v, "activations", t.arena,
@@ -75,7 +67,7 @@ static void totals(View *v) {
 }
 
 static void passes(View *v) {
-    heading(v, "what the passes did, and what they left alone");
+    view_heading(v, "what the passes did, and what they left alone");
     const char *at = v->p->report ? v->p->report : "";
     while (*at) {
         size_t n = strcspn(at, "\n");
@@ -99,7 +91,7 @@ static void blocks(View *v) {
     int n;
     BlockSum *b = plan_blocks(v->a, v->p, &v->roof, &n);
     add_time(v, b, n);
-    heading(v, "work by block");
+    view_heading(v, "work by block");
     str_printf(v->s, "  %-8s %-9s %6s %14s %12s %12s %10s\n", "block", "phase", "steps",
                "work", "moved", "saved", v->times ? "measured" : "estimate");
     for (int i = 0; i < n; i++)
@@ -120,7 +112,7 @@ static void timeline(View *v) {
         if (t[k] > *c) *c = t[k];
         if (t[k] > most) most = t[k];
     }
-    heading(v, "activations over the step");
+    view_heading(v, "activations over the step");
     for (int row = ROWS; row > 0; row--) {
         str_printf(v->s, "  %10s |", text_bytes(v->a, (double)most * row / ROWS));
         for (int c = 0; c < COLUMNS; c++)
@@ -181,55 +173,10 @@ static void adapter_line(View *v, const PlanAdapter *m) {
 }
 
 static void adapters(View *v) {
-    heading(v, "adapters");
+    view_heading(v, "adapters");
     str_printf(v->s, "  %-6s %-5s %8s %8s %8s %12s  %s\n", "kind", "block", "rank",
                "alpha", "scale", "parameters", "on");
     for (uint32_t i = 0; i < v->p->n_adapter; i++) adapter_line(v, &v->p->adapter[i]);
-}
-
-/* ---- the gradient's frontier ---- */
-static int by_text(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Paths of steps in the backward pass, sorted. */
-static const char **backward_paths(const View *v, uint32_t *n) {
-    const char **path = NEW(v->a, const char *, (size_t)v->p->n_step + 1);
-    *n = 0;
-    for (uint32_t k = 0; k < v->p->n_step; k++)
-        if (v->p->step[k].at.phase == BACKWARD && v->p->step[k].at.path)
-            path[(*n)++] = v->p->step[k].at.path;
-    qsort(path, *n, sizeof *path, by_text);
-    return path;
-}
-
-static void gradients(View *v) {
-    const Plan *p = v->p;
-    uint32_t n, with = 0, without = 0, listed = 0;
-    const char **path = backward_paths(v, &n);
-    heading(v, "the gradient's frontier");
-    for (uint32_t k = 0; k < p->n_step; k++) {
-        const PlanStep *t = &p->step[k];
-        if (t->at.phase != FORWARD || !t->at.path) continue;
-        bool active = bsearch(&t->at.path, path, n, sizeof *path, by_text) != NULL;
-        if (active && !with++)
-            str_printf(
-                v->s,
-                "  the first node that a gradient reaches: step %u, %s of %s (%s)\n", k,
-                t->op->name, t->at.path, plan_place(v->a, t));
-        without += !active;
-    }
-    str_printf(v->s, "  forward steps whose node has a gradient: %u; without one: %u\n",
-               with, without);
-    for (uint32_t k = 0; k < p->n_step && listed < 20; k++) {
-        const PlanStep *t = &p->step[k];
-        if (t->at.phase != FORWARD || !t->at.path ||
-            bsearch(&t->at.path, path, n, sizeof *path, by_text))
-            continue;
-        str_printf(v->s, "    %s of %s\n", t->op->name, t->at.path);
-        listed++;
-    }
-    if (listed < without) str_printf(v->s, "    … and %u more\n", without - listed);
 }
 
 /* ---- ops and nodes ---- */
@@ -266,7 +213,7 @@ static void op_table(View *v) {
         sum[i].seconds += step_seconds(v, k, &bound);
     }
     if (n) qsort(sum, (size_t)n, sizeof *sum, slowest_first);
-    heading(v, "work by op and kernel");
+    view_heading(v, "work by op and kernel");
     str_printf(v->s, "  %-32s %6s %14s %12s %10s %6s\n", "op/kernel", "steps", "work",
                "moved", v->times ? "measured" : "estimate", "");
     for (int i = 0; i < n; i++)
@@ -279,7 +226,7 @@ static void op_table(View *v) {
 }
 
 static void node_table(View *v) {
-    heading(v, "nodes");
+    view_heading(v, "nodes");
     str_printf(v->s, "  %5s %-24s %-24s %14s %11s %9s %-7s %-8s %s\n", "step",
                "op/kernel", "makes", "work", "moved",
                v->times ? "measured" : "estimate", "bound by", "block", "where");
@@ -297,17 +244,43 @@ static void node_table(View *v) {
     }
 }
 
+/* The totals, and of each pass its first lines. */
+static void summary(View *v) {
+    enum { MOST_LINES = 5 };
+    totals(v);
+    view_heading(v, "what the passes did");
+    const char *last = "";
+    int n = 0;
+    for (const char *at = v->p->report ? v->p->report : ""; *at;) {
+        size_t len = strcspn(at, "\n"), name = strcspn(at, ":");
+        bool same = !strncmp(last, at, name + 1);
+        n = same ? n + 1 : 1;
+        if (n <= MOST_LINES) str_printf(v->s, "  %.*s\n", (int)len, at);
+        last = at;
+        at += len + (at[len] == '\n');
+    }
+}
+
+/* `alone`: only when it is asked for. */
 void inspect_text(Str *s, Arena *a, const Plan *p, const char *part,
                   const StepTimes *times) {
     static const struct {
         const char *name;
         void (*print)(View *v);
-    } parts[] = {{"totals", totals}, {"passes", passes},     {"blocks", blocks},
-                 {"memory", memory}, {"adapters", adapters}, {"gradients", gradients},
-                 {"ops", op_table},  {"nodes", node_table}};
+        bool alone;
+    } parts[] = {{"summary", summary, false},
+                 {"totals", totals, true},
+                 {"passes", passes, true},
+                 {"blocks", blocks, false},
+                 {"memory", memory, false},
+                 {"adapters", adapters, false},
+                 {"gradients", view_gradients, false},
+                 {"fusion", view_fusion, false},
+                 {"casts", view_casts, false},
+                 {"recompute", view_recompute, false},
+                 {"ops", op_table, false},
+                 {"nodes", node_table, true}};
     View v = {s, a, p, times, roofline_here()};
-    for (size_t i = 0; i < COUNT(parts); i++) {
-        bool last = i + 1 == COUNT(parts);
-        if (part ? !strcmp(part, parts[i].name) : !last) parts[i].print(&v);
-    }
+    for (size_t i = 0; i < COUNT(parts); i++)
+        if (part ? !strcmp(part, parts[i].name) : !parts[i].alone) parts[i].print(&v);
 }

@@ -5,12 +5,19 @@
 #include <string.h>
 
 #include "cli/inspect.h"
+#include "cli/plan_why.h"
 
 typedef struct Why {
     Str *s;
     Arena *a;
     const Plan *p;
     const StepTimes *times;
+    /* looked up once, when the first step is printed */
+    const uint32_t *witness;
+    const char **backward;
+    const FuseRefusal *refusal;
+    const Recomputed *again;
+    uint32_t n_backward, n_refusal, n_again;
 } Why;
 
 /* The line of the graph file, as it was when the plan was made. */
@@ -76,7 +83,81 @@ static void in_place(Why *w, uint32_t k) {
     }
 }
 
+/* ---- reasons ---- */
+static void look_up(Why *w) {
+    Roofline roof = roofline_here();
+    w->witness = plan_witnesses(w->a, w->p);
+    w->backward = plan_backward_paths(w->a, w->p, &w->n_backward);
+    w->refusal = plan_refusals(w->a, w->p, &w->n_refusal);
+    w->again = plan_recomputed(w->a, w->p, &roof, &w->n_again);
+}
+
+static void why_active(Why *w, const PlanStep *t) {
+    if (t->at.phase != FORWARD || !t->n_out || !w->n_backward) return;
+    uint32_t from = w->witness[w->p->value[t->out[0]].base];
+    bool has = plan_has_path(w->backward, w->n_backward, t->at.path);
+    if (from == UINT32_MAX)
+        str_add(w->s, "    no gradient: nothing that is trained comes before it\n");
+    else
+        str_printf(w->s, "    %s: it depends on @%s\n",
+                   has ? "has a gradient" : "no backward step of its own",
+                   w->p->value[from].name);
+}
+
+/* The classes of the pass mixed-precision. */
+static void why_type(Why *w, const PlanStep *t) {
+    const char *at = NULL;
+    size_t n;
+    if (!t->n_out || t->at.phase == UPDATE ||
+        !plan_report_line(w->p, "mixed-precision", &at, &n))
+        return;
+    DType d = w->p->value[t->out[0]].type.dtype;
+    bool half = d == F16 || d == BF16;
+    const char *why = t->op->flags & OP_LOW    ? "a product is stored in half"
+                      : t->op->flags & OP_WIDE ? "the op needs f32"
+                      : half                   ? "it follows what it reads"
+                             : "not all that it reads is half, or only "
+                               "ops that need f32 read it";
+    if (dtype_is_float(d))
+        str_printf(w->s, "    stored in %s: %s; it computes in f32\n", dtype_name(d),
+                   why);
+}
+
+static void why_not_fused(Why *w, const PlanStep *t) {
+    const char *place = plan_place(w->a, t);
+    for (uint32_t i = 0; i < w->n_refusal; i++) {
+        const FuseRefusal *r = &w->refusal[i];
+        bool here = t->at.path && !strcmp(r->path, t->at.path);
+        bool line = *place && !strncmp(r->place, place, strlen(place)) &&
+                    r->place[strlen(place)] == ':';
+        if (here || line)
+            str_printf(w->s, "    not fused (%s%s): %s, %s\n", r->pattern,
+                       here ? "" : ", at another node of this line", r->reason,
+                       r->more);
+    }
+}
+
+static void why_again(Why *w, uint32_t k) {
+    for (uint32_t i = 0; i < w->n_again; i++) {
+        const Recomputed *x = &w->again[i];
+        if (x->step != k && x->original != k) continue;
+        if (x->original == k)
+            str_printf(w->s, "    computed again in step %u\n", x->step);
+        else if (x->bytes)
+            str_printf(w->s, "    runs again, for %s: so %s need not be kept%s\n",
+                       text_seconds(w->a, x->seconds),
+                       text_bytes(w->a, (double)x->bytes),
+                       x->original == UINT32_MAX
+                           ? ""
+                           : arena_printf(w->a, " from step %u to here", x->original));
+        else
+            str_printf(w->s, "    runs again, for %s, because other copies read it\n",
+                       text_seconds(w->a, x->seconds));
+    }
+}
+
 static void step(Why *w, uint32_t k) {
+    if (!w->witness) look_up(w);
     const Plan *p = w->p;
     const PlanStep *t = &p->step[k];
     Roofline roof = roofline_here();
@@ -97,6 +178,10 @@ static void step(Why *w, uint32_t k) {
                        type_text(w->a, &p->value[t->in[i]].type));
     for (int o = 0; o < t->n_out; o++) output(w, k, t->out[o]);
     in_place(w, k);
+    why_active(w, t);
+    why_type(w, t);
+    why_not_fused(w, t);
+    why_again(w, k);
     str_printf(w->s, "    %s, %s moved: at least %s, bound by %s",
                text_flops(w->a, (double)t->flops), text_bytes(w->a, (double)t->bytes),
                text_seconds(w->a, seconds), memory ? "memory" : "arithmetic");
@@ -127,7 +212,7 @@ static bool inside(const char *path, const char *node) {
 
 bool inspect_why(Str *s, Arena *a, const Plan *p, const char *node,
                  const StepTimes *times, Err *e) {
-    Why w = {s, a, p, times};
+    Why w = {.s = s, .a = a, .p = p, .times = times};
     char *end;
     unsigned long k = strtoul(node, &end, 10);
     if (*node && !*end) {

@@ -331,14 +331,15 @@ static bool fit(Remat *r, uint64_t budget, const char **how, uint64_t *least) {
     return false;
 }
 
-static bool too_small(const Remat *r, const Options *opt, const Fixed *f,
-                      uint64_t least, Err *e) {
+static bool too_small(const Remat *r, Options *opt, const Fixed *f, uint64_t least,
+                      Err *e) {
     Arena *a = r->a;
     Sequence s;
     remat_sequence(r, a, &s);
     uint32_t at = s.at < s.g.n_node ? s.at : s.g.n_node - 1;
     uint64_t top = placed(&s);
     if (top < least) least = top;
+    opt->memory_least = f->all + least;
     return err_fail(
         e,
         "memory budget of %s is too small: at least %s are needed, for weights %s, "

@@ -5,10 +5,10 @@
 #include "graph/build.h"
 #include "graph/plan.h"
 
-typedef enum Precision { /* of what a step's samples go through */
-    PRECISION_NO,        /* f32 */
-    PRECISION_FP16,      /* halves where products are, with a loss scale */
-    PRECISION_BF16
+typedef enum Precision {               /* of what a step's samples go through */
+                         PRECISION_NO, /* f32 */
+                         PRECISION_FP16, /* halves where products are, with a loss scale */
+                         PRECISION_BF16
 } Precision;
 
 typedef struct Options {
@@ -32,7 +32,7 @@ typedef struct Options {
     /* outputs "grad.NAME" for every trainable, before clipping */
     bool record_gradients;
     Precision mixed_precision;
-    bool full_half; /* trainables and their gradients too */
+    bool full_half;              /* trainables and their gradients too */
     bool gradient_checkpointing; /* recompute by block in the backward pass */
     /* bytes of everything together, 0: no limit. Wins over by block */
     uint64_t memory_budget;
@@ -43,8 +43,9 @@ typedef struct Options {
     bool reference_kernels;     /* only the plain ones (--exact tests) */
     Str *report;
     /* results */
-    Modules *modules; /* filled by inject-adapters */
-    Graph *adapted;   /* the graph their tensors' ids belong to */
+    uint64_t memory_least; /* of a budget that is too small: what would do */
+    Modules *modules;      /* filled by inject-adapters */
+    Graph *adapted;        /* the graph their tensors' ids belong to */
 } Options;
 
 typedef struct Pass {

@@ -93,6 +93,38 @@ says out 'most in step'
 says out 'saved for the backward pass'
 compile --explain
 says out 'work by block'
+compile
+says out 'no file was asked for (-o PLAN)'
+compile -o "$tmp/f.plan"
+says out "written to $tmp/f.plan"
+
+# a plan from the cache explains as much as one just compiled
+for part in "" =nodes =why:unet.conv_in; do
+    compile --no-cache --gradient_checkpointing --mixed_precision fp16 "--explain$part"
+    exits 0
+    mv "$tmp/out" "$tmp/cold"
+    [ -n "$part" ] || compile --gradient_checkpointing --mixed_precision fp16
+    compile --gradient_checkpointing --mixed_precision fp16 "--explain$part"
+    is out "$tmp/cold"
+done
+compile --gradient_checkpointing --mixed_precision fp16 --explain=casts
+says out 'casts inserted'
+says out 'kernels between types'
+compile --gradient_checkpointing --explain=recompute
+says out 'steps run again'
+says out '  90 % '
+says out '  --gradient_checkpointing'
+compile --explain=recompute
+says out 'nothing is computed twice'
+compile --explain=fusion
+says out 'near misses'
+says out 'SAVED_FOR_BWD'
+compile --explain=why:unet.conv_inn
+exits 2
+says err "did you mean 'unet.conv_in'?"
+compile --json --explain
+says out '"compile_ms"'
+says out '"fusion": {"groups"'
 compile --dump-after=simplify
 exits 0
 says out 'graph lora {'

@@ -51,6 +51,13 @@ assert sum(n["flops"] for n in p["nodes"]) == t["flops"] == sum(b["flops"] for b
 assert sum(b["saved_bytes"] for b in p["blocks"]) == t["saved_bytes"]
 assert max(p["memory"]["live_bytes"]) == t["activation_peak_bytes"]
 assert t["lower_bound_bytes"] <= t["arena_bytes"] <= 1.005 * t["lower_bound_bytes"]
+f = p["fusion"]
+assert {g["pattern"] for g in f["groups"]} >= {"merge", "norm", "scale"}
+assert all(r["reason"].isupper() and ".yaml:" in r["place"] for r in f["refused"]) and f["refused"]
+g = p["gradients"]
+assert g["steps_with"] > g["steps_without"] > 0 and g["because_of"].endswith("lora_down.weight")
+assert p["nodes"][g["first_step"]]["path"] == g["path"]
+assert p["recompute"] == [] and p["casts"] == {"between_types": p["casts"]["between_types"]}
 assert len(p["adapters"]) == 264 - 60 and all(m["scale"] == 0.25 for m in p["adapters"])
 P
 exits 0
@@ -73,6 +80,36 @@ exits 1
 runs "$GRAPHRUN" inspect "$nano"
 exits 1
 says err 'does not start like one'
+[ "$(wc -l <"$tmp/err")" = 1 ]
+check "the message comes once" $?
+
+# recomputation: every copy has its original, and what it bought
+"$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" --gradient_checkpointing \
+    --set 'data.resolution=[64,64]' -o "$tmp/r.plan" --quiet >"$tmp/out"
+runs "$GRAPHRUN" inspect "$tmp/r.plan" --json
+exits 0
+cp "$tmp/out" "$tmp/plan.json"
+if command -v python3 >/dev/null; then
+runs python3 - "$tmp/plan.json" <<'P'
+import json, sys
+p = json.load(open(sys.argv[1])); n = p["nodes"]
+r = p["recompute"]
+assert len(r) == sum(x["phase"] == "recompute" for x in n) > 100
+for x in r:
+    a, b = n[x["step"]], n[x["original"]]
+    assert b["phase"] == "forward" and a["step"] > b["step"]
+    assert a["op"] == b["op"] and a["path"] == b["path"]
+    assert [o["type"] for o in a["out"]] == [o["type"] for o in b["out"]]
+assert sum(x["bytes"] for x in r) > 0
+P
+exits 0
+fi
+runs "$GRAPHRUN" inspect "$tmp/r.plan" --part recompute
+says out 'steps run again'
+runs "$GRAPHRUN" inspect "$tmp/r.plan" why unet.down_blocks.0.attentions.0.transformer_blocks.0.norm1
+says out 'has a gradient: it depends on @lora'
+says out 'computed again in step'
+says out 'runs again, for'
 head -c 5000 "$plan" >"$tmp/cut.plan"
 runs "$GRAPHRUN" inspect "$tmp/cut.plan"
 exits 1
