@@ -9,6 +9,7 @@
 
 #include "io/data.h"
 #include "io/text_clean.h"
+#include "io/token_weights.h"
 #include "io/vocabulary.h"
 
 enum { CHUNK = 75, ROW = 77 }; /* inner tokens and all tokens of one row */
@@ -240,16 +241,18 @@ int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap
     return encode(t, text, false, ids, cap);
 }
 
-int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
-                     int32_t *ids) {
-    Arena *scratch = arena_new();
+/* Is this the padding of SD2's tokenizer, '!'? */
+static bool pads_with_bang(const Tokenizer *t, int32_t pad) {
+    return pad != t->v.eos && pad == t->v.byte['!'];
+}
+
+/* The first n of line[chunks * CHUNK + 1] are tokens: rows of BOS, CHUNK tokens and the
+ * line's last one. */
+static void lay_out(const Tokenizer *t, int32_t *line, int n, int chunks, int32_t pad,
+                    int32_t *ids) {
     int inner = CHUNK * chunks;
-    if (pad == PAD_END) pad = t->v.eos;
-    int32_t *line = NEW(scratch, int32_t, inner + 1); /* the long row without its BOS */
-    bool bang = pad != t->v.eos && pad == t->v.byte['!'];
-    int n = encode(t, text, bang, line, inner), kept = n < inner ? n : inner;
-    line[kept] = t->v.eos;
-    for (int i = kept + 1; i <= inner; i++) line[i] = pad;
+    line[n] = t->v.eos;
+    for (int i = n + 1; i <= inner; i++) line[i] = pad;
     for (int c = 0; c < chunks; c++) {
         int32_t *row = ids + c * ROW, *first = row + 1, *last = row + ROW - 1;
         row[0] = t->v.bos;
@@ -260,6 +263,36 @@ int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t p
         if (last[-1] != t->v.eos && last[-1] != pad) *last = t->v.eos;
         if (*first == pad) *first = t->v.eos;
     }
+}
+
+int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
+                     int32_t *ids) {
+    Arena *scratch = arena_new();
+    int inner = CHUNK * chunks;
+    if (pad == PAD_END) pad = t->v.eos;
+    int32_t *line = NEW(scratch, int32_t, inner + 1);
+    int n = encode(t, text, pads_with_bang(t, pad), line, inner);
+    lay_out(t, line, n < inner ? n : inner, chunks, pad, ids);
+    arena_free(scratch);
+    return n;
+}
+
+int tokenizer_weighted(const Tokenizer *t, const char *text, int chunks, int32_t pad,
+                       int32_t *ids, float *weight) {
+    Arena *scratch = arena_new();
+    WeightedText *piece;
+    int inner = CHUNK * chunks, n = 0, pieces = weights_parse(scratch, text, &piece);
+    if (pad == PAD_END) pad = t->v.eos;
+    int32_t *line = NEW(scratch, int32_t, inner + 1);
+    for (int i = 0; i < inner + 2; i++) weight[i] = 1;
+    for (int i = 0; i < pieces; i++) {
+        int from = n < inner ? n : inner, room = inner - from;
+        int got = encode(t, piece[i].text, pads_with_bang(t, pad), line + from, room);
+        for (int k = 0; k < got && k < room; k++)
+            weight[1 + from + k] = (float)piece[i].weight;
+        n += got;
+    }
+    lay_out(t, line, n < inner ? n : inner, chunks, pad, ids);
     arena_free(scratch);
     return n;
 }

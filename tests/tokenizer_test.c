@@ -1,10 +1,12 @@
 /* The tokenizer against the ids of sd-scripts' tokenizer, its limits and its failures.
  * */
+#include <math.h>
 #include <stdint.h>
 #include <unistd.h>
 
 #include "io/data.h"
 #include "io/text_clean.h"
+#include "io/token_weights.h"
 #include "io/tokenizer_write.h"
 #include "io/vocabulary.h"
 #include "tests/check.h"
@@ -51,6 +53,49 @@ static void test_chunks(const Tokenizer *t) {
         CHECK(n == 77 * chunks && !memcmp(ids, want, (size_t)n * sizeof *ids),
               "'%.40s' in %d chunks, padded with %d", f.field[2], chunks, pad);
     }
+}
+
+/* "text=1.1": text in hexadecimal */
+static void check_pieces(const char *text, char *list) {
+    Arena *a = arena_new();
+    WeightedText *piece;
+    int n = weights_parse(a, text, &piece), i = 0;
+    for (char *s = strtok(list, " "); s; s = strtok(NULL, " "), i++) {
+        char *eq = strchr(s, '=');
+        double weight = atof(eq + 1);
+        *eq = 0;
+        Tsv one = {.field = {s}, .n = 1};
+        tsv_bytes(&one, 0);
+        CHECK(i < n && !strcmp(piece[i].text, s) &&
+                  fabs(piece[i].weight - weight) <= 1e-6,
+              "'%s': piece %d is not '%s' of %g", text, i, s, weight);
+    }
+    CHECK(i == n, "'%s': %d pieces, want %d", text, n, i);
+    arena_free(a);
+}
+
+static void test_weights(const Tokenizer *t) {
+    Tsv f = tsv_open("tests/golden/weights.tsv");
+    float weight[3 * 75 + 2];
+    int lines = 0;
+    for (; tsv_next(&f); lines++) {
+        int chunks = tsv_int(&f, 0), n = parse_ids(f.field[2]), at = 1, count, used;
+        double want_weight;
+        tsv_bytes(&f, 1);
+        tokenizer_weighted(t, f.field[1], chunks, PAD_END, ids, weight);
+        CHECK(n == 77 * chunks && !memcmp(ids, want, (size_t)n * sizeof *ids),
+              "'%.40s' in %d chunks", f.field[1], chunks);
+        for (const char *s = f.field[3];
+             sscanf(s, " %dx%lf%n", &count, &want_weight, &used) == 2; s += used)
+            for (; count--; at++)
+                CHECK(at <= 75 * chunks && fabs(weight[at] - want_weight) <= 1e-6,
+                      "'%.40s': weight %d is %g, want %g", f.field[1], at, weight[at],
+                      want_weight);
+        CHECK(at == 75 * chunks + 1 && weight[0] == 1 && weight[at] == 1, "ends: %d",
+              at);
+        check_pieces(f.field[1], f.field[4]);
+    }
+    CHECK(lines == 34, "%d captions", lines);
 }
 
 static void test_count(const Tokenizer *t) {
@@ -268,6 +313,7 @@ int main(void) {
     if (!t) return check_done("tokenizer");
     test_golden(t);
     test_chunks(t);
+    test_weights(t);
     test_count(t);
     test_long(t);
     if (clip_vocabulary_size) test_folder(t);

@@ -43,6 +43,16 @@ def tokenizer(golden):
           [((c["max_token_length"] or 75) // 75, 49407 if c["tokenizer"] == "v1" else 0,
             hexa(c["text"]), runs([i for row in c["input_ids"] for i in row]))
            for c in cases])
+    weighted = json.load(open(golden + "/token_chunks.json"))["weighted"]
+    rows = []
+    for c in weighted:
+        for key, chunks in (("None", 1), ("225", 3)):
+            inner = [w for row in c["weights_" + key] for w in row[1:-1]]
+            rows.append((chunks, hexa(c["text"]), runs([i for row in c["ids_" + key] for i in row]),
+                         " ".join(f"{len(list(g))}x{w!r}" for w, g in itertools.groupby(inner)),
+                         " ".join(f"{hexa(text)}={weight!r}" for text, weight in c["parsed"])))
+    write("weights.tsv", "chunks, text, ids of all rows as id or id*count, weights of the inner tokens as "
+          "countxweight, pieces as text=weight", rows)
 
 
 def buckets(golden):
