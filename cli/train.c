@@ -93,7 +93,7 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     if (!train_log_step(t, x, r, n.average, e)) return false;
     if (!r->updated) return true;
     progress_at(t->progress, r->step, &n);
-    return train_save_between(t, x, r, e);
+    return train_validation(t, r, e) && train_save_between(t, x, r, e);
 }
 
 static bool start(void *ctx, Exec *x, Err *e) {
@@ -131,6 +131,8 @@ static void introduce(const Trainer *t) {
     for (int i = 0; i < t->n_shape; i++)
         say(t, "bucket: %d x %d, batch %d", t->shape[i].w * 8, t->shape[i].h * 8,
             t->shape[i].batch);
+    if (t->validator)
+        say(t, "held out for validation: %d pictures", train_validation_pictures(t));
     say(t, "steps: %lld, seed: %llu", (long long)t->steps, (unsigned long long)t->seed);
     if (t->resume)
         say(t, "goes on from '%s' after step %lld", t->o->resume,
@@ -267,6 +269,7 @@ static int run(const Common *c, const void *opts, const Args *given,
         for (int i = 0; i < notes.n; i++) say(&t, "warning: %s", notes.word[i]);
         code = prepared(&t, words->n ? words->word[0] : train_recipe(t.o), e);
     }
+    train_validation_close(&t);
     train_plans_close(&t);
     if (t.feed) data_feed_close(t.feed);
     if (t.tokenizer) tokenizer_close(t.tokenizer);

@@ -73,6 +73,7 @@ typedef struct Trainer {
     TrainLog *log;        /* --logging_dir, or NULL */
     Trace *trace;         /* --profile */
     Exec *last;           /* of the last micro-batch: where the weights are read from */
+    struct Validator *validator; /* of cli/train_validation.c; NULL: nothing held out */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
     /* where the run stands, and the state it goes on from (--resume) */
@@ -107,6 +108,20 @@ Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call 
 Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e);
 void train_vae_close(Trainer *t); /* gives its memory back */
 void train_plans_close(Trainer *t);
+
+/* The options of a training plan for a shape. */
+bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e);
+/* The feed of the data set; cli/train_data.c. */
+DataFeedJob train_feed_job(Trainer *t);
+
+/* cli/train_validation.c: the loss on pictures that are held out. */
+typedef struct Validator Validator;
+bool train_validation_open(Trainer *t, const DataOptions *o, Err *e);
+bool train_validation_encode(Trainer *t, Err *e);
+/* After a micro-batch: tells the loss if it is due. */
+bool train_validation(Trainer *t, const StepResult *r, Err *e);
+int train_validation_pictures(const Trainer *t);
+void train_validation_close(Trainer *t);
 
 /* cli/train_metadata.c: ss_* entries as sd-scripts writes them (training.md 7.2). */
 void train_metadata(Trainer *t);

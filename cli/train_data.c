@@ -92,6 +92,9 @@ static bool data_options(Trainer *t, DataOptions *d, Err *e) {
     d->dataset_config = train_text(data, "config", t->o->dataset_config);
     d->train_batch_size = (int)batch;
     d->seed = t->seed;
+    d->validation_split = t->o->validation_split;
+    d->validation_seed =
+        t->o->validation_seed == UNSET_INT ? t->seed : (uint64_t)t->o->validation_seed;
     return true;
 }
 
@@ -150,6 +153,20 @@ bool train_uses_masks(const Trainer *t) {
     return t->data && t->data->masked;
 }
 
+DataFeedJob train_feed_job(Trainer *t) {
+    return (DataFeedJob){.data = t->data,
+                         .latents = &t->latents,
+                         .tokenizer = t->tokenizer,
+                         .chunks = t->chunks,
+                         .pad = t->o->v2 ? TOKENS_SD2_PAD : TOKENS_SD1_PAD,
+                         .vocabulary = vocabulary(t),
+                         .seed = t->seed,
+                         .threads = t->readers,
+                         .vae = {train_vae_exec, t},
+                         .pixels = job_wants_pixels(&t->job),
+                         .masks = train_uses_masks(t)};
+}
+
 bool train_data_open(Trainer *t, Err *e) {
     DataOptions d;
     if (!data_options(t, &d, e)) return false;
@@ -170,19 +187,10 @@ bool train_data_open(Trainer *t, Err *e) {
     dataset_pace(t->data, t->accumulate, t->steps);
     if (!check_augmentation(t, e) || !check_masks(t, e)) return false;
     t->readers = reader_threads(t->o);
+    if (!t->o->dry_run && !tokenizer_for(t, e)) return false;
+    if (!train_validation_open(t, &d, e)) return false;
     if (t->o->dry_run) return true;
-    if (!tokenizer_for(t, e)) return false;
-    DataFeedJob job = {.data = t->data,
-                       .latents = &t->latents,
-                       .tokenizer = t->tokenizer,
-                       .chunks = t->chunks,
-                       .pad = t->o->v2 ? TOKENS_SD2_PAD : TOKENS_SD1_PAD,
-                       .vocabulary = vocabulary(t),
-                       .seed = t->seed,
-                       .threads = t->readers,
-                       .vae = {train_vae_exec, t},
-                       .pixels = job_wants_pixels(&t->job),
-                       .masks = train_uses_masks(t)};
+    DataFeedJob job = train_feed_job(t);
     t->feed = data_feed_new(t->arena, &job);
     return true;
 }
@@ -244,6 +252,7 @@ bool train_encode(Trainer *t, Err *e) {
         talk_progress(t->arena, t->common, "pictures encoded", fixed_pictures(t->data));
     bool ok = latents_encode(t->arena, &job, &t->latents, e);
     progress_end(t->progress);
+    ok = ok && train_validation_encode(t, e);
     if (!t->data->varies) train_vae_close(t);
     return ok;
 }

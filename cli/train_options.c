@@ -6,8 +6,8 @@
  * its default is honoured and any other value is an error. */
 #include "cli/train_options.h"
 
-#include "io/dataset_keys.h"
 #include "cli/mixed_precision.h"
+#include "io/dataset_keys.h"
 
 const TrainOptions train_defaults = {
     .resolution = "512",
@@ -92,7 +92,6 @@ static const char *const compat_words[] = {"sd-scripts", NULL};
 /* Long lists of options, one line each. */
 /* clang-format off */
 static const char no_samples[] = "no pictures are sampled while training";
-static const char no_validation[] = "there is no validation loss";
 static const char no_network[] = "graphrun opens no socket";
 static const char one_process[] = "one process trains";
 static const char attention[] = "attention is always computed in blocks, with the same result up to rounding";
@@ -253,11 +252,11 @@ const Opt train_options[] = {
     OPT_IGNORED("console_log_level", TEXT, "NAME", "use --quiet or --verbose"),
     OPT_IGNORED("console_log_file", TEXT, "FILE", "redirect stderr"),
     OPT_IGNORED("console_log_simple", FLAG, NULL, "messages are plain lines"),
-    T(INT, validation_seed, "N", "of the validation split", .later = no_validation),
-    T(FLOAT, validation_split, "X", "part of pictures kept for validation", .later = no_validation),
-    T(INT, validate_every_n_steps, "N", "updates between validations", .later = no_validation),
-    T(INT, validate_every_n_epochs, "N", "epochs between validations", .later = no_validation),
-    T(INT, max_validation_steps, "N", "batches per validation", .later = no_validation),
+    T(INT, validation_seed, "N", "of the split and of the noise of the validation loss; the run's if not given", .min = 0, .max = 4294967295.0),
+    T(FLOAT, validation_split, "X", "part of the pictures held out for a validation loss", .min = 0, .max = 0.99),
+    T(INT, validate_every_n_steps, "N", "updates between validations", AT_LEAST(1)),
+    T(INT, validate_every_n_epochs, "N", "epochs between validations; 1 if neither is given", AT_LEAST(1)),
+    T(INT, max_validation_steps, "N", "batches per validation, each at 4 timesteps; all if not given", AT_LEAST(1)),
 
     OPT_GROUP("this program"),
     T(TEXT, config_file, "FILE", "options as TOML", .later = "give the options themselves, or a recipe", .anew = true),

@@ -24,30 +24,35 @@ void train_given_plan(Trainer *t) {
         str_printf(&t->job.note, "warning: the plan is compiled again: %s\n", why.text);
 }
 
-static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
+bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
     bool first = !t->n_plan, replay = t->o->inputs != NULL;
-    Options opt = {.recipe = &t->job.recipe,
-                   .net = t->job.net,
-                   .n_net = t->job.n_net,
-                   .dims = job_dims(&t->job, s),
-                   .given = replay ? given_nodes : NULL,
-                   .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
-                   .absent = train_uses_masks(t) ? no_inputs : job_absent_inputs,
-                   .train = true,
-                   .max_grad_norm = t->max_grad_norm,
-                   .accumulate = t->accumulate,
-                   .record = t->o->record ? recorded : NULL,
-                   .record_gradients = t->o->record != NULL,
-                   .reference_kernels = t->o->exact,
-                   .report = first ? &t->report : NULL,
-                   .modules = t->modules,
-                   .adapted = t->adapted};
+    *opt = (Options){.recipe = &t->job.recipe,
+                     .net = t->job.net,
+                     .n_net = t->job.n_net,
+                     .dims = job_dims(&t->job, s),
+                     .given = replay ? given_nodes : NULL,
+                     .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
+                     .absent = train_uses_masks(t) ? no_inputs : job_absent_inputs,
+                     .train = true,
+                     .max_grad_norm = t->max_grad_norm,
+                     .accumulate = t->accumulate,
+                     .record = t->o->record ? recorded : NULL,
+                     .record_gradients = t->o->record != NULL,
+                     .reference_kernels = t->o->exact,
+                     .report = first ? &t->report : NULL,
+                     .modules = t->modules,
+                     .adapted = t->adapted};
     bool asked = args_get(t->given, "mixed_precision");
-    if (!job_precision(&t->job, asked ? t->o->mixed_precision : NULL, t->o->full_fp16,
-                       t->o->full_bf16, &opt, e) ||
-        !job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, &opt,
-                    e))
-        return NULL;
+    return job_precision(&t->job, asked ? t->o->mixed_precision : NULL, t->o->full_fp16,
+                         t->o->full_bf16, opt, e) &&
+           job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, opt,
+                      e);
+}
+
+static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
+    bool first = !t->n_plan;
+    Options opt;
+    if (!train_options_of_plan(t, s, &opt, e)) return NULL;
     t->mixed_precision = opt.mixed_precision;
     t->full_half = opt.full_half;
     PlanWish wish = {.cache = &t->cache, .given = t->given_plan, .to_run = true};

@@ -69,6 +69,9 @@ typedef struct DataOptions {
     bool flip_aug, color_aug, random_crop, alpha_mask;
     double face_crop_aug_range[2];
     double prior_loss_weight;
+    double validation_split; /* part of each subset that is held out */
+    uint64_t validation_seed;
+    bool validation; /* the held out part itself: each picture once, as it is */
     uint64_t seed;
     int threads; /* loader threads */
 } DataOptions;

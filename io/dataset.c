@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "io/data.h"
 #include "io/dataset_parts.h"
@@ -276,6 +277,55 @@ static bool add_image(Scan *s, int dataset, int subset, const char *path,
     return true;
 }
 
+/* ---- the part that is held out ---- */
+/* A picture's place in the split: it depends on its name and the seed alone, so that a
+ * picture that is added moves few others. */
+static uint64_t split_place(const char *path, uint64_t seed) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    return XXH3_64bits_withSeed(name, strlen(name), seed);
+}
+
+static int by_place(const void *x, const void *y) {
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+    return (a > b) - (a < b);
+}
+
+/* Which of n pictures belong to this data set: the held out ones, or the others.
+ * Regularisation pictures are never held out. */
+static bool *on_this_side(Scan *s, int dataset, int subset, const char *const *path,
+                          int n) {
+    const DatasetConfig *dc = &s->p->config.dataset[dataset];
+    int out = (int)(dc->validation_split * n + 0.5);
+    if (dc->subset[subset].is_reg) out = 0;
+    bool *mine = NEW(s->d->arena, bool, n + 1);
+    uint64_t *place = NEW(s->d->arena, uint64_t, 2 * (size_t)n + 1),
+             *sorted = place + n;
+    for (int i = 0; i < n; i++) place[i] = split_place(path[i], dc->validation_seed);
+    memcpy(sorted, place, (size_t)n * sizeof *place);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_place);
+    for (int i = 0; i < n; i++) {
+        bool held = out && place[i] <= sorted[out - 1];
+        mine[i] = held == s->o->validation;
+    }
+    return mine;
+}
+
+/* As it is: no repeats, nothing at random. */
+static void for_validation(DataConfig *config) {
+    for (int i = 0; i < config->n; i++)
+        for (int k = 0; k < config->dataset[i].n; k++) {
+            SubsetConfig *c = &config->dataset[i].subset[k];
+            c->num_repeats = 1;
+            c->flip_aug = c->color_aug = c->random_crop = false;
+            c->face_crop[0] = c->face_crop[1] = 0;
+            c->caption.shuffle = false;
+            c->caption.dropout_rate = c->caption.tag_dropout_rate = 0;
+            c->caption.dropout_every = 0;
+            c->caption.warmup_step = 0;
+        }
+}
+
 static bool scan_folder(Scan *s, int dataset, int subset) {
     const SubsetConfig *c = &s->p->config.dataset[dataset].subset[subset];
     const char **path = NULL;
@@ -285,8 +335,9 @@ static bool scan_folder(Scan *s, int dataset, int subset) {
     if (!n)
         note(s, arena_printf(s->d->arena, "'%s' is skipped: no images in it",
                              c->image_dir));
+    const bool *mine = on_this_side(s, dataset, subset, path, n);
     for (int i = 0; i < n; i++)
-        if (!add_image(s, dataset, subset, path[i], NULL)) return false;
+        if (mine[i] && !add_image(s, dataset, subset, path[i], NULL)) return false;
     return true;
 }
 
@@ -299,8 +350,11 @@ static bool scan_metadata(Scan *s, int dataset, int subset) {
     if (!n)
         note(s, arena_printf(s->d->arena, "'%s' is skipped: no pictures in it",
                              c->metadata_file));
+    const char **path = NEW(s->d->arena, const char *, n + 1);
+    for (int i = 0; i < n; i++) path[i] = r[i].path;
+    const bool *mine = on_this_side(s, dataset, subset, path, n);
     for (int i = 0; i < n; i++)
-        if (!add_image(s, dataset, subset, r[i].path, &r[i])) return false;
+        if (mine[i] && !add_image(s, dataset, subset, r[i].path, &r[i])) return false;
     return true;
 }
 
@@ -407,6 +461,9 @@ static void list_buckets(Dataset *d) {
 
 static bool no_images(Scan *s) {
     const DataOptions *o = s->o;
+    if (o->validation)
+        return err_fail(s->e,
+                        "validation_split holds out no picture: there are too few");
     if (s->d->n_bad)
         return err_fail(s->e, "no training image is left: %d cannot be used",
                         s->d->n_bad);
@@ -424,6 +481,7 @@ static bool open_parts(Scan *s) {
     Parts *p = s->p;
     if (!data_config_read(d->arena, s->o, &p->config, s->e)) return false;
     for (int i = 0; i < p->config.n_note; i++) note(s, p->config.note[i]);
+    if (s->o->validation) for_validation(&p->config);
     p->info = NEW(d->arena, SubsetInfo *, p->config.n);
     for (int i = 0; i < p->config.n; i++)
         if (!scan_dataset(s, i)) return false;

@@ -263,6 +263,13 @@ static const Toml *get_list(Ctx *c, const Toml *t, const char *key,
     return NULL;
 }
 
+static bool resolve_validation(Ctx *c, const Levels *l, DatasetConfig *d) {
+    const Toml *seed = find(l, "validation_seed");
+    d->validation_seed = seed ? (uint64_t)seed->i : c->o->validation_seed;
+    return get_number(c, l, "validation_split", c->o->validation_split,
+                      &d->validation_split);
+}
+
 static bool read_dataset(Ctx *c, const Toml *t, const Toml *general, DatasetConfig *d) {
     if (t->kind != TOML_TABLE)
         return err_at(c->e, t->loc, "a dataset must be a table: got %s",
@@ -272,7 +279,8 @@ static bool read_dataset(Ctx *c, const Toml *t, const Toml *general, DatasetConf
     Levels l = {{t, general}};
     if (!list || !check_mixed(c, list) || !resolve_buckets(c, &l, t->loc, &d->bucket) ||
         !get_int(c, &l, "batch_size", "train_batch_size", c->o->train_batch_size, 1,
-                 &d->batch_size))
+                 &d->batch_size) ||
+        !resolve_validation(c, &l, d))
         return false;
     d->subset = NEW(c->a, SubsetConfig, list->n);
     for (int i = 0; i < list->n; i++)
@@ -371,7 +379,8 @@ static bool read_folders(Ctx *c) {
     int cap = 0;
     if (!resolve_buckets(c, &(Levels){0}, (Loc){0}, &d->bucket) ||
         !get_int(c, &(Levels){0}, "batch_size", "train_batch_size", o->train_batch_size,
-                 1, &d->batch_size))
+                 1, &d->batch_size) ||
+        !resolve_validation(c, &(Levels){0}, d))
         return false;
     if (o->in_json) return add_metadata(c, d);
     return add_folders(c, o->train_data_dir, false, d, &cap) &&

@@ -23,6 +23,8 @@ typedef struct SubsetConfig {      /* one folder of images, or one metadata file
 
 typedef struct DatasetConfig { /* shares batch size and buckets */
     int batch_size;
+    double validation_split; /* part of each subset that is held out */
+    uint64_t validation_seed;
     BucketRule bucket; /* prepared */
     SubsetConfig *subset;
     int n;

@@ -29,7 +29,7 @@ static const Key keys[] = {
     {"bucket_no_upscale",     KEY_BOOL,   ABOVE, 0, 0, NULL, NAN},
     {"network_multiplier",    KEY_NUMBER, ABOVE, 0, 0, NULL, 1},
     {"validation_seed",       KEY_INT,    ABOVE, 0, INT_MAX, NULL, NAN},
-    {"validation_split",      KEY_NUMBER, ABOVE, 0, 0, NULL, 0},
+    {"validation_split",      KEY_NUMBER, ABOVE, 0, 0.99, NULL, NAN},
     {"resize_interpolation",  KEY_TEXT,   ALL, 0, 0, resize_words, NAN},
     {"num_repeats",           KEY_INT,    ALL, -1000000, 1000000, NULL, NAN},
     {"shuffle_caption",       KEY_BOOL,   ALL, 0, 0, NULL, NAN},

@@ -8,9 +8,9 @@ static bool octaves_shape(Sig *s, Err *e) {
     if (x->rank != 4 || ratio->rank != 1)
         return shape_error(e, "'x' is %s and 'ratio' %s, want [B,H,W,C] and [k]",
                            type_name(x).s, type_name(ratio).s);
-    Type want = type_of(fine->dtype, 5,
-                        (int64_t[]){x->dim[0], ratio->dim[0], x->dim[1], x->dim[2],
-                                    x->dim[3]});
+    Type want =
+        type_of(fine->dtype, 5,
+                (int64_t[]){x->dim[0], ratio->dim[0], x->dim[1], x->dim[2], x->dim[3]});
     if (!type_equal(fine, &want))
         return shape_error(e, "'fine' is %s, want %s", type_name(fine).s,
                            type_name(&want).s);
@@ -25,9 +25,10 @@ static uint64_t octaves_flops(const Sig *s) {
 
 const Op op_octaves = {
     .name = "octaves",
-    .doc = "x + sum over i < k of discount^i * up(fine_i): with r = 2 + 2 ratio(i), the "
-           "first H / r^i by W / r^i (rounded down, at least 1) of fine_i, enlarged "
-           "bilinearly to H by W; none behind one with a side of 1. Noise: no gradient",
+    .doc =
+        "x + sum over i < k of discount^i * up(fine_i): with r = 2 + 2 ratio(i), the "
+        "first H / r^i by W / r^i (rounded down, at least 1) of fine_i, enlarged "
+        "bilinearly to H by W; none behind one with a side of 1. Noise: no gradient",
     .example = "  input @x : f32[2,5,6,3]\n"
                "  input @ratio : f32[2]  # from 0 to 1\n"
                "  input @fine : f32[2,2,5,6,3]\n"

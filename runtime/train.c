@@ -17,7 +17,7 @@ static bool put(Exec *x, const char *name, const void *data, Err *e) {
     return exec_write(x, name, data, type_bytes(t), e);
 }
 
-static bool write_batch(Exec *x, const MicroBatch *b, Err *e) {
+bool train_write_batch(Exec *x, const MicroBatch *b, Err *e) {
     bool ok = put(x, "latent", b->latent, e) && put(x, "image", b->image, e) &&
               put(x, "ids", b->ids, e) && put(x, "loss_weight", b->loss_weight, e);
     if (ok && b->mask) ok = put(x, "mask", b->mask, e);
@@ -98,7 +98,8 @@ static bool micro_batch(const TrainLoop *t, TrainPlace *at, Err *e) {
     Exec *x = t->exec(t->ctx, &b.shape, e);
     if (!x || (at->micro == 0 && t->start && !t->start(t->ctx, x, e))) return false;
     bool update = at->in_window + 1 >= t->accumulate || b.last_of_epoch;
-    if (!write_batch(x, &b, e) || !write_scalars(x, t, at, update, e)) return false;
+    if (!train_write_batch(x, &b, e) || !write_scalars(x, t, at, update, e))
+        return false;
     float scale; /* of this step */
     if (!read_if_there(x, "loss_scale", &scale, e)) return false;
     exec_run(x);

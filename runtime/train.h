@@ -74,6 +74,9 @@ typedef struct TrainLoop {
     const volatile int *stop; /* set by a signal handler: leave after a micro-batch */
 } TrainLoop;
 
+/* Writes the fields of a micro-batch that the plan reads. */
+bool train_write_batch(Exec *x, const MicroBatch *b, Err *e);
+
 /* Runs from *place (zeros: the start) until `steps` updates, a stop or a failure; *place is
  * then where it stands. A NaN or Inf in the loss or a gradient stops before the update:
  * err_fail naming the first bad op. With a loss scale above 1 a gradient that overflowed is

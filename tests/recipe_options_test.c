@@ -27,7 +27,9 @@ static bool by_other_ways(const char *name) {
     static const char *const names[] = {
         "conv_dim",   "conv_alpha",      "rank_dropout",    "module_dropout",
         "block_dims", "block_alphas",    "conv_block_dims", "conv_block_alphas",
-        "preset",     "block_lr_weight", "lr_step_rules"};
+        "preset",     "block_lr_weight", "lr_step_rules",
+        "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
+        "unet_up_lr", "text_encoder_up_lr"};
     for (size_t i = 0; i < COUNT(names); i++)
         if (!strcmp(name, names[i])) return true;
     return false;

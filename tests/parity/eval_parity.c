@@ -250,7 +250,8 @@ static const char noise_graph[] =
     "adaptive: 0.05}\n"
     "  less:   {use: offset, noise: normal, drift: drift, x0: latent, strength: 0.02, "
     "adaptive: -0.5}\n"
-    "  rough:  {use: octaves, noise: normal, ratio: octave, fine: fine, discount: 0.3}\n"
+    "  rough:  {use: octaves, noise: normal, ratio: octave, fine: fine, discount: "
+    "0.3}\n"
     "  noisy:  {use: add_noise, x0: latent, noise: normal, a: a}\n"
     "  v:      {use: velocity, x0: latent, noise: normal, a: a}\n"
     "  none:   {op: mean, x: latent}\n"
@@ -259,7 +260,8 @@ static const char noise_graph[] =
 
 /* The recorded noises of octave i, in the corner of [B,6,H,W,4]; other entries NaN. */
 static float *octaves_of(TensorFile *f, const Type *latent, Type *type) {
-    int64_t B = latent->dim[0], C = latent->dim[1], H = latent->dim[2], W = latent->dim[3];
+    int64_t B = latent->dim[0], C = latent->dim[1], H = latent->dim[2],
+            W = latent->dim[3];
     *type = type_of(F32, 5, (int64_t[]){B, 6, H, W, C});
     float *fine = NEW(arena, float, type_count(type));
     for (int64_t i = 0; i < type_count(type); i++) fine[i] = NAN;
@@ -285,7 +287,8 @@ static void noises(const Model *m) {
         {"log.rough", "multires_iter6_disc0.3"},
         {"log.noisy", "add_noise"},
         {"log.v", "velocity"}};
-    TensorFile *f = open_tensors(arena_printf(arena, "%s/noise_ops.safetensors", golden));
+    TensorFile *f =
+        open_tensors(arena_printf(arena, "%s/noise_ops.safetensors", golden));
     const TensorEntry *latent = tensor(f, "latents");
     Tensors in = {0};
     Type fine;
@@ -300,7 +303,8 @@ static void noises(const Model *m) {
     float *z = octaves_of(f, &latent->type, &fine);
     give(&in, "fine", fine, z);
     give(&in, "ids", shaped(I32, 2, 1, 77), ids);
-    TensorFile *out = eval(graph_file("noise_test.yaml", noise_graph), m->weights, &in, "");
+    TensorFile *out =
+        eval(graph_file("noise_test.yaml", noise_graph), m->weights, &in, "");
     for (size_t i = 0; out && i < COUNT(pair); i++) {
         double d = rel_l2(tensor(out, pair[i][0]), tensor(f, pair[i][1]));
         CHECK(d <= 1e-5, "%s is off by %.1e", pair[i][1], d);
@@ -334,7 +338,8 @@ static TensorFile *objective_case(const Model *m, TensorFile *f, bool weights,
 
 static void losses(const Model *m) {
     TensorFile *f = open_tensors(arena_printf(arena, "%s/losses.safetensors", golden));
-    char *table = slurp(arena_printf(arena, "%s/losses.tsv", golden), NULL), *rest = NULL;
+    char *table = slurp(arena_printf(arena, "%s/losses.tsv", golden), NULL),
+         *rest = NULL;
     int n = 0;
     for (char *line = strtok_r(table, "\n", &rest); line;
          line = strtok_r(NULL, "\n", &rest)) {
@@ -348,8 +353,9 @@ static void losses(const Model *m) {
         const TensorEntry *got = tensor(out, "log.per_sample");
         for (int64_t i = 0; i < type_count(&got->type); i++) {
             double want = strtod(numbers, &numbers), x = at(got, i);
-            CHECK(fabs(x - want) <= 1e-5 * fabs(want), "%s %s, %lld: got %.8g, want %.8g",
-                  kind, extra, (long long)i, x, want);
+            CHECK(fabs(x - want) <= 1e-5 * fabs(want),
+                  "%s %s, %lld: got %.8g, want %.8g", kind, extra, (long long)i, x,
+                  want);
         }
         tensors_close(out);
         n++;
