@@ -74,7 +74,17 @@ typedef struct Parse {
     Invocation *out;
     int cap_words, cap_notes;
     Err *e;
+    int wrong; /* options that cannot be had; parsing goes on to find them all */
 } Parse;
+
+/* Told with the others when all words are read. */
+static bool cannot(Parse *p, const char *text) {
+    if (p->wrong++)
+        err_note(p->e, "error: %s", text);
+    else
+        err_usage(p->e, "%s", text);
+    return true;
+}
 
 /* "-4", "-.5", "-1e-3": a value, not an option */
 static bool is_negative(const char *w) {
@@ -291,15 +301,16 @@ static bool store(Parse *p, const Opt *o, Val v) {
         return true;
     }
     if (o->refused)
-        return err_usage(p->e, "%s is not supported: %s", shown(a, o), o->refused);
+        return cannot(
+            p, arena_printf(a, "%s is not supported: %s", shown(a, o), o->refused));
     bool own = row_find(p->c->options, o->name) == o;
     if (o->later && !is_default(o, p->c->defaults, &v)) {
         Str s = {0};
         if (v.kind != VAL_BOOL) val_print(&s, &v);
-        err_usage(p->e, "%s%s%s is not available in this version: %s", shown(a, o),
-                  s.n ? " " : "", s.n ? s.s : "", o->later);
+        cannot(p, arena_printf(a, "%s%s%s is not available in this version: %s",
+                               shown(a, o), s.n ? " " : "", s.n ? s.s : "", o->later));
         str_free(&s);
-        return false;
+        return true;
     }
     const Val *before = args_get(p->out->given, o->name);
     if (o->kind == OPT_EACH)
@@ -323,9 +334,11 @@ static bool one_option(Parse *p, const char *word) {
         char *typed = arena_printf(p->a, "--%s", bare);
         for (char *c = typed + 2; *c; c++)
             if (*c == '-') *c = '_';
-        return err_usage(p->e, "unknown option '%.*s'%s",
-                         (int)(name - word) + (int)strlen(bare), word,
-                         did_you_mean(p->a, typed, option_names(p->a, p->c)));
+        while (!eq && p->at < p->in->n && !is_option(p->in->word[p->at])) p->at++;
+        return cannot(
+            p, arena_printf(p->a, "unknown option '%.*s'%s",
+                            (int)(name - word) + (int)strlen(bare), word,
+                            did_you_mean(p->a, typed, option_names(p->a, p->c))));
     }
     Val v;
     return take_value(p, o, eq ? eq + 1 : NULL, &v) && store(p, o, v);
@@ -375,5 +388,5 @@ bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *ou
             PUSH(a, out->words.word, out->words.n, p.cap_words, w);
         }
     }
-    return check_count(c, out->words.n, e);
+    return !p.wrong && check_count(c, out->words.n, e);
 }

@@ -10,6 +10,17 @@ static bool evaluated(Arena *a, const char *option, const char *text, Val *v, Er
     return tree && slot_eval(a, tree, &env, v, e);
 }
 
+/* A path or a name with dashes ("all-blocks") is no expression, and stands for itself. */
+static bool is_text(const char *text) {
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    if (strchr(text, '/')) return !strchr("[\"'", *text);
+    size_t head = strspn(text, letters);
+    return head && strchr(text, '-') &&
+           !text[head + strspn(text + head, "abcdefghijklmnopqrstuvwxyz"
+                                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")];
+}
+
 static bool setting(Arena *a, const char *word, const char *option, Args *out, Err *e) {
     const char *equals = strchr(word, '=');
     if (!equals || equals == word)
@@ -19,8 +30,7 @@ static bool setting(Arena *a, const char *word, const char *option, Args *out, E
     Val v = val_word("");
     Err why = {0};
     if (*text && !evaluated(a, option, text, &v, &why)) {
-        /* a path is no expression, and stands for itself */
-        if (!strchr(text, '/') || strchr("[\"'", *text)) {
+        if (!is_text(text)) {
             *e = why;
             return false;
         }

@@ -39,6 +39,11 @@ runs "$GRAPHRUN" train --save_model_as zip
 exits 2; says err "--save_model_as: got 'zip', want one of safetensors, ckpt, pt"
 runs "$GRAPHRUN" train --deepspeed
 exits 2; says err "--deepspeed is not supported"
+runs "$GRAPHRUN" train --fp8_base --network_dmi 4 --in_jsn x --zero_stage 2
+exits 2; says err "--fp8_base is not supported"
+says err "error: unknown option '--network_dmi'; did you mean '--network_dim'?"
+says err "error: unknown option '--in_jsn'; did you mean '--in_json'?"
+says err "error: --zero_stage is not supported"
 runs "$GRAPHRUN" train a.yaml b.yaml
 exits 2; says err "'train' takes at most 1 word, got 2"
 [ "$(ls | sort | tr '\n' ' ')" = "err help out " ]
