@@ -33,8 +33,11 @@ static int show_help(const Command *c) {
 
 static int run_command(Arena *a, const Command *c, const WordList *words, Err *e) {
     Invocation in;
-    if (!opt_parse(a, c, words, &in, e)) return e->code;
+    if (!opt_parse(a, c, words, &in, e) || !opt_config_read(a, c, words, &in, e))
+        return e->code;
     if (in.common.help) return show_help(c);
+    if (args_get(in.given, "output_config"))
+        return opt_config_write(a, c, &in, e) ? EXIT_DONE : e->code;
     for (int i = 0; i < in.notes.n && !in.common.quiet; i++)
         fprintf(stderr, "note: %s\n", in.notes.word[i]);
     return c->run(&in.common, in.opts, in.given, &in.words, e);

@@ -105,6 +105,14 @@ typedef struct Invocation {
  * counts as it was given last, as in sd-scripts. */
 bool opt_parse(Arena *a, const Command *c, const WordList *words, Invocation *out,
                Err *e);
+/* cli/opt_config.c. --config_file of a command that has it: its options, as if they stood on
+ * the command line (`words`), where the latter does not have them already. `.toml` is
+ * appended if it is missing. */
+bool opt_config_read(Arena *a, const Command *c, const WordList *words, Invocation *in,
+                     Err *e);
+/* --output_config: writes that file, what differs from the defaults; one that exists is an
+ * error. */
+bool opt_config_write(Arena *a, const Command *c, const Invocation *in, Err *e);
 /* The row with this name (- and _ equal), of the command's table or the common one. */
 const Opt *opt_find(const Command *c, const char *name);
 /* The value of a row in a command's struct; VAL_NONE: unset. */

@@ -259,8 +259,8 @@ const Opt train_options[] = {
     T(INT, max_validation_steps, "N", "batches per validation, each at 4 timesteps; all if not given", AT_LEAST(1)),
 
     OPT_GROUP("this program"),
-    T(TEXT, config_file, "FILE", "options as TOML", .later = "give the options themselves, or a recipe", .anew = true),
-    T(FLAG, output_config, NULL, "write the options to --config_file", .later = "give the options themselves, or a recipe", .anew = true),
+    T(TEXT, config_file, "FILE", "options as TOML; sections mean nothing, the command line wins", .anew = true),
+    T(FLAG, output_config, NULL, "write the options that are no defaults to --config_file, and end", .anew = true),
     T(FLAG, dry_run, NULL, "say what would be trained; read and write nothing but text", .anew = true),
     T(EACH, set, "KEY=VALUE", "any key of the recipe", .anew = true),
     T(TEXT, inputs, "FILE", "micro-batches and starting weights as tensors, instead of data"),
