@@ -23,16 +23,16 @@ static void same_default(const Opt *o, const YNode *value) {
 }
 
 /* Options of --network_args, and those that only --set and recipes reach. */
-static bool by_other_ways(const char *name) {
-    static const char *const names[] = {
-        "conv_dim",   "conv_alpha",      "rank_dropout",    "module_dropout",
-        "block_dims", "block_alphas",    "conv_block_dims", "conv_block_alphas",
-        "preset",     "block_lr_weight", "lr_step_rules",
-        "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
-        "unet_up_lr", "text_encoder_up_lr"};
+static bool by_other_ways(Arena *a, const char *name) {
+    static const char *const names[] = {"preset", "block_lr_weight", "lr_step_rules",
+                                        "unet_up_lr", "text_encoder_up_lr"};
     for (size_t i = 0; i < COUNT(names); i++)
         if (!strcmp(name, names[i])) return true;
-    return false;
+    const char *word = arena_printf(a, "%s=1", name);
+    static Err e;
+    e = (Err){0};
+    return train_network_args(a, &(WordList){&word, 1}, args_new(a), NULL, &e) ||
+           !strstr(e.text, "unknown key");
 }
 
 int main(void) {
@@ -44,7 +44,7 @@ int main(void) {
     CHECK(options && options->n > 10, "the recipe has options");
     for (int i = 0; options && i < options->n; i++) {
         const char *name = options->key[i]->s;
-        if (by_other_ways(name)) continue;
+        if (by_other_ways(a, name)) continue;
         const Opt *o = opt_find(&train, name);
         CHECK(o != NULL, "the recipe's option '%s' is none of train's", name);
         if (!o) continue;
