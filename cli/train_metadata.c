@@ -128,6 +128,11 @@ static void data_set(Trainer *t) {
     put(t, "ss_dataset_dirs", d->metadata_dirs_json);
     put(t, "ss_reg_dataset_dirs", d->metadata_reg_dirs_json);
     put(t, "ss_tag_frequency", d->tag_frequency_json);
+    if (d->datasets_json) { /* what follows is said of each dataset there */
+        put(t, "ss_datasets", d->datasets_json);
+        return;
+    }
+    put(t, "ss_bucket_info", d->bucket_info_json);
     int w, h;
     Err ignored = {0};
     if (train_resolution(t->o->resolution, &w, &h, &ignored))
@@ -138,9 +143,21 @@ static void data_set(Trainer *t) {
     put_int(t, "ss_max_bucket_reso", t->o->max_bucket_reso);
     put_bool(t, "ss_shuffle_caption", t->o->shuffle_caption);
     put_int(t, "ss_keep_tokens", t->o->keep_tokens);
-    put_bool(t, "ss_color_aug", false);
+    put_bool(t, "ss_color_aug", t->o->color_aug);
     put_bool(t, "ss_flip_aug", t->o->flip_aug);
-    put_bool(t, "ss_random_crop", false);
+    put_bool(t, "ss_random_crop", t->o->random_crop);
+}
+
+/* The key of the first shape's plan, and hashes of what else the run is made of. */
+static void put_plan(Trainer *t) {
+    Str s = {0};
+    for (size_t i = 0; i < sizeof t->plan[0].plan->key; i++)
+        str_printf(&s, "%02x", t->plan[0].plan->key[i]);
+    put(t, "ss_graphrun_plan", arena_strndup(t->arena, s.s, s.n));
+    str_free(&s);
+    for (int i = 0; i < t->n_fact; i++)
+        if (!strcmp(t->fact[i].key, "the data"))
+            put(t, "ss_graphrun_data", t->fact[i].value);
 }
 
 static void training(Trainer *t) {
@@ -162,11 +179,19 @@ static void training(Trainer *t) {
     put_bool(t, "ss_full_fp16", t->full_half && t->mixed_precision == PRECISION_FP16);
     put_integral(t, "ss_clip_skip", "clip_skip");
     put_int(t, "ss_max_token_length", o->max_token_length);
-    put_bool(t, "ss_cache_latents", true);
+    put_bool(t, "ss_cache_latents", o->cache_latents || o->cache_latents_to_disk);
     put(t, "ss_seed", arena_printf(t->arena, "%llu", (unsigned long long)t->seed));
     put_bool(t, "ss_lowram", false);
     put_float(t, "ss_noise_offset", option(t, "noise_offset"));
+    put_float(t, "ss_adaptive_noise_scale", option(t, "adaptive_noise_scale"));
+    put_integral(t, "ss_multires_noise_iterations", "multires_noise_iterations");
+    put_float(t, "ss_multires_noise_discount", option(t, "multires_noise_discount"));
     put_float(t, "ss_min_snr_gamma", option(t, "min_snr_gamma"));
+    put_float(t, "ss_caption_dropout_rate", o->caption_dropout_rate);
+    put_int(t, "ss_caption_dropout_every_n_epochs", o->caption_dropout_every_n_epochs);
+    put_float(t, "ss_caption_tag_dropout_rate", o->caption_tag_dropout_rate);
+    put_text(t, "ss_face_crop_aug_range", o->face_crop_aug_range);
+    put_float(t, "ss_scale_weight_norms", o->scale_weight_norms);
     put_float(t, "ss_prior_loss_weight", o->prior_loss_weight);
     put_float(t, "ss_max_grad_norm", t->max_grad_norm);
     put_text(t, "ss_training_comment", o->training_comment);
@@ -176,6 +201,7 @@ static void training(Trainer *t) {
         arena_printf(t->arena, "graphrun.%s", t->job.recipe.optimizer->name));
     put(t, "ss_graphrun_version", GRAPHRUN_VERSION);
     put(t, "ss_graphrun_recipe", t->job.recipe.doc->name);
+    put_plan(t);
 }
 
 void train_metadata(Trainer *t) {

@@ -111,6 +111,8 @@ struct Dataset {
     /* ss_dataset_dirs; ss_reg_dataset_dirs, "{}" with a dataset_config;
      * ss_tag_frequency */
     const char *metadata_dirs_json, *metadata_reg_dirs_json, *tag_frequency_json;
+    /* ss_bucket_info, "null" without buckets; ss_datasets, NULL without a file */
+    const char *bucket_info_json, *datasets_json;
     /* what was skipped, adjusted or missing: one line each, to be shown */
     const char **note;
     int n_note;

@@ -48,6 +48,8 @@ has ss_training_comment 'a test'; has ss_flip_aug False
 has ss_sd_model_name tiny.safetensors; has ss_max_token_length None
 has ss_dataset_dirs '{\"1_dog\": {\"n_repeats\": 1, \"img_count\": 1}, \"2_cat\": '
 has ss_tag_frequency '{\"1_dog\": {\"a dog\": 1, \"running\": 1}, \"2_cat\": {'
+has ss_bucket_info null; has ss_cache_latents False; has ss_caption_dropout_rate 0.0
+has ss_graphrun_plan ''; has ss_graphrun_data ''; has ss_graphrun_recipe lora
 file=cat-000001.safetensors
 has ss_steps 5; has ss_epoch 1
 file=cat-step00000008.safetensors
@@ -67,6 +69,11 @@ flip_aug = true
 [[datasets.subsets]]
 image_dir = "$tmp/img/1_dog"
 END
+train --dataset_config "$tmp/set.toml" --max_train_steps 1 --output_name sets
+exits 0
+file=sets.safetensors
+has ss_datasets '[{\"is_dreambooth\": true, \"batch_size_per_device\": 2, \"num_train_images\": 5, '
+rm "$tmp/to/sets.safetensors"
 train --dataset_config "$tmp/set.toml" --max_train_epochs 2 --save_every_n_epochs 1 \
     --save_every_n_steps 4 --no_metadata
 exits 0
