@@ -94,13 +94,24 @@ void meta_modelspec(MetaList *m, const ModelSpec *s) {
     meta_put(m, "modelspec.implementation",
              s->lora ? "diffusers"
                      : "https://github.com/Stability-AI/generative-models");
-    meta_put(m, "modelspec.title", meta_base_name(m->arena, s->save_to));
+    meta_put(m, "modelspec.title",
+             s->title ? s->title : meta_base_name(m->arena, s->save_to));
     meta_put(m, "modelspec.date", date(m->arena));
     meta_put(m, "modelspec.resolution",
-             s->v2 && s->v_prediction ? "768x768" : "512x512");
+             s->resolution              ? s->resolution
+             : s->v2 && s->v_prediction ? "768x768"
+                                        : "512x512");
     meta_put(m, "modelspec.prediction_type", s->v_prediction ? "v" : "epsilon");
     meta_put(m, "modelspec.implementation_version", "graphrun/" GRAPHRUN_VERSION);
-    if (s->merged_from) meta_put(m, "modelspec.merged_from", s->merged_from);
+    const struct {
+        const char *key, *value;
+    } more[] = {{"modelspec.merged_from", s->merged_from},
+                {"modelspec.author", s->author},
+                {"modelspec.description", s->description},
+                {"modelspec.license", s->license},
+                {"modelspec.tags", s->tags}};
+    for (size_t i = 0; i < COUNT(more); i++)
+        if (more[i].value) meta_put(m, more[i].key, more[i].value);
 }
 
 const char *meta_merged_from(Arena *a, const char *model, const MergeFiles *f) {

@@ -54,7 +54,10 @@ void meta_network(MetaList *m, const LoraSet *s);
 typedef struct ModelSpec { /* modelspec.*, version 1.0.1 */
     const char *save_to;
     bool lora, v2, v_prediction;
-    const char *merged_from; /* or NULL */
+    const char *merged_from; /* or NULL, as the following */
+    const char *title;       /* NULL: the name of save_to */
+    const char *resolution;  /* NULL: the family's */
+    const char *author, *description, *license, *tags;
 } ModelSpec;
 void meta_modelspec(MetaList *m, const ModelSpec *s);
 /* Titles of the files that were merged, the model (or NULL) first: modelspec.title, else

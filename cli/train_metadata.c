@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "built.h"
+#include "cli/file_tool.h"
 #include "cli/mixed_precision.h"
 #include "cli/train.h"
 
@@ -204,12 +205,34 @@ static void training(Trainer *t) {
     put_plan(t);
 }
 
+static void model_spec(Trainer *t) {
+    const TrainOptions *o = t->o;
+    MetaList m = {.arena = t->arena};
+    int w, h;
+    Err ignored = {0};
+    const char *size = NULL;
+    if (train_resolution(o->resolution, &w, &h, &ignored))
+        size = arena_printf(t->arena, "%dx%d", w, h);
+    meta_modelspec(&m, &(ModelSpec){.save_to = o->output_name ? o->output_name : "last",
+                                    .lora = t->lora.n > 0,
+                                    .v2 = o->v2,
+                                    .v_prediction = o->v_parameterization,
+                                    .title = o->metadata_title,
+                                    .resolution = size,
+                                    .author = o->metadata_author,
+                                    .description = o->metadata_description,
+                                    .license = o->metadata_license,
+                                    .tags = o->metadata_tags});
+    for (int i = 0; i < m.n; i++) put(t, m.item[i].key, m.item[i].value);
+}
+
 void train_metadata(Trainer *t) {
     minimum(t);
     if (t->o->no_metadata) return;
     training(t);
     data_set(t);
     base_model(t);
+    model_spec(t);
 }
 
 int train_metadata_now(const Trainer *t, Arena *a, int64_t step, int64_t epoch,

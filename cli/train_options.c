@@ -96,7 +96,6 @@ static const char no_network[] = "graphrun opens no socket";
 static const char one_process[] = "one process trains";
 static const char attention[] = "attention is always computed in blocks, with the same result up to rounding";
 static const char no_sharding[] = "one process trains; leave out the DeepSpeed options";
-static const char no_modelspec[] = "the modelspec keys are not written; --training_comment is kept";
 
 const Opt train_options[] = {
     OPT_GROUP("base model"),
@@ -222,11 +221,11 @@ const Opt train_options[] = {
     T(TEXT, resume, "DIR", "go on from a state folder: the same options, the same bytes"),
     T(TEXT, training_comment, "TEXT", "goes into the file's metadata"),
     T(FLAG, no_metadata, NULL, "only the metadata that loaders need"),
-    OPT_REFUSED("metadata_title", TEXT, "TEXT", no_modelspec),
-    OPT_REFUSED("metadata_author", TEXT, "TEXT", no_modelspec),
-    OPT_REFUSED("metadata_description", TEXT, "TEXT", no_modelspec),
-    OPT_REFUSED("metadata_license", TEXT, "TEXT", no_modelspec),
-    OPT_REFUSED("metadata_tags", TEXT, "TEXT", no_modelspec),
+    T(TEXT, metadata_title, "TEXT", "title in the file's metadata; unset: its name"),
+    T(TEXT, metadata_author, "TEXT", "its author"),
+    T(TEXT, metadata_description, "TEXT", "its description"),
+    T(TEXT, metadata_license, "TEXT", "its licence"),
+    T(TEXT, metadata_tags, "TEXT", "words for it, with commas between"),
 
     OPT_GROUP("samples, logs, validation", .anew = true),
     T(INT, sample_every_n_steps, "N", "sample pictures every N updates", .later = no_samples),

@@ -79,6 +79,8 @@ typedef struct TrainOptions {
     bool save_state, save_state_on_train_end;
     const char *resume;
     const char *training_comment;
+    const char *metadata_title, *metadata_author, *metadata_description;
+    const char *metadata_license, *metadata_tags;
     bool no_metadata;
     /* samples, logs, validation */
     int64_t sample_every_n_steps, sample_every_n_epochs;

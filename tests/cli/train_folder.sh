@@ -28,7 +28,8 @@ has() { # has KEY VALUE: in the metadata, VALUE as JSON text has it
 
 # a DreamBooth folder: 2 × 2 + 1 pictures are an epoch of 5 steps
 train --train_data_dir "$tmp/img" --output_name cat --max_train_steps 12 \
-    --save_every_n_epochs 1 --save_every_n_steps 8 --training_comment 'a test'
+    --save_every_n_epochs 1 --save_every_n_steps 8 --training_comment 'a test' \
+    --metadata_author somebody
 exits 0; silent out
 says err "pictures: 5 to train on (with repeats), 0 for regularisation"
 says err "captions: 3 found, 0 missing"
@@ -49,6 +50,7 @@ has ss_sd_model_name tiny.safetensors; has ss_max_token_length None
 has ss_dataset_dirs '{\"1_dog\": {\"n_repeats\": 1, \"img_count\": 1}, \"2_cat\": '
 has ss_tag_frequency '{\"1_dog\": {\"a dog\": 1, \"running\": 1}, \"2_cat\": {'
 has ss_bucket_info null; has ss_cache_latents False; has ss_caption_dropout_rate 0.0
+has modelspec.author somebody; has modelspec.title cat; has modelspec.resolution 64x64
 has ss_graphrun_plan ''; has ss_graphrun_data ''; has ss_graphrun_recipe lora
 file=cat-000001.safetensors
 has ss_steps 5; has ss_epoch 1
