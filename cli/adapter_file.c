@@ -115,13 +115,20 @@ static bool holds(const AdapterFile *f, Probe *p, const StoredTensor *t, int n,
     return true;
 }
 
+bool adapter_file_args(const AdapterFile *f, Arena *a, const char *module, Args *out,
+                       Err *e) {
+    int n;
+    const StoredTensor *t = stored(f, a, module, &n);
+    for (int i = 0; f->args && i < f->args->n; i++)
+        args_set(out, f->args->name[i], f->args->val[i]);
+    return module_args_read(a, f->doc, "kohya", t, n, out, e);
+}
+
 static bool probe_build(const AdapterFile *f, Probe *p, int64_t samples, Err *e) {
     int n;
     const StoredTensor *t = stored(f, p->arena, p->module, &n);
     Args *args = args_new(p->arena);
-    for (int i = 0; f->args && i < f->args->n; i++)
-        args_set(args, f->args->name[i], f->args->val[i]);
-    if (!module_args_read(p->arena, f->doc, "kohya", t, n, args, e)) return false;
+    if (!adapter_file_args(f, p->arena, p->module, args, e)) return false;
     const Type *w = &p->layer->weight;
     p->node = (AdaptedNode){.arena = p->arena,
                             .library = f->library,
@@ -374,6 +381,6 @@ const ModelAdapter *adapter_file_layers(const AdapterFile *f) {
     return &f->layers;
 }
 
-const char *adapter_file_doc(const AdapterFile *f) {
-    return f->doc->name;
+const Doc *adapter_file_doc(const AdapterFile *f) {
+    return f->doc;
 }

@@ -12,5 +12,8 @@ AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args
                                Err *e);
 void adapter_file_close(AdapterFile *f);
 const ModelAdapter *adapter_file_layers(const AdapterFile *f);
-const char *adapter_file_doc(const AdapterFile *f); /* the adapter's name */
+const Doc *adapter_file_doc(const AdapterFile *f);
+/* Arguments of a module: those given, and what its tensors tell. */
+bool adapter_file_args(const AdapterFile *f, Arena *a, const char *module, Args *out,
+                       Err *e);
 #endif

@@ -47,7 +47,8 @@ static bool read_number(const char *word, double *x) {
     return end != word && !*end && isfinite(*x);
 }
 
-static bool read_weights(Arena *a, const char *text, MergeInput *in, Err *e) {
+bool block_weights(Arena *a, const char *text, const double **weight, int *count,
+                   Err *e) {
     json_error_t why;
     json_t *list = json_loads(text, 0, &why);
     const size_t n = json_is_array(list) ? json_array_size(list) : 0;
@@ -59,8 +60,8 @@ static bool read_weights(Arena *a, const char *text, MergeInput *in, Err *e) {
         x[i] = ok ? json_number_value(v) : 0;
     }
     json_decref(list);
-    in->weight = x;
-    in->n_weight = (int)n;
+    *weight = x;
+    *count = (int)n;
     return ok || err_usage(e,
                            "--lbws: got '%s', want a list of 12, 17, 20, 25 or 26 "
                            "numbers, [1, 0.5, ...]",
@@ -83,7 +84,9 @@ static bool read_words(Arena *a, const MergeWords *w, MergeInput *in, Err *e) {
     for (int i = 0; i < n; i++) {
         if (!read_number(w->ratios.word[i], &in[i].ratio))
             return err_usage(e, "--ratios: got '%s', want a number", w->ratios.word[i]);
-        if (w->lbws.n && !read_weights(a, w->lbws.word[i], &in[i], e)) return false;
+        if (w->lbws.n &&
+            !block_weights(a, w->lbws.word[i], &in[i].weight, &in[i].n_weight, e))
+            return false;
         if (in[i].n_weight != in[0].n_weight)
             return err_usage(e, "--lbws: lists of %d and %d numbers, want one length",
                              in[0].n_weight, in[i].n_weight);

@@ -12,6 +12,8 @@ extern const char *const dynamic_words[];   /* sv_ratio sv_fro sv_cumulative */
 RankRule rank_rule(const char *method, double param, int64_t most, int64_t most_conv);
 /* DType of a precision word; NULL: `absent`. */
 DType precision_of(const char *word, DType absent);
+/* A list of weights by block, as JSON. */
+bool block_weights(Arena *a, const char *text, const double **weight, int *n, Err *e);
 /* The device to work on: "cpu"; anything else is a failure that says why. */
 Device *tool_device(const Common *c, const char *name, Err *e);
 

@@ -147,7 +147,11 @@ bool job_load(Job *j, const char *recipe, Err *e) {
 }
 
 bool job_open(Job *j, const Args *set, Err *e) {
-    if (!recipe_eval(j->arena, j->library, j->doc, set, &j->recipe, e)) return false;
+    return recipe_eval(j->arena, j->library, j->doc, set, &j->recipe, e) &&
+           job_networks(j, e);
+}
+
+bool job_networks(Job *j, Err *e) {
     j->n_net = j->recipe.n_network;
     j->net = NEW(j->arena, Net, j->n_net);
     j->source = NEW(j->arena, JobNet, j->n_net);

@@ -24,6 +24,8 @@ typedef struct Job {
 bool job_load(Job *j, const char *recipe, Err *e);
 /* Evaluates it with options set, opens the models it names and binds the networks. */
 bool job_open(Job *j, const Args *set, Err *e);
+/* The second half: opens and binds the networks of j->recipe, wherever that is from. */
+bool job_networks(Job *j, Err *e);
 void job_close(Job *j);
 /* The model a network takes its weights from, or NULL. */
 Checkpoint *job_checkpoint(const Job *j, const char *network);

@@ -4,6 +4,7 @@
  * row. Values are typed here, so that a command sees numbers, never text of numbers. */
 #include "cli/opt.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,10 @@ static const Opt *row_find(const Opt *rows, const char *name) {
     return NULL;
 }
 
+const char *opt_dashes(const Opt *o) {
+    return o->name[1] || !islower((unsigned char)o->name[0]) ? "--" : "-";
+}
+
 const Opt *opt_find(const Command *c, const char *name) {
     const Opt *o = row_find(c->options, name);
     return o ? o : row_find(common_options, name);
@@ -57,7 +62,7 @@ static const char *const *option_names(Arena *a, const Command *c) {
     const char **names = NULL;
     int n = 0, cap = 0;
     for (const Opt *o = c->options; o->name; o++)
-        if (strlen(o->name) > 1)
+        if (*o->name && opt_dashes(o)[1])
             PUSH(a, names, n, cap, arena_printf(a, "--%s", o->name));
     for (const Opt *o = common_options; o->name; o++)
         PUSH(a, names, n, cap, arena_printf(a, "--%s", o->name));
@@ -99,7 +104,7 @@ static bool is_option(const char *w) {
 }
 
 static const char *shown(Arena *a, const Opt *o) {
-    return arena_printf(a, "%s%s", o->name[1] ? "--" : "-", o->name);
+    return arena_printf(a, "%s%s", opt_dashes(o), o->name);
 }
 
 static bool no_value(Parse *p, const Opt *o) {
@@ -329,7 +334,7 @@ static bool one_option(Parse *p, const char *word) {
     char *bare = arena_strndup(p->a, name, eq ? (size_t)(eq - name) : strlen(name));
     const Opt *o = opt_find(p->c, bare);
     if (!strcmp(word, "-h")) o = row_find(common_options, "help");
-    bool dashes_fit = o && (word[1] == '-') == (o->name[1] != 0);
+    bool dashes_fit = o && (word[1] == '-') == (opt_dashes(o)[1] == '-');
     if (!o || (!dashes_fit && strcmp(word, "-h"))) {
         char *typed = arena_printf(p->a, "--%s", bare);
         for (char *c = typed + 2; *c; c++)

@@ -33,7 +33,7 @@ typedef struct WordList {
 
 typedef struct Opt {
     /* sd-scripts' name, with _ ; - and _ are equal. "": a heading, its text in help. One
-     * letter: written -o */
+     * small letter: written -o */
     const char *name;
     OptKind kind;
     size_t offset;     /* into the command's struct */
@@ -113,6 +113,8 @@ bool opt_config_read(Arena *a, const Command *c, const WordList *words, Invocati
 /* --output_config: writes that file, what differs from the defaults; one that exists is an
  * error. */
 bool opt_config_write(Arena *a, const Command *c, const Invocation *in, Err *e);
+/* "-" before a small letter alone, else "--" (sd-scripts has --W and --H). */
+const char *opt_dashes(const Opt *o);
 /* The row with this name (- and _ equal), of the command's table or the common one. */
 const Opt *opt_find(const Command *c, const char *name);
 /* The value of a row in a command's struct; VAL_NONE: unset. */

@@ -61,7 +61,7 @@ static void wrap(Str *s, const char *text, int col, int indent) {
 
 /* "--network_dim N", "-o FILE", "--explain[=PART]" */
 static void spelling(Str *s, const Opt *o) {
-    str_printf(s, "%s%s", o->name[1] ? "--" : "-", o->name);
+    str_printf(s, "%s%s", opt_dashes(o), o->name);
     if (o->kind == OPT_MAYBE)
         str_printf(s, "[=%s]", o->value);
     else if (o->value)
@@ -247,8 +247,7 @@ void opt_man(Str *s) {
 /* ---- completions ---- */
 static void bash_options(Str *s, const Opt *rows) {
     for (const Opt *o = rows; o->name; o++)
-        if (*o->name && !o->refused)
-            str_printf(s, " %s%s", o->name[1] ? "--" : "-", o->name);
+        if (*o->name && !o->refused) str_printf(s, " %s%s", opt_dashes(o), o->name);
 }
 
 void opt_bash(Str *s) {
@@ -291,7 +290,7 @@ static void zsh_text(Str *s, const char *text) {
 static void zsh_options(Str *s, const Opt *rows) {
     for (const Opt *o = rows; o->name; o++) {
         if (!*o->name || o->refused) continue;
-        str_printf(s, " \\\n            '%s%s[", o->name[1] ? "--" : "-", o->name);
+        str_printf(s, " \\\n            '%s%s[", opt_dashes(o), o->name);
         zsh_text(s, o->ignored ? "no effect" : o->help);
         str_add(s, "]");
         if (o->kind != OPT_FLAG && o->kind != OPT_MAYBE) {

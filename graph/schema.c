@@ -320,6 +320,7 @@ static const Key objective_keys[] = {
 static const Key sampler_keys[] = {
     { "args",      &args,      false, "arguments: a type means required, anything else is the default" },
     { "let",       &exprs,     false, "named expressions" },
+    { "title",     &text,      false, "what other programs call it" },
     { "runs",      &expr,      false, "how often the step runs; without it once for each of $steps" },
     { "tables",    &nodes,     false, "constants, one entry per step" },
     { "state",     &formulas,  true,  "values carried from step to step, and their start" },

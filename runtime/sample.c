@@ -65,6 +65,10 @@ static bool one_run(const Sampler *s, States *st, int64_t run, int64_t n, Err *e
     const double k = (double)run;
     if (exec_type(s->step, "k") && !exec_write(s->step, "k", &k, sizeof k, e))
         return false;
+    for (int i = 0; i < s->n_given; i++)
+        if (!exec_write(s->step, s->given[i].name, s->given[i].data, s->given[i].bytes,
+                        e))
+            return false;
     for (int i = 0; i < s->n_draw; i++)
         if (!s->drawn(s->ctx, run, i, st->draw, n, e) ||
             !exec_write(s->step, s->draw[i], st->draw, sizeof(float) * (size_t)n, e))

@@ -6,9 +6,17 @@
 /* Two plans of one sampler: outputs "start.NAME" of the input "noise"; and outputs
  * "next.NAME" of the inputs "state.NAME", the scalar "k" (the run, from 0) and one input
  * per name in `draw`, normal numbers of the latent's shape. */
+typedef struct SampleInput { /* what the step's model wants beside the latents */
+    const char *name;
+    const void *data;
+    size_t bytes;
+} SampleInput;
+
 typedef struct Sampler {
     Exec *start, *step;
     int64_t runs;
+    SampleInput given[2]; /* written before every run: plans share their memory */
+    int n_given;
     const char *const *draw;
     int n_draw;
     /* what the caller wants of run k: numbers for draw i, and a look at the latents

@@ -1,0 +1,381 @@
+/* Plans for drawing (see draw.h). Guidance (Ho and Salimans 2022) is in the plan: both
+ * answers come from one batch, the one without the prompt first. */
+#include "cli/draw.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "cli/sampler_plan.h"
+
+static const double latent_scale = 0.18215; /* of Stable Diffusion's VAE */
+
+typedef struct Bound { /* a network's forward plan with adapters */
+    Exec *exec;
+    AdaptersIn adapters;
+} Bound;
+
+struct Draw {
+    Arena *arena, *plans; /* plans: of the sampler at hand */
+    DrawSpec spec;
+    Job job;
+    Device *dev;
+    WeightSource weights;
+    Store *store;
+    Tokenizer *tokenizer;
+    int32_t pad;
+    int64_t width;
+    Bound text, decode;
+    int decode_h, decode_w;
+    DrawShape shape;
+    bool ready; /* start and step are for `shape` */
+    Exec *start, *step;
+    SamplerPlans sampler;
+    AdaptersIn unet;
+    const char **module; /* of all files, in order */
+    bool *used;
+    int n_module;
+};
+
+/* ---- opening ---- */
+
+static RecipeNetwork network(Draw *d, const char *name, const char *doc,
+                             const char *weights, Err *e) {
+    return (RecipeNetwork){
+        .name = name,
+        .doc = doc_load(d->job.library, doc, DOC_NETWORK, NULL, loc_none(), e),
+        .weights = weights,
+        .args = args_new(d->arena),
+        .loc = loc_none()};
+}
+
+static bool open_networks(Draw *d, Err *e) {
+    const DrawSpec *s = &d->spec;
+    RecipeNetwork *net = NEW(d->arena, RecipeNetwork, 3);
+    net[0] = network(d, "unet", "unet", s->ckpt, e);
+    net[1] = network(d, "text_encoder", "clip", s->ckpt, e);
+    net[2] = network(d, "vae_decoder", "vae_decoder", s->vae ? s->vae : s->ckpt, e);
+    if (e->set) return false;
+    args_set(net[1].args, "clip_skip", val_int(s->clip_skip));
+    d->job.recipe.network = net;
+    d->job.recipe.n_network = 3;
+    return job_networks(&d->job, e);
+}
+
+static int64_t number(const Net *net, const char *name) {
+    const Val *v = args_get(net->args, name);
+    return v && v->kind == VAL_INT ? v->i : 0;
+}
+
+/* SD2's tokenizer fills up with token 0; its scheduler's config may say "v_prediction". */
+static void look_at_model(Draw *d) {
+    const Checkpoint *c = job_checkpoint(&d->job, "text_encoder");
+    d->width = number(job_net(&d->job, "text_encoder"), "width");
+    d->pad = d->width == 1024 ? 0 : PAD_END;
+    json_t *root = json_loads(checkpoint_config(c, "scheduler"), 0, NULL);
+    const char *said = json_string_value(json_object_get(root, "prediction_type"));
+    if (said && !strcmp(said, "v_prediction")) d->spec.v_prediction = true;
+    json_decref(root);
+}
+
+static void list_modules(Draw *d) {
+    int n = 0;
+    for (int i = 0; i < d->spec.n_use; i++)
+        n += adapter_file_layers(d->spec.use[i].file)->n;
+    d->module = NEW(d->arena, const char *, n + 1);
+    d->used = NEW(d->arena, bool, n + 1);
+    for (int i = 0; i < d->spec.n_use; i++) {
+        const ModelAdapter *f = adapter_file_layers(d->spec.use[i].file);
+        for (int k = 0; k < f->n; k++) d->module[d->n_module++] = f->module[k];
+    }
+}
+
+Draw *draw_open(const DrawSpec *s, Device *dev, Err *e) {
+    Arena *a = arena_new();
+    Draw *d = NEW(a, Draw, 1);
+    *d = (Draw){.arena = a, .spec = *s, .dev = dev, .job = {.arena = arena_new()}};
+    d->job.library = library_new(d->job.arena);
+    d->spec.use = NEW(a, AdapterUse, s->n_use + 1);
+    if (s->n_use) memcpy(d->spec.use, s->use, sizeof *s->use * (size_t)s->n_use);
+    if (!open_networks(d, e)) {
+        draw_close(d);
+        return NULL;
+    }
+    look_at_model(d);
+    list_modules(d);
+    const char *folder = checkpoint_tokenizer(job_checkpoint(&d->job, "text_encoder"));
+    d->tokenizer = tokenizer_open(folder, e);
+    d->weights = job_weights(&d->job);
+    d->store = d->tokenizer ? store_open(dev, &d->weights, 0) : NULL;
+    if (d->store) return d;
+    draw_close(d);
+    return NULL;
+}
+
+static void sampler_close(Draw *d) {
+    if (d->start) exec_close(d->start);
+    if (d->step) exec_close(d->step);
+    arena_free(d->plans);
+    d->start = d->step = NULL;
+    d->plans = NULL;
+    d->ready = false;
+}
+
+static void bound_close(Bound *b) {
+    if (b->exec) exec_close(b->exec);
+    b->exec = NULL;
+}
+
+void draw_close(Draw *d) {
+    if (!d) return;
+    sampler_close(d);
+    bound_close(&d->text);
+    bound_close(&d->decode);
+    if (d->store) store_close(d->store);
+    tokenizer_close(d->tokenizer);
+    job_close(&d->job);
+    arena_free(d->arena);
+}
+
+/* ---- what it is ---- */
+
+const Tokenizer *draw_tokenizer(const Draw *d) {
+    return d->tokenizer;
+}
+int32_t draw_pad(const Draw *d) {
+    return d->pad;
+}
+int64_t draw_width(const Draw *d) {
+    return d->width;
+}
+const char *draw_note(const Draw *d) {
+    return d->job.note.s ? d->job.note.s : "";
+}
+const Doc *draw_sampler_doc(Draw *d, const char *name, Err *e) {
+    return doc_load(d->job.library, name, DOC_SAMPLER, NULL, loc_none(), e);
+}
+
+void draw_multipliers(Draw *d, const double *m, int n) {
+    bool same = true;
+    for (int i = 0; i < d->spec.n_use && i < n; i++) {
+        same = same && d->spec.use[i].multiplier == m[i];
+        d->spec.use[i].multiplier = m[i];
+    }
+    if (same) return;
+    sampler_close(d);
+    bound_close(&d->text);
+}
+
+int draw_unused(const Draw *d, int *of, const char **first) {
+    int n = 0;
+    *of = d->n_module;
+    for (int i = 0; i < d->n_module; i++)
+        if (!d->used[i] && !n++) *first = d->module[i];
+    return n;
+}
+
+/* ---- plain networks ---- */
+
+/* adapted: text encoder and U-Net, not the VAE. */
+static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapted,
+                         Bound *out, Err *e) {
+    Net *net = (Net *)job_net(&d->job, name);
+    Graph *g = graph_new(d->arena, name);
+    Build b = {.g = g, .net = net, .n_net = 1};
+    Named *in, *result;
+    int n_in, n_result;
+    bound_close(out);
+    if (!build_inputs(&b, net->doc, net->args, dims, "", &in, &n_in, e) ||
+        !build_network(&b, net, in, n_in, &result, &n_result, e))
+        return false;
+    graph_output(g, "out", result[0].value);
+    if (!adapters_use(d->arena, g, net, d->spec.use, adapted ? d->spec.n_use : 0,
+                      d->used, &out->adapters, e))
+        return false;
+    Options opt = {
+        .net = net, .n_net = 1, .dims = dims, .reference_kernels = d->spec.exact};
+    g = passes_run(out->adapters.graph, &opt, "infer-shapes", e);
+    const Plan *p = g ? plan_lower(g, &opt, e) : NULL;
+    out->exec = p ? exec_open(d->store, p, e) : NULL;
+    return out->exec && adapters_fill(&out->adapters, out->exec, e);
+}
+
+bool draw_text(Draw *d, const int32_t *ids, int chunks, float *states, Err *e) {
+    if (!d->text.exec) {
+        Args *dims = args_new(d->arena);
+        args_set(dims, "B", val_int(1));
+        args_set(dims, "N", val_int(1));
+        if (!bind_network(d, "text_encoder", dims, true, &d->text, e)) return false;
+    }
+    const int64_t rows = number(job_net(&d->job, "text_encoder"), "vocabulary");
+    const size_t row = DRAW_ROW * (size_t)d->width;
+    for (int c = 0; c < chunks; c++) {
+        const int32_t *id = ids + c * DRAW_ROW;
+        for (int i = 0; i < DRAW_ROW; i++)
+            if (id[i] >= rows)
+                return err_fail(e, "token %d is beyond the text encoder's %lld rows",
+                                id[i], (long long)rows);
+        if (!exec_write(d->text.exec, "ids", id, sizeof *id * DRAW_ROW, e))
+            return false;
+        exec_run(d->text.exec);
+        if (!exec_read(d->text.exec, "out", states + (size_t)c * row,
+                       sizeof *states * row, e))
+            return false;
+    }
+    return true;
+}
+
+bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *e) {
+    if (!d->decode.exec || d->decode_h != h || d->decode_w != w) {
+        Args *dims = args_new(d->arena);
+        args_set(dims, "B", val_int(1));
+        args_set(dims, "H", val_int(h));
+        args_set(dims, "W", val_int(w));
+        if (!bind_network(d, "vae_decoder", dims, false, &d->decode, e)) return false;
+        d->decode_h = h, d->decode_w = w;
+    }
+    const size_t n = (size_t)h * (size_t)w * 4;
+    Arena *a = arena_new();
+    float *x = NEW(a, float, n);
+    for (size_t i = 0; i < n; i++) x[i] = (float)((double)latent[i] / latent_scale);
+    bool ok = exec_write(d->decode.exec, "latent", x, n * sizeof *x, e);
+    if (ok) exec_run(d->decode.exec);
+    ok = ok && exec_read(d->decode.exec, "out", image,
+                         n / 4 * 3 * DRAW_FACTOR * DRAW_FACTOR * sizeof *image, e);
+    arena_free(a);
+    return ok;
+}
+
+/* ---- the sampler's model ---- */
+
+typedef struct Answer {
+    const Draw *d;
+    const DrawShape *s;
+} Answer;
+
+static Id input_of(Graph *g, Role role, const char *name, Type t, bool batch) {
+    Id id = graph_find(g, name); /* a step may look at the model twice */
+    if (id == NO_ID) id = graph_value(g, role, t, name, loc_none());
+    g->value[id]->batch = batch;
+    return id;
+}
+
+static Id with_attrs(Graph *g, const char *op_name, const char *const attr[][2], int n,
+                     int n_in, const Id *in, Err *e) {
+    const Op *op = op_find(op_name);
+    void *attrs = attrs_new(g->arena, op);
+    for (int i = 0; i < n; i++)
+        if (!attr_parse(g->arena, attr_find(op, attr[i][0]), attrs, attr[i][1], e))
+            return NO_ID;
+    const Id id = graph_op(g, op, attrs, n_in, in, e);
+    if (id != NO_ID) g->value[id]->batch = true;
+    return id;
+}
+
+/* Samples from ... from+count-1 */
+static Id samples(Graph *g, Id x, int from, int count, Err *e) {
+    const char *attr[3][2] = {{"axis", "0"},
+                              {"from", arena_printf(g->arena, "%d", from)},
+                              {"count", arena_printf(g->arena, "%d", count)}};
+    return with_attrs(g, "slice", attr, 3, 1, &x, e);
+}
+
+/* One time for all samples. */
+static Id times(Graph *g, Id t, int n, Err *e) {
+    const Id zeros =
+        graph_const(g, type_of(F32, 1, (int64_t[]){n}), NEW(g->arena, double, n));
+    g->value[zeros]->batch = true;
+    const Id in[2] = {graph_cast(g, t, F32, e), zeros};
+    return in[0] == NO_ID ? NO_ID : graph_formula(g, "x0 + x1", 2, in, e);
+}
+
+static bool answer(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err *e) {
+    const Answer *a = ctx;
+    const int batch = a->s->batch, all = a->s->guided ? 2 * batch : batch;
+    Graph *g = b->g;
+    static const char *const first[][2] = {{"axis", "0"}};
+    if (n_in != 2) return err_fail(e, "a sampler gives its model x and t");
+    Id x = in[0].value;
+    if (a->s->guided) x = with_attrs(g, "concat", first, 1, 2, (Id[]){x, x}, e);
+    const Type context =
+        type_of(F32, 3, (int64_t[]){all, DRAW_ROW * a->s->chunks, a->d->width});
+    Named given[3] = {{"latent", x},
+                      {"timestep", x == NO_ID ? NO_ID : times(g, in[1].value, all, e)},
+                      {"context", input_of(g, ROLE_INPUT, "context", context, true)}};
+    Named *result;
+    int n;
+    if (given[1].value == NO_ID ||
+        !build_network(b, job_net(&a->d->job, "unet"), given, 3, &result, &n, e))
+        return false;
+    *out = result[0].value;
+    if (!a->s->guided) return true;
+    const Id scale = input_of(g, ROLE_SCALAR, "scale", type_scalar(F32), false);
+    Id parts[3] = {samples(g, *out, 0, batch, e), NO_ID, scale};
+    if (parts[0] != NO_ID) parts[1] = samples(g, *out, batch, batch, e);
+    if (parts[1] == NO_ID) return false;
+    *out = graph_formula(g, "x0 + x2 * (x1 - x0)", 3, parts, e);
+    if (*out != NO_ID) g->value[*out]->batch = true;
+    return *out != NO_ID;
+}
+
+static Graph *adapt(void *ctx, Graph *g, Err *e) {
+    Draw *d = ctx;
+    Net *net = (Net *)job_net(&d->job, "unet");
+    return adapters_use(d->plans, g, net, d->spec.use, d->spec.n_use, d->used, &d->unet,
+                        e)
+               ? d->unet.graph
+               : NULL;
+}
+
+static bool declared(const Doc *d, const char *name) {
+    const YNode *args = yaml_get(d->root, "args");
+    return args && yaml_get(args, name);
+}
+
+static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
+    sampler_close(d);
+    d->plans = arena_new();
+    Args *args = args_new(d->plans);
+    if (declared(s->sampler, "steps")) args_set(args, "steps", val_int(s->steps));
+    if (d->spec.v_prediction && declared(s->sampler, "prediction"))
+        args_set(args, "prediction", val_word("v"));
+    Answer a = {d, s};
+    const SamplerModel model = {&a, answer};
+    const SamplerWish wish = {.doc = s->sampler,
+                              .args = args,
+                              .latent =
+                                  type_of(F32, 4, (int64_t[]){s->batch, s->h, s->w, 4}),
+                              .model = &model,
+                              .adapt = adapt,
+                              .ctx = d};
+    Options opt = {.net = (Net *)job_net(&d->job, "unet"),
+                   .n_net = 1,
+                   .reference_kernels = d->spec.exact};
+    if (!sampler_plans(d->plans, &wish, &opt, &d->sampler, e)) return false;
+    d->start = exec_open(d->store, d->sampler.start, e);
+    d->step = d->start ? exec_open(d->store, d->sampler.step, e) : NULL;
+    if (!d->step || !adapters_fill(&d->unet, d->step, e)) return false;
+    d->shape = *s;
+    return d->ready = true;
+}
+
+static bool same_shape(const DrawShape *a, const DrawShape *b) {
+    return a->batch == b->batch && a->h == b->h && a->w == b->w &&
+           a->chunks == b->chunks && a->guided == b->guided &&
+           a->sampler == b->sampler && a->steps == b->steps;
+}
+
+bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
+                  Sampler *out, Err *e) {
+    if (!(d->ready && same_shape(s, &d->shape)) && !make_sampler(d, s, e)) return false;
+    const size_t n = (size_t)s->batch * (s->guided ? 2 : 1) *
+                     (size_t)(DRAW_ROW * s->chunks) * (size_t)d->width;
+    *out = (Sampler){.start = d->start,
+                     .step = d->step,
+                     .runs = d->sampler.runs,
+                     .given = {{"context", context, n * sizeof *context},
+                               {"scale", scale, sizeof *scale}},
+                     .n_given = s->guided ? 2 : 1,
+                     .draw = d->sampler.draw,
+                     .n_draw = d->sampler.n_draw};
+    return true;
+}

@@ -1,0 +1,55 @@
+/* A model that draws: text encoder, U-Net in a sampler's step, VAE decoder, each a plan,
+ * with adapters in them. What `generate` works with. */
+#ifndef GRAPHRUN_DRAW_H
+#define GRAPHRUN_DRAW_H
+#include "cli/adapter_use.h"
+#include "cli/job.h"
+#include "io/data.h"
+#include "runtime/sample.h"
+
+enum {
+    DRAW_FACTOR = 8, /* pixels per side of a latent */
+    DRAW_ROW = 77,   /* tokens that the text encoder sees at once */
+    DRAW_INNER = 75  /* without those that begin and end a row */
+};
+
+typedef struct DrawSpec {
+    const char *ckpt, *vae; /* vae: NULL, of ckpt */
+    int64_t clip_skip;
+    bool v_prediction; /* else as the model's config says */
+    bool exact;        /* reference kernels */
+    AdapterUse *use;
+    int n_use;
+} DrawSpec;
+
+typedef struct DrawShape {   /* what a sampler's plan is for */
+    int batch, h, w, chunks; /* of the latent; of text */
+    bool guided;             /* two answers per picture */
+    const Doc *sampler;
+    int64_t steps;
+} DrawShape;
+
+typedef struct Draw Draw;
+Draw *draw_open(const DrawSpec *s, Device *dev, Err *e);
+void draw_close(Draw *d);
+const Tokenizer *draw_tokenizer(const Draw *d);
+int32_t draw_pad(const Draw *d);      /* the token behind a text */
+int64_t draw_width(const Draw *d);    /* of a text state */
+const char *draw_note(const Draw *d); /* variants, ties; "" */
+const Doc *draw_sampler_doc(Draw *d, const char *name, Err *e);
+/* Multipliers of the files from here on; plans made with others are made again. */
+void draw_multipliers(Draw *d, const double *m, int n);
+/* States of `chunks` rows of 77 ids each: [chunks, 77, width]. */
+bool draw_text(Draw *d, const int32_t *ids, int chunks, float *states, Err *e);
+/* The sampler for a shape, ready to run but for ctx, drawn and done. context [2 batch or
+ * batch, 77 chunks, width] (what guidance leads away from comes first) and scale, of
+ * guidance, stay the caller's and must live as long. Valid until another shape or other
+ * multipliers are asked for. */
+bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
+                  Sampler *out, Err *e);
+/* latent [h,w,4] as the sampler leaves it -> picture [8h,8w,3], about -1 ... 1. */
+bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *e);
+/* Modules of the files that found no place in text encoder or U-Net; of how many. Known
+ * once both plans were made. */
+int draw_unused(const Draw *d, int *of, const char **first);
+#endif

@@ -1,0 +1,124 @@
+/* From prompts and options to a list of pictures to draw (see generate.h). */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "cli/generate.h"
+#include "io/file.h"
+#include "kernels/rng.h"
+
+/* sd-scripts' words that are no file's name here. */
+static const char *const other_names[][2] = {
+    {"dpmsolver++", "dpmpp_2m"}, {"dpmsingle", "dpmpp_2s"}, {"k_lms", "lms"},
+    {"k_euler", "euler"},        {"k_euler_a", "euler_a"},  {"k_dpm_2", "dpm_2"},
+    {"k_dpm_2_a", "dpm_2_a"},
+};
+
+static const Doc *sampler_named(Generate *g, const char *name, Err *e) {
+    for (size_t i = 0; i < COUNT(other_names); i++)
+        if (!strcmp(name, other_names[i][0])) name = other_names[i][1];
+    return draw_sampler_doc(g->draw, name, e);
+}
+
+/* Seeds that are not given: numbers of a list that begins with --seed. */
+static int64_t nth_seed(uint64_t seed, int64_t n) {
+    uint32_t c[4] = {(uint32_t)n, rng_stream("generate", "seeds"), 0, 0};
+    philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
+    return c[0] & 0x7FFFFFFF; /* as sd-scripts: below 2^31 */
+}
+
+static bool size_of(const char *what, int64_t pixels, int *out, Err *e) {
+    *out = (int)(pixels / DRAW_FACTOR);
+    return (pixels % DRAW_FACTOR == 0 && pixels >= 64 && pixels <= 4096) ||
+           err_usage(e, "%s is %lld, want a multiple of %d of 64 ... 4096", what,
+                     (long long)pixels, DRAW_FACTOR);
+}
+
+static const double *multipliers(Generate *g, const PromptLine *p) {
+    double *m = NEW(g->arena, double, g->n_use + 1);
+    for (int i = 0; i < g->n_use; i++) {
+        const int last = i < p->n_multiplier ? i : p->n_multiplier - 1;
+        m[i] = last >= 0 ? p->multiplier[last] : g->use[i].multiplier;
+    }
+    return m;
+}
+
+static bool request_of(Generate *g, const char *raw, const PromptLine *p, Request *r,
+                       Err *e) {
+    const GenerateOptions *o = g->o;
+    *r = (Request){.raw = raw,
+                   .prompt = p->prompt,
+                   .negative = p->negative ? p->negative : "",
+                   .steps = p->steps == PROMPT_UNSET ? o->steps : p->steps,
+                   .scale = isnan(p->scale) ? o->scale : p->scale,
+                   .multiplier = multipliers(g, p)};
+    r->sampler = sampler_named(g, p->sampler ? p->sampler : o->sampler, e);
+    return r->sampler &&
+           size_of("the width", p->w == PROMPT_UNSET ? o->W : p->w, &r->w, e) &&
+           size_of("the height", p->h == PROMPT_UNSET ? o->H : p->h, &r->h, e);
+}
+
+static bool count_runs(Generate *g, const Request *r, Err *e) {
+    Args *args = args_new(g->arena);
+    const YNode *decl = yaml_get(r->sampler->root, "args");
+    if (decl && yaml_get(decl, "steps")) args_set(args, "steps", val_int(r->steps));
+    int64_t runs;
+    if (!sampler_runs(g->arena, r->sampler, args, &runs, e)) return false;
+    g->all += runs;
+    return true;
+}
+
+static void tell_ignored(const Generate *g, const PromptLine *p) {
+    for (int i = 0; i < p->n_ignored && !g->common->quiet; i++)
+        fprintf(stderr, "note: '--%s' is no option of a prompt and has no effect\n",
+                p->ignored[i]);
+}
+
+static const char **prompts(Generate *g, Err *e) {
+    if (g->o->prompt) {
+        const char **one = NEW(g->arena, const char *, 2);
+        one[0] = g->o->prompt;
+        return one;
+    }
+    void *map;
+    size_t n;
+    if (!file_map(g->o->from_file, &map, &n, e)) return NULL;
+    const char **lines = prompt_lines(g->arena, map, n);
+    file_unmap(map, n);
+    if (lines[0]) return lines;
+    err_fail(e, "'%s' has no prompts", g->o->from_file);
+    return NULL;
+}
+
+bool generate_requests(Generate *g, Err *e) {
+    const GenerateOptions *o = g->o;
+    const char **line = prompts(g, e);
+    if (!line) return false;
+    uint64_t seed = (uint64_t)o->seed;
+    if (o->seed == UNSET_INT && getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed = (uint64_t)time(NULL);
+    int n_line = 0;
+    while (line[n_line]) n_line++;
+    const bool single = o->seed != UNSET_INT && o->n_iter == 1 && n_line == 1 &&
+                        o->images_per_prompt == 1;
+    int64_t drawn = 0;
+    for (int64_t it = 0; it < o->n_iter; it++)
+        for (int i = 0; i < n_line; i++) {
+            PromptLine p;
+            Request r;
+            prompt_line(g->arena, line[i], false, &p);
+            if (it == 0) tell_ignored(g, &p);
+            if (!request_of(g, line[i], &p, &r, e)) return false;
+            for (int64_t k = 0; k < o->images_per_prompt; k++, drawn++) {
+                const int64_t at = it * o->images_per_prompt + k;
+                r.seed = p.n_seed            ? p.seed[at % p.n_seed]
+                         : single            ? o->seed
+                         : o->iter_same_seed ? nth_seed(seed, it)
+                                             : nth_seed(seed, drawn);
+                PUSH(g->arena, g->request, g->n, g->cap, r);
+                if (!count_runs(g, &r, e)) return false;
+            }
+        }
+    return true;
+}

@@ -1,0 +1,26 @@
+/* A prompt with options behind it, as sd-scripts takes them from files and lines:
+ * "a cat --n dog --w 512 --s 20". */
+#ifndef GRAPHRUN_PROMPT_LINE_H
+#define GRAPHRUN_PROMPT_LINE_H
+#include "graph/base.h"
+
+enum { PROMPT_UNSET = -1, PROMPT_SEEDS = 64, PROMPT_MULTIPLIERS = 16 };
+typedef struct PromptLine {
+    const char *prompt, *negative, *sampler; /* NULL: not given (prompt always is) */
+    int64_t w, h, steps;                     /* PROMPT_UNSET: not given */
+    double scale;                            /* NAN: not given */
+    int64_t seed[PROMPT_SEEDS];
+    int n_seed;
+    double multiplier[PROMPT_MULTIPLIERS];
+    int n_multiplier;
+    const char **ignored; /* options that are none, or that have no good value */
+    int n_ignored;
+} PromptLine;
+
+/* --w --h --s (1 ... 1000; others become the nearest) --d (several between commas) --l --n
+ * --ss --am; capitals are the same. while_training: the first piece is tried as an option
+ * too, and one seed is all there is, as sd-scripts' samples have it. */
+void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out);
+/* Lines of a text, without blank ones and those that begin with '#'; NULL-terminated. */
+const char **prompt_lines(Arena *a, const char *text, size_t n);
+#endif

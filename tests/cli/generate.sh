@@ -1,0 +1,121 @@
+#!/bin/sh
+# generate from outside: files and what is in them, LoRAs, seeds, batches, refusals. The
+# model is made of random numbers: what is drawn means nothing, but it must be the same.
+. "$(dirname "$0")/lib.sh"
+cd "$tmp" || exit 1
+g=$GRAPHRUN
+"$g" init-weights unet clip vae_decoder --variant tiny --seed 1 --dtype f32 --quiet \
+    -o m1.safetensors || exit 1
+"$g" init-weights unet clip vae_decoder --variant tiny --seed 2 --dtype f32 --quiet \
+    -o m2.safetensors || exit 1
+draws() { # draws FOLDER OPTION...
+    to=$1
+    shift
+    runs "$g" generate --W 64 --H 64 --steps 3 --outdir "$to" --sequential_file_name "$@"
+    exits 0
+}
+text() { # text FILE WORDS: in a PNG's texts
+    grep -qaF -- "$2" "$1"
+    check "$1 does not hold '$2'" $?
+}
+
+# names and texts
+SOURCE_DATE_EPOCH=0 runs "$g" generate --ckpt m1.safetensors --W 64 --H 64 --steps 3 \
+    --prompt 'a (cat:1.2) --n dog --d 7,8 --l 5' --images_per_prompt 2 --outdir a \
+    --sampler euler_a
+exits 0; silent out; says err "a/im_19700101000000_000_7.png"
+[ -e a/im_19700101000000_000_7.png ] && [ -e a/im_19700101000000_000_8.png ]
+check "files: $(ls a)" $?
+f=a/im_19700101000000_000_8.png
+text $f 'a (cat:1.2)'
+text $f 'Negative prompt: dog'
+text $f 'Steps: 3, Sampler: Euler a, CFG scale: 5, Seed: 8, Size: 64x64, Model: m1'
+text $f 'a (cat:1.2) --n dog --d 7,8 --l 5'
+
+# a picture is its seed's, whatever batch it is in, on any number of threads
+printf 'a cat --d 1\n# a comment\n\na dog on a mat --n bad --d 2\n' >prompts.txt
+draws one --ckpt m1.safetensors --from_file prompts.txt --batch_size 1 --threads 1
+draws two --ckpt m1.safetensors --from_file prompts.txt --batch_size 2 --threads 2 --grid
+for i in 1 2; do
+    cmp -s one/im_00000$i.png two/im_00000$i.png
+    check "picture $i depends on the batch" $?
+done
+cmp -s one/im_000001.png one/im_000002.png
+[ $? = 1 ]
+check "two seeds give one picture" $?
+ls two | grep -q '^grid_'
+check "no grid" $?
+draws one --ckpt m1.safetensors --prompt 'a cat --d 1'
+cmp -s one/im_000001.png one/im_000003.png
+check "the next number, the same picture" $?
+
+# a LoRA in the plan draws what the merged model draws; at 0 it is not there
+runs "$g" extract --model_org m1.safetensors --model_tuned m2.safetensors --dim 4 \
+    --conv_dim 2 --save_to l.safetensors
+exits 0
+runs "$g" merge --sd_model m1.safetensors --models l.safetensors --ratios 0.3 \
+    --save_to merged.safetensors
+exits 0
+draws merged --ckpt merged.safetensors --prompt 'a cat --d 1' --sampler heun
+draws lora --ckpt m1.safetensors --prompt 'a cat --d 1 --am 0.3' --sampler heun \
+    --network_weights l.safetensors --network_module networks.lora
+text lora/im_000001.png '<lora:l:0.3>'
+draws none --ckpt m1.safetensors --prompt 'a cat --d 1' --network_weights l.safetensors \
+    --network_mul 0
+draws half --ckpt m1.safetensors --prompt 'a cat --d 1' --network_weights l.safetensors \
+    --network_mul 0.5
+runs "$g" generate --ckpt m1.safetensors --prompt 'a cat --d 1 --am 0.3' --W 64 --H 64 \
+    --steps 3 --sampler heun --network_weights l.safetensors --outdir r \
+    --record lora.safetensors
+exits 0
+runs "$g" generate --ckpt merged.safetensors --prompt 'a cat --d 1' --W 64 --H 64 \
+    --steps 3 --sampler heun --outdir r --record merged.safetensors.rec
+exits 0
+# the pixels; a PNG's texts differ
+pixels() { tail -c 12288 "$1" | od -An -v -tu1 -w1; }
+pixels lora.safetensors >x
+pixels merged.safetensors.rec >y
+paste x y | awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 1) bad++ } END { exit bad > 0 }'
+check "LoRA and merged model differ by more than 1 of 255" $?
+pixels lora.safetensors | sort -u | wc -l | awk '{ exit !($1 > 10) }'
+check "the picture is flat" $?
+! cmp -s half/im_000001.png none/im_000001.png
+check "half of a LoRA changes nothing" $?
+
+# every sampler that is shipped draws
+for file in $("$g" graphs list | sed -n 's|^samplers/\([a-z0-9_]*\)\.yaml .*|\1|p'); do
+    [ "$file" = schedule ] && continue
+    runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --W 64 --H 64 --steps 4 \
+        --sampler "$file" --seed 1 --outdir s
+    exits 0
+done
+for name in dpmsolver++ dpmsingle k_euler k_dpm_2_a k_lms; do
+    runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --W 64 --H 64 --steps 4 \
+        --sampler $name --seed 1 --outdir s
+    exits 0
+done
+
+# what is wrong is said
+runs "$g" generate --ckpt m1.safetensors
+exits 2; says err "--prompt TEXT or --from_file FILE"
+runs "$g" generate --ckpt m1.safetensors --prompt x --W 60 --H 64
+exits 2; says err "--W"
+runs "$g" generate --ckpt m1.safetensors --prompt 'x --w 100'
+exits 2; says err "the width is 100, want a multiple of 8"
+runs "$g" generate --ckpt m1.safetensors --prompt x --sampler eulr
+exits 2; says err "did you mean 'euler'"
+runs "$g" generate --ckpt gone.safetensors --prompt x
+exits 1; says err "gone.safetensors"
+runs "$g" generate --ckpt m1.safetensors --prompt x --network_weights m2.safetensors
+exits 1; says err "m2.safetensors"
+runs "$g" generate --ckpt m1.safetensors --prompt 'x --nl 3' --W 64 --H 64 --steps 1 \
+    --outdir s --seed 1
+exits 0; says err "'--nl 3' is no option of a prompt"
+words=$(yes word | head -100 | tr '\n' ' ')
+runs "$g" generate --ckpt m1.safetensors --prompt "$words" --W 64 --H 64 --steps 1 \
+    --outdir s --seed 1
+exits 0; says err "a prompt of 100 tokens is cut to 75; --max_embeddings_multiples 2"
+runs "$g" generate --ckpt m1.safetensors --prompt "$words" --W 64 --H 64 --steps 1 \
+    --outdir s --seed 1 --max_embeddings_multiples 2 --quiet
+exits 0; silent err
+finish
