@@ -6,7 +6,7 @@
 
 #include "io/file.h"
 
-const char *const job_absent_inputs[] = {"mask", NULL};
+const char *const job_absent_inputs[] = {"mask", "token_weight", NULL};
 
 bool job_wants_pixels(const Job *j) {
     return yaml_get(yaml_get(j->recipe.objective->root, "inputs"), "image") != NULL;
@@ -20,6 +20,7 @@ Args *job_dims(const Job *j, const Shape *s) {
     args_set(dims, "H", val_int(s->h * side));
     args_set(dims, "W", val_int(s->w * side));
     args_set(dims, "N", val_int(s->chunks));
+    args_set(dims, "R", val_int(s->chunks * 75 + 2));
     return dims;
 }
 

@@ -97,9 +97,10 @@ const char *train_text(const Args *section, const char *key, const char *otherwi
 /* cli/train_data.c */
 bool train_data_masks(Arena *a, const TrainOptions *o, bool *masks, Err *e);
 bool train_data_open(Trainer *t, Err *e);
-bool train_encode(Trainer *t, Err *e);   /* the pictures, into t->latents */
-bool train_uses_masks(const Trainer *t); /* the data set has masks for the loss */
-bool train_schedule(Trainer *t, Err *e); /* when the number of updates is known */
+bool train_encode(Trainer *t, Err *e);     /* the pictures, into t->latents */
+bool train_uses_masks(const Trainer *t);   /* the data set has masks for the loss */
+bool train_uses_weights(const Trainer *t); /* words of captions have weights */
+bool train_schedule(Trainer *t, Err *e);   /* when the number of updates is known */
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */

@@ -149,6 +149,10 @@ static bool check_masks(const Trainer *t, Err *e) {
                      v ? "has masked_loss false" : "has no option 'masked_loss'");
 }
 
+bool train_uses_weights(const Trainer *t) {
+    return t->data && t->o->weighted_captions;
+}
+
 bool train_uses_masks(const Trainer *t) {
     return t->data && t->data->masked;
 }
@@ -164,7 +168,8 @@ DataFeedJob train_feed_job(Trainer *t) {
                          .threads = t->readers,
                          .vae = {train_vae_exec, t},
                          .pixels = job_wants_pixels(&t->job),
-                         .masks = train_uses_masks(t)};
+                         .masks = train_uses_masks(t),
+                         .weights = train_uses_weights(t)};
 }
 
 bool train_data_open(Trainer *t, Err *e) {
@@ -217,8 +222,10 @@ static bool vae_hash(Trainer *t, const char **out, Err *e) {
     }
     XXH128_hash_t h = XXH3_128bits_digest(x);
     XXH3_freeState(x);
-    *out = arena_printf(t->arena, "%016llx%016llx f32%s", (unsigned long long)h.high64,
-                        (unsigned long long)h.low64, t->o->exact ? " exact" : "");
+    bool half = t->mixed_precision == PRECISION_BF16 && !t->o->no_half_vae;
+    *out = arena_printf(t->arena, "%016llx%016llx %s%s", (unsigned long long)h.high64,
+                        (unsigned long long)h.low64, half ? "bf16" : "f32",
+                        t->o->exact ? " exact" : "");
     return true;
 }
 

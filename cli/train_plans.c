@@ -6,7 +6,6 @@
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
-static const char *const no_inputs[] = {NULL};
 static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
 
 static bool same(const Shape *a, const Shape *b) {
@@ -24,6 +23,20 @@ void train_given_plan(Trainer *t) {
         str_printf(&t->job.note, "warning: the plan is compiled again: %s\n", why.text);
 }
 
+/* Inputs with a default that this run does not write. */
+static const char *const *absent_inputs(const Trainer *t) {
+    int n = 0, all = 0;
+    while (job_absent_inputs[all]) all++;
+    const char **out = NEW(t->arena, const char *, all + 1);
+    for (int i = 0; i < all; i++) {
+        const char *name = job_absent_inputs[i];
+        bool written =
+            strcmp(name, "mask") ? train_uses_weights(t) : train_uses_masks(t);
+        if (!written) out[n++] = name;
+    }
+    return out;
+}
+
 bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
     bool first = !t->n_plan, replay = t->o->inputs != NULL;
     *opt = (Options){.recipe = &t->job.recipe,
@@ -32,7 +45,7 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
                      .dims = job_dims(&t->job, s),
                      .given = replay ? given_nodes : NULL,
                      .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
-                     .absent = train_uses_masks(t) ? no_inputs : job_absent_inputs,
+                     .absent = absent_inputs(t),
                      .train = true,
                      .max_grad_norm = t->max_grad_norm,
                      .accumulate = t->accumulate,

@@ -60,9 +60,17 @@ static bool recipe_settings(Trainer *t, Args *set, Err *e) {
            settings(a, &t->o->set, "--set", set, e);
 }
 
+/* sd-scripts multiplies by the weights and lets the mean of the context go where it will. */
+static void compat_settings(Trainer *t, Args *set) {
+    if (t->o->compat &&
+        listed(recipe_options(t->arena, t->job.doc), "weighted_captions_mean"))
+        args_set(set, "weighted_captions_mean", val_bool(false));
+}
+
 /* Masks in the dataset file are used without --masked_loss too, as in sd-scripts. */
 static bool masks_setting(Trainer *t, Args *set, Err *e) {
     bool masks;
+    compat_settings(t, set);
     if (!t->o->dataset_config && !t->o->alpha_mask) return true;
     if (!train_data_masks(t->arena, t->o, &masks, e)) return false;
     if (masks && listed(recipe_options(t->arena, t->job.doc), "masked_loss"))

@@ -8,7 +8,7 @@
 
 #include "io/ahead.h"
 
-enum { TOKENS = 77 };
+enum { TOKENS = 77, TEXT_TOKENS = 75 };
 
 struct DataFeed {
     DataFeedJob job;
@@ -22,7 +22,7 @@ typedef struct Prepared { /* one micro-batch */
     Shape shape;
     int epoch;
     bool last;
-    float *latent, *mask;
+    float *latent, *mask, *weight;
     float *image;   /* [B,8h,8w,3], of objectives that see pixels; or NULL */
     float **pixels; /* pixels[i]: NULL, or of a picture to encode */
     int32_t *ids;
@@ -54,9 +54,12 @@ static bool plan_batch(void *ctx, int64_t p, void *slot, Err *e) {
 }
 
 static bool tokens(const DataFeed *f, const char *caption, const char *path,
-                   int32_t *ids, Err *e) {
+                   int32_t *ids, float *weight, Err *e) {
     const DataFeedJob *j = &f->job;
-    tokenizer_chunks(j->tokenizer, caption, j->chunks, j->pad, ids);
+    if (weight)
+        tokenizer_weighted(j->tokenizer, caption, j->chunks, j->pad, ids, weight);
+    else
+        tokenizer_chunks(j->tokenizer, caption, j->chunks, j->pad, ids);
     for (int i = 0; i < j->chunks * TOKENS; i++)
         if (ids[i] >= j->vocabulary)
             return err_fail(e, "%s: token %d is beyond the text encoder's %lld rows",
@@ -95,7 +98,8 @@ static bool fill_sample(const DataFeed *f, Prepared *b, int i, size_t cells, Err
 static bool fill_batch(void *ctx, void *slot, Err *e) {
     const DataFeed *f = ctx;
     Prepared *b = slot;
-    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS;
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS,
+           rows = (size_t)f->job.chunks * TEXT_TOKENS + 2;
     size_t cells = (size_t)b->shape.h * (size_t)b->shape.w;
     if (f->job.pixels)
         b->image = NEW(b->arena, float, cells *LATENT_FACTOR *LATENT_FACTOR * 3 * n);
@@ -103,10 +107,13 @@ static bool fill_batch(void *ctx, void *slot, Err *e) {
         b->latent = NEW(b->arena, float, 4 * cells * n);
     b->mask = f->job.masks ? NEW(b->arena, float, cells *n) : NULL;
     b->ids = NEW(b->arena, int32_t, words * n);
+    b->weight = f->job.weights ? NEW(b->arena, float, rows *n) : NULL;
     b->pixels = NEW(b->arena, float *, n);
     for (int i = 0; i < b->batch.n; i++) {
         const char *path = f->job.data->sample[b->batch.view[i].sample].path;
-        if (!tokens(f, b->batch.caption[i], path, b->ids + words * (size_t)i, e) ||
+        float *weight = b->weight ? b->weight + rows * (size_t)i : NULL;
+        if (!tokens(f, b->batch.caption[i], path, b->ids + words * (size_t)i, weight,
+                    e) ||
             !fill_sample(f, b, i, cells, e))
             return false;
     }
@@ -149,6 +156,7 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
                         .image = b->image,
                         .ids = b->ids,
                         .mask = b->mask,
+                        .token_weight = b->weight,
                         .loss_weight = b->batch.loss_weight,
                         .epoch = b->epoch,
                         .last_of_epoch = b->last};

@@ -20,6 +20,7 @@ typedef struct DataFeedJob {
     VaeSource vae; /* for pictures that vary */
     bool pixels;   /* the objective sees pictures, not latents */
     bool masks;
+    bool weights; /* words of captions have weights (io/token_weights.h) */
 } DataFeedJob;
 
 typedef struct DataFeed DataFeed;

@@ -158,4 +158,19 @@ picture "$tmp/img/b" 80 64 'new' 'a cat, {red|blue}'
 train new --dataset_config "$tmp/masked.toml" --cache_latents_to_disk
 says err "latents: 7 from the cache"
 differ once new
+# sd-scripts' .npz beside a picture; words with weights
+mkdir -p "$tmp/npz/1_x"
+picture "$tmp/npz/1_x/a" 64 64 'a~ 0' 'a (grey:1.5) cat'
+cp "$(dirname "$0")/../golden/npz/a_0064x0064_sd.npz" "$tmp/npz/1_x"
+picture "$tmp/npz/1_x/b" 64 64 'b~ 0' '[a] cat'
+cp "$(dirname "$0")/../golden/npz/small.npz" "$tmp/npz/1_x/b.npz"
+train npz --train_data_dir "$tmp/npz" --resolution 64 --cache_latents_to_disk
+says err "latents: 1 from .npz files, which say nothing of the VAE they are of"
+says err "note: .npz files are not used: $tmp/npz/1_x/b.bmp: it is for another size"
+train weights --train_data_dir "$tmp/npz" --resolution 64 --cache_latents_to_disk \
+    --weighted_captions
+differ npz weights
+train original --train_data_dir "$tmp/npz" --resolution 64 --cache_latents_to_disk \
+    --weighted_captions --compat sd-scripts
+differ weights original
 finish
