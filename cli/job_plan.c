@@ -20,7 +20,6 @@ Args *job_dims(const Job *j, const Shape *s) {
     args_set(dims, "H", val_int(s->h * side));
     args_set(dims, "W", val_int(s->w * side));
     args_set(dims, "N", val_int(s->chunks));
-    args_set(dims, "R", val_int(s->chunks * 75 + 2));
     return dims;
 }
 

@@ -10,8 +10,7 @@
 extern const char *const job_absent_inputs[];
 /* Does the objective see pictures (an input `image`), not latents? */
 bool job_wants_pixels(const Job *j);
-/* The symbols of the objective: B, N, R (rows of the context), and H and W of its picture
- * or latent. */
+/* The symbols of the objective: B, N, and H and W of its picture or latent. */
 Args *job_dims(const Job *j, const Shape *s);
 /* What a plan is compiled for without a data set: the recipe's data.resolution, batch and
  * chunks; 512 x 512, one sample, one chunk where it says nothing. */

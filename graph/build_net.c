@@ -104,7 +104,6 @@ bool build_inputs(Build *b, const Doc *d, const Args *doc_args, const Args *dims
         const char *name = inputs->key[i]->s;
         Type t;
         bool batch;
-        if (!input_type(g->arena, d, doc_args, dims, decl, &t, &batch, e)) return false;
         (*in)[i].name = name;
         if (def && listed(b->absent, name)) {
             Env env = {.args = doc_args};
@@ -116,6 +115,7 @@ bool build_inputs(Build *b, const Doc *d, const Args *doc_args, const Args *dims
             (*in)[i].value = graph_number(g, x, F64);
             continue;
         }
+        if (!input_type(g->arena, d, doc_args, dims, decl, &t, &batch, e)) return false;
         const char *full = arena_printf(g->arena, "%s%s", prefix ? prefix : "", name);
         (*in)[i].value = graph_value(g, ROLE_INPUT, t, full, inputs->key[i]->loc);
         g->value[(*in)[i].value]->batch = batch;

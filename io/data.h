@@ -16,8 +16,8 @@ int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap
 enum { PAD_END = -1 };
 int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
                      int32_t *ids);
-/* The same for a text in which words have weights (io/token_weights.h): weight of each of
- * the chunks * 75 + 2 rows that the text encoder gives. */
+/* The same for a text in which words have weights (io/token_weights.h): weight of each
+ * of the chunks * 77 ids; 1 of those that are not the text's. */
 int tokenizer_weighted(const Tokenizer *t, const char *text, int chunks, int32_t pad,
                        int32_t *ids, float *weight);
 

@@ -284,12 +284,13 @@ int tokenizer_weighted(const Tokenizer *t, const char *text, int chunks, int32_t
     int inner = CHUNK * chunks, n = 0, pieces = weights_parse(scratch, text, &piece);
     if (pad == PAD_END) pad = t->v.eos;
     int32_t *line = NEW(scratch, int32_t, inner + 1);
-    for (int i = 0; i < inner + 2; i++) weight[i] = 1;
+    for (int i = 0; i < ROW * chunks; i++) weight[i] = 1;
     for (int i = 0; i < pieces; i++) {
         int from = n < inner ? n : inner, room = inner - from;
         int got = encode(t, piece[i].text, pads_with_bang(t, pad), line + from, room);
         for (int k = 0; k < got && k < room; k++)
-            weight[1 + from + k] = (float)piece[i].weight;
+            weight[(from + k) / CHUNK * ROW + 1 + (from + k) % CHUNK] =
+                (float)piece[i].weight;
         n += got;
     }
     lay_out(t, line, n < inner ? n : inner, chunks, pad, ids);

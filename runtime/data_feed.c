@@ -8,7 +8,7 @@
 
 #include "io/ahead.h"
 
-enum { TOKENS = 77, TEXT_TOKENS = 75 };
+enum { TOKENS = 77 };
 
 struct DataFeed {
     DataFeedJob job;
@@ -98,8 +98,7 @@ static bool fill_sample(const DataFeed *f, Prepared *b, int i, size_t cells, Err
 static bool fill_batch(void *ctx, void *slot, Err *e) {
     const DataFeed *f = ctx;
     Prepared *b = slot;
-    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS,
-           rows = (size_t)f->job.chunks * TEXT_TOKENS + 2;
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS;
     size_t cells = (size_t)b->shape.h * (size_t)b->shape.w;
     if (f->job.pixels)
         b->image = NEW(b->arena, float, cells *LATENT_FACTOR *LATENT_FACTOR * 3 * n);
@@ -107,11 +106,11 @@ static bool fill_batch(void *ctx, void *slot, Err *e) {
         b->latent = NEW(b->arena, float, 4 * cells * n);
     b->mask = f->job.masks ? NEW(b->arena, float, cells *n) : NULL;
     b->ids = NEW(b->arena, int32_t, words * n);
-    b->weight = f->job.weights ? NEW(b->arena, float, rows *n) : NULL;
+    b->weight = f->job.weights ? NEW(b->arena, float, words *n) : NULL;
     b->pixels = NEW(b->arena, float *, n);
     for (int i = 0; i < b->batch.n; i++) {
         const char *path = f->job.data->sample[b->batch.view[i].sample].path;
-        float *weight = b->weight ? b->weight + rows * (size_t)i : NULL;
+        float *weight = b->weight ? b->weight + words * (size_t)i : NULL;
         if (!tokens(f, b->batch.caption[i], path, b->ids + words * (size_t)i, weight,
                     e) ||
             !fill_sample(f, b, i, cells, e))

@@ -22,7 +22,7 @@ typedef struct MicroBatch {
     const float *image;  /* [B,8h,8w,3] in -1 … 1, of objectives that want pixels */
     const int32_t *ids;  /* [B,N,77] */
     const float *mask;   /* [B,h,w], or NULL: there are no masks */
-    const float *token_weight; /* [B,75N+2], or NULL */
+    const float *token_weight; /* [B,N,77], or NULL */
     const float *loss_weight;  /* [B] */
     const float *noise;        /* [B,h,w,4], or NULL: drawn in the step */
     const int32_t *timestep;   /* [B], or NULL: drawn in the step */

@@ -24,8 +24,9 @@ static void same_default(const Opt *o, const YNode *value) {
 
 /* Options of --network_args, and those that only --set and recipes reach. */
 static bool by_other_ways(Arena *a, const char *name) {
-    static const char *const names[] = {"preset", "block_lr_weight", "lr_step_rules",
-                                        "unet_up_lr", "text_encoder_up_lr"};
+    static const char *const names[] = {
+        "preset",     "block_lr_weight",    "lr_step_rules",
+        "unet_up_lr", "text_encoder_up_lr", "weighted_captions_mean"};
     for (size_t i = 0; i < COUNT(names); i++)
         if (!strcmp(name, names[i])) return true;
     const char *word = arena_printf(a, "%s=1", name);
