@@ -7,7 +7,7 @@
 /* Most depth of a block (its B panel stays in the L1 cache) and rows of one (its A panels
  * stay in the L2 cache); fewest columns worth a pass over the same A; pieces of work
  * wanted; f32 sums of a piece with a half result. */
-enum { DEPTH = 160, ROWS = 240, COLUMNS = 64, PIECES = 16, SUMS = 1 << 17 };
+enum { DEPTH = 216, ROWS = 240, COLUMNS = 128, PIECES = 16, SUMS = 1 << 17 };
 
 /* A worker's scratch. */
 typedef struct Room {
@@ -39,7 +39,7 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 static const void *element(const void *p, DType t, int64_t i) {
-    return (const char *)p + i * (int64_t)dtype_size(t);
+    return (const char *)p + i * (t == F32 ? 4 : 2);
 }
 
 static int64_t depth_unit(const Gemm *g) {
@@ -74,15 +74,25 @@ static Cut cut_work(const Gemm *g) {
 typedef struct Spot {
     const void *image;
     int64_t y, x;
+    int64_t row, col; /* of the grid */
 } Spot;
 static Spot spot(const Window *v, int64_t i) {
     int64_t j = i % v->cols, r = i / v->cols % v->rows, s = i / v->cols / v->rows;
     return (Spot){element(v->x, v->type, s * v->h * v->w * v->c), r * v->step + v->y0,
-                  j * v->step + v->x0};
+                  j * v->step + v->x0, r, j};
 }
-/* The channels that tap t of a spot reads, from `first` on, or NULL. */
-static const void *tap(const Window *v, Spot s, int64_t t, int64_t first) {
-    int64_t y = s.y + t / v->taps_x * v->dy, x = s.x + t % v->taps_x * v->dx;
+/* That of the next row. */
+static void spot_next(const Window *v, Spot *s) {
+    s->x += v->step;
+    if (++s->col < v->cols) return;
+    s->col = 0, s->x = v->x0, s->y += v->step;
+    if (++s->row < v->rows) return;
+    s->row = 0, s->y = v->y0, s->image = element(s->image, v->type, v->h * v->w * v->c);
+}
+/* The channels from `first` on of the pixel (dy, dx) from a spot, or NULL. */
+static const void *pixel(const Window *v, Spot s, int64_t dy, int64_t dx,
+                         int64_t first) {
+    const int64_t y = s.y + dy, x = s.x + dx;
     bool inside = y >= 0 && x >= 0 && y < v->h && x < v->w;
     return inside ? element(s.image, v->type, (y * v->w + x) * v->c + first) : NULL;
 }
@@ -120,9 +130,11 @@ static void panel_a(const Gemm *g, int64_t i, int64_t n, int64_t k0, int64_t dep
     const int64_t first = k0 / v->taps, count = depth / v->taps;
     const void *from[MOST_MR] = {0};
     Spot s[MOST_MR];
-    for (int64_t r = 0; r < n; r++) s[r] = spot(v, i + r);
+    s[0] = spot(v, i);
+    for (int64_t r = 1; r < n; r++) s[r] = s[r - 1], spot_next(v, &s[r]);
     for (int64_t t = 0; t < v->taps; t++, dst += mr) {
-        for (int64_t r = 0; r < n; r++) from[r] = tap(v, s[r], t, first);
+        const int64_t dy = t / v->taps_x * v->dy, dx = t % v->taps_x * v->dx;
+        for (int64_t r = 0; r < n; r++) from[r] = pixel(v, s[r], dy, dx, first);
         rows_wide(g->isa, from, v->type, count, wide, row);
         g->isa->pack(dst, row, count, v->taps);
     }
@@ -154,23 +166,18 @@ static void panel_window(const Gemm *g, int64_t j, int64_t n, int64_t k0, int64_
                          float *dst) {
     const Window *v = g->b_window;
     const int nr = g->isa->nr;
-    int64_t col = k0 % v->cols, row = k0 / v->cols % v->rows;
-    const int64_t image = v->h * v->w * v->c;
     Spot s = spot(v, k0);
     for (int64_t p = 0; p < depth; p++, dst += nr) {
         memset(dst, 0, (size_t)nr * sizeof *dst);
         for (int64_t q = 0; q < n;) {
             int64_t t = (j + q) / v->c, first = (j + q) % v->c;
             int64_t count = least(v->c - first, n - q);
-            const void *from = tap(v, s, t, first);
+            const void *from =
+                pixel(v, s, t / v->taps_x * v->dy, t % v->taps_x * v->dx, first);
             if (from) g->isa->widen(dst + q, from, v->type, count);
             q += count;
         }
-        s.x += v->step;
-        if (++col < v->cols) continue;
-        col = 0, s.x = v->x0, s.y += v->step;
-        if (++row < v->rows) continue;
-        row = 0, s.y = v->y0, s.image = element(s.image, v->type, image);
+        spot_next(v, &s);
     }
 }
 /* The same of B with taps: whole channels, taps picked from all that lie there. */
@@ -293,7 +300,7 @@ static void store_sums(const Piece *p) {
     const Gemm *g = p->g;
     for (int64_t i = p->i0; i < p->i1; i++) {
         const int64_t at = row_of_c(g, i) * g->ldc + p->j0;
-        g->isa->narrow((char *)g->c + at * (int64_t)dtype_size(g->c_type),
+        g->isa->narrow((void *)(uintptr_t)element(g->c, g->c_type, at),
                        p->room->sums + (i - p->i0) * p->sums, g->c_type, p->j1 - p->j0);
     }
 }

@@ -41,18 +41,22 @@ static inline void turn4(float *dst, int64_t ld, const float *a, const float *b,
     for (int i = 0; i < 4; i++) memcpy(dst + i * ld, &out[i], sizeof out[i]);
 }
 static void pack(float *dst, const float *const *row, int64_t n, int64_t step) {
-    static const float zeros[4];
+    enum { MOST = 512 };
+    static const float zeros[MOST];
     const int64_t ld = step * MR;
-    int64_t k = 0;
-    for (; k + 4 <= n; k += 4, dst += 4 * ld) {
+    for (int64_t first = 0; first < n; first += MOST) {
+        const int64_t count = n - first < MOST ? n - first : MOST;
         const float *r[MR];
-        for (int i = 0; i < MR; i++) r[i] = row[i] ? row[i] + k : zeros;
-        for (int i = 0; i + 4 <= MR; i += 4)
-            turn4(dst + i, ld, r[i], r[i + 1], r[i + 2], r[i + 3]);
-        if (MR % 4) turn2(dst + MR - 2, ld, r[MR - 2], r[MR - 1]);
+        for (int i = 0; i < MR; i++) r[i] = row[i] ? row[i] + first : zeros;
+        int64_t k = 0;
+        for (; k + 4 <= count; k += 4, dst += 4 * ld) {
+            for (int i = 0; i + 4 <= MR; i += 4)
+                turn4(dst + i, ld, r[i] + k, r[i + 1] + k, r[i + 2] + k, r[i + 3] + k);
+            if (MR % 4) turn2(dst + MR - 2, ld, r[MR - 2] + k, r[MR - 1] + k);
+        }
+        for (; k < count; k++, dst += ld)
+            for (int i = 0; i < MR; i++) dst[i] = r[i][k];
     }
-    for (; k < n; k++, dst += ld)
-        for (int i = 0; i < MR; i++) dst[i] = row[i] ? row[i][k] : 0;
 }
 
 /* ---- halves ---- */
@@ -117,12 +121,20 @@ static inline void turn8(float *dst, const uint16_t *src, int64_t ld, DType from
         widen8(dst + (2 * i + 1) * NR, HIGH64(u[i], u[i + 4]), from);
     }
 }
+/* Weights come from memory once a step, in strides that no hardware foresees: the panel to
+ * the right is asked for while this one is made. The address may lie behind the end. */
+static inline void ask_for(const void *base, int64_t bytes) {
+    __builtin_prefetch((const void *)((uintptr_t)base + (uintptr_t)bytes), 0, 2);
+}
 static void turn_halves(float *dst, const uint16_t *src, DType from, int64_t ld,
                         int64_t n) {
     int64_t k = 0;
-    for (; k + 8 <= n; k += 8)
+    for (; k + 8 <= n; k += 8) {
+        for (int j = 0; j < NR && k % 32 == 0; j++)
+            ask_for(src, ((j + NR) * ld + k) * 2);
         for (int j = 0; j < NR; j += 8)
             turn8(dst + k * NR + j, src + j * ld + k, ld, from);
+    }
     for (; k < n; k++) {
         for (int j = 0; j < NR; j += 8) {
             H8 v;
@@ -178,6 +190,7 @@ static void take(float *dst, const void *src, DType from, int64_t columns, int64
         } else if (from == F32) {
             memcpy(dst, at, NR * sizeof *dst);
         } else {
+            ask_for(at, 64);
             for (int j = 0; j < NR; j += 8)
                 widen8(dst + j, load_h8((const uint16_t *)(const void *)at + j), from);
         }
