@@ -102,6 +102,12 @@ bool train_uses_masks(const Trainer *t);   /* the data set has masks for the los
 bool train_uses_weights(const Trainer *t); /* words of captions have weights */
 bool train_schedule(Trainer *t, Err *e);   /* when the number of updates is known */
 
+/* cli/train_fit.c: for --dry-run, how long it will take, whether this machine's memory is
+ * enough for the largest plan, and what would need less. */
+bool train_fit_text(Trainer *t, Str *s, Err *e);
+bool train_fit_json(Trainer *t, Str *s, Err *e); /* "estimate": …, "machine_bytes": …, "less_memory": … */
+const BucketPlan *train_largest(const Trainer *t);
+
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
 void train_given_plan(Trainer *t); /* reads --plan, or says why it cannot be used */

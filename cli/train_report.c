@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/plan_facts.h"
+#include "cli/inspect.h"
 #include "cli/train.h"
 
 static double number_of(const Module *m, const char *name) {
@@ -91,16 +91,7 @@ static int groups(const Trainer *t, Group *g) {
     return n;
 }
 
-static PlanTotals largest(const Trainer *t) {
-    PlanTotals most = {0};
-    for (int i = 0; i < t->n_plan; i++) {
-        PlanTotals m = plan_totals(t->plan[i].plan);
-        if (m.total > most.total) most = m;
-    }
-    return most;
-}
-
-static void json_report(const Trainer *t, Str *s) {
+static bool json_report(Trainer *t, Str *s, Err *e) {
     Group *g = NEW(t->arena, Group, t->modules->n);
     int n = groups(t, g);
     str_add(s, "{\"modules\": [\n");
@@ -119,7 +110,7 @@ static void json_report(const Trainer *t, Str *s) {
     for (int i = 0; i < t->n_shape; i++)
         str_printf(s, "%s{\"width\": %d, \"height\": %d, \"batch\": %d}", i ? ", " : "",
                    t->shape[i].w * 8, t->shape[i].h * 8, t->shape[i].batch);
-    PlanTotals m = largest(t);
+    const Plan *p = train_largest(t)->plan;
     str_add(s, "],\n");
     if (t->data)
         str_printf(s, "\"captions_found\": %d, \"captions_missing\": %d,\n",
@@ -127,15 +118,11 @@ static void json_report(const Trainer *t, Str *s) {
     str_printf(s, "\"steps\": %lld, \"epochs\": %lld, \"batches_per_epoch\": %lld,\n",
                (long long)t->steps, (long long)t->epochs,
                (long long)t->steps_per_epoch);
-    str_printf(
-        s,
-        "\"plan\": {\"weights_bytes\": %llu, \"state_bytes\": %llu, "
-        "\"activation_bytes\": %llu, \"other_bytes\": %llu, \"total_bytes\": %llu, "
-        "\"flops\": %llu, \"steps\": %u}}\n",
-        (unsigned long long)m.weights, (unsigned long long)m.state,
-        (unsigned long long)m.arena, (unsigned long long)(m.other + m.work),
-        (unsigned long long)m.total, (unsigned long long)m.flops,
-        t->plan[0].plan->n_step);
+    inspect_json_totals(s, p, "");
+    str_add(s, ",\n");
+    if (!train_fit_json(t, s, e)) return false;
+    str_add(s, "}\n");
+    return true;
 }
 
 /* ---- text ---- */
@@ -143,7 +130,7 @@ static double mib(uint64_t bytes) {
     return (double)bytes / 1048576;
 }
 
-static void text_report(const Trainer *t, Str *s) {
+static bool text_report(Trainer *t, Str *s, Err *e) {
     Group *g = NEW(t->arena, Group, t->modules->n);
     int n = groups(t, g);
     str_printf(s, "%-70s %6s %6s %8s %-5s %8s\n", "module", "dim", "alpha", "scale",
@@ -164,7 +151,8 @@ static void text_report(const Trainer *t, Str *s) {
     if (t->data)
         str_printf(s, "captions: %d found, %d missing\n", t->data->captions_found,
                    t->data->captions_missing);
-    PlanTotals m = largest(t);
+    const Plan *p = train_largest(t)->plan;
+    PlanTotals m = plan_totals(p);
     str_printf(s, "steps: %lld in %lld epochs of %lld batches\n", (long long)t->steps,
                (long long)t->epochs, (long long)t->steps_per_epoch);
     str_printf(
@@ -174,15 +162,16 @@ static void text_report(const Trainer *t, Str *s) {
         mib(m.total), mib(m.weights), mib(m.state), mib(m.arena),
         mib(m.other + m.work));
     str_printf(s, "work: %.2f GFLOP a step in %u plan steps\n", (double)m.flops / 1e9,
-               t->plan[0].plan->n_step);
+               p->n_step);
+    return train_fit_text(t, s, e);
 }
 
 bool train_report(Trainer *t, Err *e) {
     for (int i = 0; i < t->n_shape; i++)
         if (!train_plan(t, &t->shape[i], e)) return false;
     Str s = {0};
-    (t->common->json ? json_report : text_report)(t, &s);
-    fputs(s.s, stdout);
+    bool ok = (t->common->json ? json_report : text_report)(t, &s, e);
+    if (ok) fputs(s.s, stdout);
     str_free(&s);
-    return true;
+    return ok;
 }
