@@ -49,7 +49,7 @@ bool budget_point(Job *j, const Options *like, const PlanCache *cache, uint64_t 
     Plan *p = plan_with(j, &opt, cache, &why);
     out->least = opt.memory_least;
     if (!p && out->least) return true;
-    if (!p) return err_fail(e, "%s", why.text);
+    if (!p) return err_fail(e, "%s", err_said(&why));
     out->fits = true;
     out->totals = plan_totals(p);
     out->extra = extra_time(j->arena, p);

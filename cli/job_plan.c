@@ -227,6 +227,6 @@ Plan *job_plan_read(Arena *a, const char *path, bool *old, Err *e) {
     Err why = {0};
     Plan *p = plan_read(a, map, n, old, &why);
     file_unmap(map, n);
-    if (!p) err_fail(e, "'%s': %s", path, why.text);
+    if (!p) err_fail(e, "'%s': %s", path, err_said(&why));
     return p;
 }

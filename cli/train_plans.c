@@ -20,7 +20,8 @@ void train_given_plan(Trainer *t) {
     if (!t->o->plan) return;
     t->given_plan = job_plan_read(t->job.arena, t->o->plan, &old, &why);
     if (!t->given_plan)
-        str_printf(&t->job.note, "warning: the plan is compiled again: %s\n", why.text);
+        str_printf(&t->job.note, "warning: the plan is compiled again: %s\n",
+                   err_said(&why));
 }
 
 /* Inputs with a default that this run does not write. */

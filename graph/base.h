@@ -84,6 +84,8 @@ bool err_at(Err *e, Loc loc, const char *fmt, ...) PRINTF(3, 4);
 bool err_usage(Err *e, const char *fmt, ...) PRINTF(2, 3);
 /* Weights, images, disk, memory, device, not-a-number: exit code 1. */
 bool err_fail(Err *e, const char *fmt, ...) PRINTF(2, 3);
+/* The message without its "error: " in front, to become part of another one. */
+const char *err_said(const Err *e);
 /* Appends a further line to the message ("note: ..."); nothing if no failure is set. */
 void err_note(Err *e, const char *fmt, ...) PRINTF(2, 3);
 

@@ -117,10 +117,7 @@ static void set_batch(Use *u) {
 
 /* A row's message without its "error: ", at a place. */
 static bool refused(Loc loc, const Err *why, Err *e) {
-    const char *text = why->text;
-    static const char prefix[] = "error: ";
-    if (!strncmp(text, prefix, sizeof prefix - 1)) text += sizeof prefix - 1;
-    return err_at(e, loc, "%s", text);
+    return err_at(e, loc, "%s", err_said(why));
 }
 
 static bool attr_set(Use *u, const Attr *at, const YNode *slot, Err *e) {

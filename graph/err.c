@@ -94,6 +94,12 @@ bool err_fail(Err *e, const char *fmt, ...) {
     return false;
 }
 
+const char *err_said(const Err *e) {
+    static const char prefix[] = "error: ";
+    bool bare = strncmp(e->text, prefix, sizeof prefix - 1) != 0;
+    return bare ? e->text : e->text + sizeof prefix - 1;
+}
+
 void err_note(Err *e, const char *fmt, ...) {
     if (!e->set) return;
     add(e, "\n");

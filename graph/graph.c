@@ -173,9 +173,7 @@ static bool check_inputs(const Graph *g, const Op *op, int n_in, const Id *in, E
 
 /* An op's message, with the place and the op's name in front. */
 static bool shape_failed(const Graph *g, const Op *op, const Err *why, Err *e) {
-    const char *text = why->set ? why->text : "the inputs do not fit";
-    static const char prefix[] = "error: ";
-    if (!strncmp(text, prefix, sizeof prefix - 1)) text += sizeof prefix - 1;
+    const char *text = why->set ? err_said(why) : "the inputs do not fit";
     return err_at(e, g->at.loc, "%s: %s", op->name, text);
 }
 

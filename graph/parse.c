@@ -576,12 +576,6 @@ static const char *value_text(Reader *r) {
     return arena_strndup(r->a, start, (size_t)(stop - start));
 }
 
-static const char *bare(const Err *why) {
-    static const char prefix[] = "error: ";
-    const char *text = why->text;
-    return strncmp(text, prefix, sizeof prefix - 1) ? text : text + sizeof prefix - 1;
-}
-
 static const char *const *attr_names(Arena *a, const Op *op) {
     int n = 0;
     while (op->attrs && op->attrs[n].name) n++;
@@ -608,7 +602,7 @@ static bool read_attr(Reader *r, const Op *op, void *attrs, uint64_t *seen) {
     if (!text) return false;
     Err why = {0};
     return attr_parse(r->a, at, attrs, text, &why) ||
-           err_at(r->e, loc, "%s", bare(&why));
+           err_at(r->e, loc, "%s", err_said(&why));
 }
 
 static bool read_attrs(Reader *r, const Op *op, void **attrs) {

@@ -130,7 +130,7 @@ Plan *plan_cache_get(const PlanCache *c, Arena *a, const uint8_t key[16], Str *n
         return p;
     }
     str_printf(note, "warning: the cached plan '%s' is compiled again: %s\n", path,
-               why.text);
+               err_said(&why));
     unlink(path);
     return NULL;
 }
