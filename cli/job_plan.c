@@ -219,6 +219,28 @@ Plan *job_plan(Job *j, Options *opt, const PlanWish *w, PlanOrigin *from, Err *e
     return p;
 }
 
+Plan *job_network_plan_kept(Job *j, const Net *net, const Args *dims,
+                            const Options *like, const PlanCache *cache, Str *note,
+                            Err *e) {
+    Options opt = *like;
+    uint8_t key[16];
+    const PlanPart *part;
+    uint32_t n;
+    opt.net = (Net *)net;
+    opt.n_net = 1;
+    opt.dims = dims;
+    job_key(j, &opt, key, &part, &n);
+    Plan *p = plan_cache_get(cache, j->arena, key, note);
+    if (p) return p;
+    p = job_network_plan(j, net, dims, like, e);
+    if (!p) return NULL;
+    memcpy(p->key, key, sizeof key);
+    p->part = part;
+    p->n_part = n;
+    plan_cache_put(cache, p, note);
+    return p;
+}
+
 Plan *job_plan_read(Arena *a, const char *path, bool *old, Err *e) {
     void *map;
     size_t n;

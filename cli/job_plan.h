@@ -44,6 +44,10 @@ typedef struct PlanWish {
 /* The plan for these options: the given one, one from the cache, or compiled; with its key,
  * its report and its adapters. */
 Plan *job_plan(Job *j, Options *opt, const PlanWish *w, PlanOrigin *from, Err *e);
+/* As job_network_plan, by way of the cache. */
+Plan *job_network_plan_kept(Job *j, const Net *net, const Args *dims,
+                            const Options *like, const PlanCache *cache, Str *note,
+                            Err *e);
 /* Fills opt->modules and opt->adapted without compiling, if they are not there. */
 bool job_modules(Job *j, Options *opt, Err *e);
 /* Gives the learning rates of `adapted`'s tensors to a plan that was read from a file.

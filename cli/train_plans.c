@@ -129,7 +129,7 @@ static Plan *vae_compiled(Trainer *t, int n, int w, int h, Err *e) {
     bool half = t->mixed_precision == PRECISION_BF16 && !t->o->no_half_vae;
     Options like = {.reference_kernels = t->o->exact,
                     .mixed_precision = half ? PRECISION_BF16 : PRECISION_NO};
-    return job_network_plan(&t->job, net, dims, &like, e);
+    return job_network_plan_kept(&t->job, net, dims, &like, &t->cache, &t->job.note, e);
 }
 
 Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e) {

@@ -16,33 +16,43 @@ train() { # train NAME OPTION…
     shift
     runs "$GRAPHRUN" train --pretrained_model_name_or_path "$tmp/base.safetensors" \
         --train_data_dir "$tmp/pictures" --allow_missing_captions --resolution 64 \
-        --network_dim 4 --network_args rank_dropout=0.3 module_dropout=0.1 dropout=0.2 \
-        --max_train_steps 2 --seed 7 --no_metadata --output_dir "$tmp" \
+        --network_dim 4 --max_train_steps 2 --seed 7 --no_metadata --output_dir "$tmp" \
         --output_name "$name" --verbose "$@"
 }
-same() { # same NAME: as without checkpoints, and something was recomputed
-    cmp -s "$tmp/plain.safetensors" "$tmp/$1.safetensors"
+same() { # same PLAIN NAME: as without checkpoints, and something was recomputed
+    cmp -s "$tmp/$1.safetensors" "$tmp/$2.safetensors"
     check "another LoRA than without checkpoints" $?
     says err "nodes recomputed"
 }
 
-train plain
-exits 0
-grep -q "nodes recomputed" "$tmp/err" && check "recomputes without being asked" 1
-train block --gradient_checkpointing
-exits 0
-same block
-
-# the least there is, as the refusal says, and some more
-train small --memory_budget 1MiB
-exits 1
-says err "memory budget of 1.0 MiB is too small: at least "
-least=$(sed -n 's/.*at least \([0-9.]*\) MiB are needed.*/\1/p' "$tmp/err")
-for more in 0.2 1.5; do
-    train "budget$more" --memory_budget "$(awk "BEGIN { print $least + $more }")MiB"
+# every KIND OPTION…: plain, by block, and by budgets from the least there is on, as the
+# refusal says it
+every() {
+    local kind=$1
+    shift
+    train "$kind" "$@"
     exits 0
-    same "budget$more"
-done
+    grep -q "nodes recomputed" "$tmp/err" && check "recomputes without being asked" 1
+    train "$kind-block" "$@" --gradient_checkpointing
+    exits 0
+    same "$kind" "$kind-block"
+    train "$kind-small" "$@" --memory_budget 1MiB
+    exits 1
+    says err "memory budget of 1.0 MiB is too small: at least "
+    least=$(sed -n 's/.*at least \([0-9.]*\) MiB are needed.*/\1/p' "$tmp/err")
+    for more in 0.2 1.5; do
+        train "$kind-$more" "$@" --memory_budget "$(awk "BEGIN { print $least + $more }")MiB"
+        exits 0
+        same "$kind" "$kind-$more"
+    done
+}
+
+every lora --network_args rank_dropout=0.3 module_dropout=0.1 dropout=0.2
+# the rank that is drawn for a module and a micro-batch is drawn again for the copy
+every dylora --network_module networks.dylora --network_args unit=2 \
+    --gradient_accumulation_steps 2
+every dylora-sd --network_module networks.dylora --network_args unit=2 \
+    --compat sd-scripts --gradient_accumulation_steps 2
 
 train wrong --memory_budget 6GB
 exits 2

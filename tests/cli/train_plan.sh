@@ -68,6 +68,21 @@ check "a plan that fits is warned of" $?
 cmp -s "$tmp/own.safetensors" "$tmp/given.safetensors"
 check "another LoRA with the plan given" $?
 
+# plans of the training and of the VAE are kept, and what comes from the cache is the same
+export GRAPHRUN_CACHE=$tmp/cache
+train --output_name cold
+n=$(ls "$tmp/cache/plans" | wc -l)
+[ "$n" -ge 2 ]
+check "$n plans in the cache, want the training's and the VAE's" $?
+train --output_name kept
+exits 0
+[ "$(ls "$tmp/cache/plans" | wc -l)" = "$n" ]
+check "the second run compiles again" $?
+cmp -s "$tmp/own.safetensors" "$tmp/cold.safetensors" &&
+    cmp -s "$tmp/own.safetensors" "$tmp/kept.safetensors"
+check "another LoRA with plans from the cache" $?
+export GRAPHRUN_CACHE=
+
 compile "$tmp/other.plan" --set network_dim=8
 train --output_name other --plan "$tmp/other.plan"
 exits 0
