@@ -33,8 +33,10 @@ static void conv_row(void *arg, int64_t row, void *scratch) {
     for (int64_t j = 0; j < z.ow; j++) {
         for (int64_t o = 0; o < z.out; o++) {
             double y = window(c, &z, row / z.oh, row % z.oh, j, o);
+            const int64_t at = (row * z.ow + j) * z.out + o;
             if (given(c, 2)) y += get(&c->in[2], o);
-            put(&c->out[0], (row * z.ow + j) * z.out + o, y);
+            if (given(c, 3)) y += get(&c->in[3], at);
+            put(&c->out[0], at, y);
         }
     }
 }
@@ -65,9 +67,12 @@ static void grad_x_row(void *arg, int64_t row, void *scratch) {
     const ConvSize z = conv_size(c->out[0].type, c->in[0].type, c->attrs);
     (void)scratch;
     for (int64_t q = 0; q < z.w; q++)
-        for (int64_t n = 0; n < z.in; n++)
-            put(&c->out[0], (row * z.w + q) * z.in + n,
-                covered(c, &z, row / z.h, row % z.h, q, n));
+        for (int64_t n = 0; n < z.in; n++) {
+            const int64_t at = (row * z.w + q) * z.in + n;
+            double sum = covered(c, &z, row / z.h, row % z.h, q, n);
+            if (given(c, 2)) sum += get(&c->in[2], at);
+            put(&c->out[0], at, sum);
+        }
 }
 static void grad_x_ref(const Call *c) {
     spread(c, c->out[0].type->dim[0] * c->out[0].type->dim[1], grad_x_row);
@@ -146,6 +151,7 @@ static void conv_panels(const Call *c) {
     set_left(&g, &z, &c->in[0], &v);
     g.b = c->in[1].data, g.b_type = c->in[1].type->dtype, g.b_row = 1, g.b_col = g.k;
     if (given(c, 2)) g.bias = c->in[2].data, g.bias_type = c->in[2].type->dtype;
+    if (given(c, 3)) g.add = c->in[3].data, g.add_type = c->in[3].type->dtype;
     g.c = c->out[0].data, g.c_type = c->out[0].type->dtype, g.ldc = g.n;
     gemm_run(c->dev, &g);
 }
@@ -200,13 +206,23 @@ static void grad_x_class(const Call *c, const ConvSize *z, int64_t cy, int64_t c
     g.b_row = z->in * z->k * z->k, g.b_col = z->k * z->k;
     if (z->k > 1) g.tap = tap, g.taps = taps;
     g.c = c->out[0].data, g.c_type = c->out[0].type->dtype, g.ldc = g.n;
+    if (given(c, 2)) g.add = c->in[2].data, g.add_type = c->in[2].type->dtype;
     if (z->stride > 1) g.place = class_pixel, g.place_ctx = &p;
     gemm_run(c->dev, &g);
+}
+/* Pixels between the windows: no product is written there. */
+static void left_out(const Call *c) {
+    const Tensor *dx = &c->out[0], *add = &c->in[2];
+    if (!given(c, 2))
+        memset(dx->data, 0, type_bytes(dx->type));
+    else if (add->data != dx->data)
+        convert(dx->data, dx->type->dtype, add->data, add->type->dtype,
+                type_count(dx->type));
 }
 static void grad_x_panels(const Call *c) {
     const ConvSize z = conv_size(c->out[0].type, c->in[0].type, c->attrs);
     const int64_t classes = z.stride < z.k ? z.stride : z.k;
-    if (z.stride > z.k) memset(c->out[0].data, 0, type_bytes(c->out[0].type));
+    if (z.stride > z.k) left_out(c);
     for (int64_t cy = 0; cy < classes; cy++)
         for (int64_t cx = 0; cx < classes; cx++) grad_x_class(c, &z, cy, cx);
 }

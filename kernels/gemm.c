@@ -253,16 +253,29 @@ static void tile_rows_of(const Piece *p, int64_t i, int64_t j, int64_t m, bool w
             to[r] = p->room->edge + r * nr;
     }
 }
+/* Sums begin with what is added: rows i ... of it, and the bias. */
+static void begin_with(const Piece *p, int64_t i, int64_t j, int64_t m, int64_t n,
+                       float *const *to) {
+    const Gemm *g = p->g;
+    for (int64_t r = 0; r < m; r++) {
+        const int64_t at = row_of_c(g, i + r) * g->ldc + j;
+        const void *from = element(g->add, g->add_type, at);
+        if (from != to[r]) g->isa->widen(to[r], from, g->add_type, n);
+        for (int64_t q = 0; g->bias && q < n; q++) to[r][q] += p->room->bias[q];
+    }
+}
 static void one_tile(const Piece *p, int64_t i, int64_t j) {
     const Gemm *g = p->g;
     const int64_t mr = g->isa->mr, nr = g->isa->nr;
     const int64_t m = least(mr, p->i1 - i), n = least(nr, g->n - j);
     const size_t bytes = (size_t)n * sizeof(float);
-    const float *bias = p->first ? NULL : p->room->bias;
+    const bool added = !p->first && g->add;
+    const float *bias = p->first || added ? NULL : p->room->bias;
     const bool copied = !p->sums && n < nr;
     float *to[MOST_MR];
     tile_rows_of(p, i, j, m, n == nr, to);
-    for (int64_t r = 0; copied && !bias && r < m; r++)
+    if (added) begin_with(p, i, j, m, n, to);
+    for (int64_t r = 0; copied && !bias && !added && r < m; r++)
         memcpy(to[r], (float *)g->c + row_of_c(g, i + r) * g->ldc + j, bytes);
     if (p->direct) {
         const float *from[MOST_MR];

@@ -1,4 +1,4 @@
-/* Matrix products C[M,N] = A[M,K] B[K,N] (+ bias[N]) for every operator that is one: dense
+/* Matrix products C[M,N] = A[M,K] B[K,N] (+ bias[N]) (+ add[M,N]) for every operator that is one: dense
  * layers, convolutions (A or B is a window over an image, never stored), products of values.
  * Operands and results are f32, f16 or bf16 in any mix; arithmetic is in f32, and a half
  * result is rounded once, at its end.
@@ -48,6 +48,8 @@ struct Gemm {
     const Window *b_window;
     const void *bias; /* or NULL */
     DType bias_type;
+    const void *add; /* lies as C does; may be C itself; or NULL */
+    DType add_type;
     void *c;
     DType c_type;
     int64_t ldc;

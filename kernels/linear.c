@@ -1,10 +1,10 @@
-/* y = x W^T + b and its two gradients. "panels": products of gemm.h. "ref": one row of the
+/* y = x W^T + b (+ add) and its two gradients. "panels": products of gemm.h. "ref": one row of the
  * result at a time, summed in double. */
 #include "kernels/gemm.h"
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
 
-/* x[M,K] w[N,K] b[N] -> y[M,N] */
+/* x[M,K] w[N,K] b[N] add[M,N] -> y[M,N] */
 static void linear_row(void *arg, int64_t m, void *scratch) {
     const Call *c = arg;
     const Tensor *x = &c->in[0], *w = &c->in[1];
@@ -14,6 +14,7 @@ static void linear_row(void *arg, int64_t m, void *scratch) {
         double sum = 0;
         for (int64_t i = 0; i < in; i++) sum += get(x, m * in + i) * get(w, o * in + i);
         if (given(c, 2)) sum += get(&c->in[2], o);
+        if (given(c, 3)) sum += get(&c->in[3], m * out + o);
         put(&c->out[0], m * out + o, sum);
     }
 }
@@ -21,7 +22,7 @@ static void linear_ref(const Call *c) {
     spread(c, type_rows(c->in[0].type), linear_row);
 }
 
-/* dy[M,N] w[N,K] -> dx[M,K] */
+/* dy[M,N] w[N,K] add[M,K] -> dx[M,K] */
 static void grad_x_row(void *arg, int64_t m, void *scratch) {
     const Call *c = arg;
     const Tensor *dy = &c->in[0], *w = &c->in[1];
@@ -31,6 +32,7 @@ static void grad_x_row(void *arg, int64_t m, void *scratch) {
         double sum = 0;
         for (int64_t o = 0; o < out; o++)
             sum += get(dy, m * out + o) * get(w, o * in + i);
+        if (given(c, 2)) sum += get(&c->in[2], m * in + i);
         put(&c->out[0], m * in + i, sum);
     }
 }
@@ -68,6 +70,7 @@ static void linear_panels(const Call *c) {
     g.a = c->in[0].data, g.a_type = x->dtype, g.a_row = g.k, g.a_col = 1;
     g.b = c->in[1].data, g.b_type = w->dtype, g.b_row = 1, g.b_col = g.k;
     if (given(c, 2)) g.bias = c->in[2].data, g.bias_type = c->in[2].type->dtype;
+    if (given(c, 3)) g.add = c->in[3].data, g.add_type = c->in[3].type->dtype;
     g.c = c->out[0].data, g.c_type = y->dtype, g.ldc = g.n;
     gemm_run(c->dev, &g);
 }
@@ -76,6 +79,7 @@ static void grad_x_panels(const Call *c) {
     Gemm g = {.isa = isa(), .m = type_rows(dy), .n = w->dim[1], .k = w->dim[0]};
     g.a = c->in[0].data, g.a_type = dy->dtype, g.a_row = g.k, g.a_col = 1;
     g.b = c->in[1].data, g.b_type = w->dtype, g.b_row = g.n, g.b_col = 1;
+    if (given(c, 2)) g.add = c->in[2].data, g.add_type = c->in[2].type->dtype;
     g.c = c->out[0].data, g.c_type = dx->dtype, g.ldc = g.n;
     gemm_run(c->dev, &g);
 }

@@ -8,7 +8,7 @@ enum { MOST = 1 << 20 }; /* of stride and padding: keeps sizes far from overflow
 
 /* clang-format off */
 static const OpIn conv_in[] = {
-    { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM | IN_OPTIONAL }, { 0 }
+    { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM | IN_OPTIONAL }, IN_ADD, { 0 }
 };
 static const Attr conv_attrs[] = {
     { "out", 'i', offsetof(ConvAttrs, out), ATTR_YAML, 0, NULL, "channels of y; needed unless a weight is given" },
@@ -128,7 +128,7 @@ static bool conv_shape(Sig *s, Err *e) {
         !need_weight(s, 2, x->dtype, type1(x->dtype, out), e))
         return false;
     return conv_out(x->dtype, x->dim[0], x->dim[1], x->dim[2], out, a, &s->out[0], e) &&
-           stored(s, e);
+           stored(s, e) && add_fits(s, 3, e);
 }
 
 static bool conv_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
@@ -152,6 +152,8 @@ static bool conv_grad(Graph *g, const Node *n, const Id *dy, const bool *need, I
         dx[2] = add_reduce_to(g, dy[0], type_at(g, n->in[2]), e);
         if (dx[2] == NO_ID) return false;
     }
+    if (n->n_in > 3 && n->in[3] != NO_ID && need[3])
+        return (dx[3] = add_cast(g, dy[0], type_at(g, n->in[3])->dtype, e)) != NO_ID;
     return true;
 }
 
@@ -161,7 +163,7 @@ static uint64_t conv_flops(const Sig *s) {
            (uint64_t)(type_count(&s->in[1]) / s->in[1].dim[0]);
 }
 
-static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, {0}};
+static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, IN_ADD, {0}};
 static bool grad_x_shape(Sig *s, Err *e) {
     const ConvAttrs *a = s->attrs;
     const Type *dy = &s->in[0];
@@ -178,7 +180,7 @@ static bool grad_x_shape(Sig *s, Err *e) {
         return false;
     int64_t in = w->rank == 4 ? w->dim[1] : w->dim[1] / (a->kernel * a->kernel);
     s->out[0] = type_of(dy->dtype, 4, (int64_t[]){dy->dim[0], a->h, a->w, in});
-    return stored(s, e) && need_type(s, 0, y, e);
+    return stored(s, e) && need_type(s, 0, y, e) && add_fits(s, 2, e);
 }
 static uint64_t grad_x_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->in[0]) *
@@ -209,30 +211,33 @@ static uint64_t grad_w_flops(const Sig *s) {
 /* clang-format off */
 const Op op_conv2d = {
     .name = "conv2d",
-    .doc = "y[b,i,j,o] = bias[o] + sum over c,u,v of x[b, i*stride+u-top, j*stride+v-left, c] weight[o,c,u,v]; "
+    .doc = "y[b,i,j,o] = bias[o] + add[b,i,j,o] + sum over c,u,v of x[b, i*stride+u-top, j*stride+v-left, c] weight[o,c,u,v]; "
            "zeros stand outside of x; the weight is [out,in,k,k] or a matrix [out,in*k*k]",
     .example = "input %x : f64[2,5,4,3]\n"
                "input %w : f64[2,3,3,3]\n"
                "input %b : f64[2]\n"
-               "%y = conv2d %x, %w, %b {kernel=3, stride=2, pad=[1,0,1,1]} : f64[2,3,2,2]\n"
+               "input %a : f64[2,3,2,2]\n"
+               "%y = conv2d %x, %w, %b, %a {kernel=3, stride=2, pad=[1,0,1,1]} : f64[2,3,2,2]\n"
                "output %y\n",
     .in = conv_in, .n_out = 1, .flags = OP_LOW,
     .attrs = conv_attrs, .attrs_size = sizeof(ConvAttrs),
     .owns = conv_owns, .shape = conv_shape, .grad = conv_grad, .flops = conv_flops,
-    .cpu = cpu_conv2d,
+    .inplace = 8, .cpu = cpu_conv2d,
 };
 
 const Op op_conv2d_grad_x = {
     .name = "conv2d_grad_x",
     .doc = "dx[b,p,q,c] = sum over the windows i,j and places u,v of them that cover p,q, and o, of "
-           "dy[b,i,j,o] weight[o,c,u,v]; gradients of gradients are not taken",
+           "dy[b,i,j,o] weight[o,c,u,v], + add[b,p,q,c]; gradients of gradients are not taken",
     .example = "input %dy : f64[2,3,2,2]\n"
                "input %w : f64[2,3,3,3]\n"
-               "%dx = conv2d_grad_x %dy, %w {kernel=3, stride=2, pad=[1,0,1,1], h=5, w=4} : f64[2,5,4,3]\n"
+               "input %a : f64[2,5,4,3]\n"
+               "%dx = conv2d_grad_x %dy, %w, %a {kernel=3, stride=2, pad=[1,0,1,1], h=5, w=4} : f64[2,5,4,3]\n"
                "output %dx\n",
     .in = grad_x_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = grad_x_attrs, .attrs_size = sizeof(ConvAttrs),
-    .shape = grad_x_shape, .flops = grad_x_flops, .cpu = cpu_conv2d_grad_x,
+    .shape = grad_x_shape, .flops = grad_x_flops, .inplace = 4,
+    .cpu = cpu_conv2d_grad_x,
 };
 
 const Op op_conv2d_grad_w = {

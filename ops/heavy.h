@@ -23,6 +23,14 @@ static inline bool need_weight(const Sig *s, int i, DType x, Type shape, Err *e)
     shape.dtype = dtype_mix(x, s->in[i].dtype) ? s->in[i].dtype : x;
     return need_type(s, i, shape, e);
 }
+/* A product's last input: what is added to it, made by fusion. Its buffer may become the
+ * result's (Op.inplace). */
+#define IN_ADD                                                                         \
+    { "add", IN_OPTIONAL | IN_IR }
+static inline bool add_fits(const Sig *s, int i, Err *e) {
+    return i >= s->n_in || s->in[i].rank < 0 ||
+           need_weight(s, i, s->in[0].dtype, s->out[0], e);
+}
 /* The attribute `to` of products: the type that the result is stored in. */
 #define ATTR_TO(Attrs)                                                                 \
     {                                                                                  \

@@ -4,7 +4,7 @@
 
 /* clang-format off */
 static const OpIn linear_in[] = {
-    { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM | IN_OPTIONAL }, { 0 }
+    { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM | IN_OPTIONAL }, IN_ADD, { 0 }
 };
 static const Attr linear_attrs[] = {
     { "out", 'i', offsetof(LinearAttrs, out), ATTR_YAML, 0, NULL, "width of y; needed unless a weight is given" },
@@ -60,7 +60,8 @@ static bool linear_shape(Sig *s, Err *e) {
     int64_t out = s->in[1].dim[0];
     s->out[0] = with_last(x, out);
     return stored(s, e) && (s->n_in < 3 || s->in[2].rank < 0 ||
-                            need_weight(s, 2, x->dtype, type1(x->dtype, out), e));
+                            need_weight(s, 2, x->dtype, type1(x->dtype, out), e)) &&
+           add_fits(s, 3, e);
 }
 
 static bool linear_grad(Graph *g, const Node *n, const Id *dy, const bool *need, Id *dx,
@@ -82,6 +83,8 @@ static bool linear_grad(Graph *g, const Node *n, const Id *dy, const bool *need,
         dx[2] = add_reduce_to(g, dy[0], type_at(g, n->in[2]), e);
         if (dx[2] == NO_ID) return false;
     }
+    if (n->n_in > 3 && n->in[3] != NO_ID && need[3])
+        return (dx[3] = add_cast(g, dy[0], type_at(g, n->in[3])->dtype, e)) != NO_ID;
     return true;
 }
 
@@ -89,12 +92,12 @@ static uint64_t linear_flops(const Sig *s) {
     return 2 * (uint64_t)type_count(&s->out[0]) * (uint64_t)type_last(&s->in[0]);
 }
 
-static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, {0}};
+static const OpIn grad_x_in[] = {{"dy", 0}, {"weight", 0}, IN_ADD, {0}};
 static bool grad_x_shape(Sig *s, Err *e) {
     const Type *dy = &s->in[0];
     if (!need_float(s, 0, 1, e) || !need_matrix(s, -1, type_last(dy), e)) return false;
     s->out[0] = with_last(dy, s->in[1].dim[1]);
-    return stored(s, e);
+    return stored(s, e) && add_fits(s, 2, e);
 }
 
 static const OpIn grad_w_in[] = {{"x", 0}, {"dy", 0}, {0}};
@@ -111,28 +114,31 @@ static uint64_t grad_w_flops(const Sig *s) {
 /* clang-format off */
 const Op op_linear = {
     .name = "linear",
-    .doc = "y[.., o] = sum_i x[.., i] weight[o, i] + bias[o]; the weight is [out,in] or [out,in,1,1]",
+    .doc = "y[.., o] = sum_i x[.., i] weight[o, i] + bias[o] + add[.., o]; the weight is [out,in] or [out,in,1,1]",
     .example = "input %x : f64[2,3,4]\n"
                "input %w : f64[5,4,1,1]\n"
                "input %b : f64[5]\n"
-               "%y = linear %x, %w, %b : f64[2,3,5]\n"
+               "input %a : f64[2,3,5]\n"
+               "%y = linear %x, %w, %b, %a : f64[2,3,5]\n"
                "output %y\n",
     .in = linear_in, .n_out = 1, .flags = OP_LOW,
     .attrs = linear_attrs, .attrs_size = sizeof(LinearAttrs),
     .owns = linear_owns, .shape = linear_shape, .grad = linear_grad, .flops = linear_flops,
-    .cpu = cpu_linear,
+    .inplace = 8, .cpu = cpu_linear,
 };
 
 const Op op_linear_grad_x = {
     .name = "linear_grad_x",
-    .doc = "dx[.., i] = sum_o dy[.., o] weight[o, i]; gradients of gradients are not taken",
+    .doc = "dx[.., i] = sum_o dy[.., o] weight[o, i] + add[.., i]; gradients of gradients are not taken",
     .example = "input %dy : f64[2,3,5]\n"
                "input %w : f64[5,4,1,1]\n"
-               "%dx = linear_grad_x %dy, %w : f64[2,3,4]\n"
+               "input %a : f64[2,3,4]\n"
+               "%dx = linear_grad_x %dy, %w, %a : f64[2,3,4]\n"
                "output %dx\n",
     .in = grad_x_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = grad_attrs, .attrs_size = sizeof(LinearAttrs),
-    .shape = grad_x_shape, .flops = linear_flops, .cpu = cpu_linear_grad_x,
+    .shape = grad_x_shape, .flops = linear_flops, .inplace = 4,
+    .cpu = cpu_linear_grad_x,
 };
 
 const Op op_linear_grad_w = {

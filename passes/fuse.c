@@ -14,6 +14,7 @@ static const FusePattern patterns[] = {
     { "again", "a formula of saved values is worked out again, not saved too",       fuse_again },
     { "pads",  "x padded on one side + y padded on the other: a concat",             fuse_pads },
     { "scale", "a constant factor goes behind the gradient rows that shrink it",     fuse_scale },
+    { "sum",   "what is added to a product goes into it: no pass over the sum",      fuse_sum },
     { "norm",  "group_norm -> formula: in one, also in the gradient; y is not kept", fuse_norm },
     { "merge", "pointwise -> pointwise: one formula",                                fuse_merge },
 };

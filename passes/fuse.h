@@ -83,8 +83,16 @@ void fuse_note_from(Fuse *f, Id made, Id old);
 Id fuse_from(const Fuse *f, Id made);
 
 Fused fuse_again(Fuse *f, const Node *n);
+/* Would the inputs of `made` (which stands for `producer`), read at n instead, keep more
+ * alive than the producer's value does? */
+bool fuse_keeps_more(const Fuse *f, const Node *producer, const Node *made,
+                     const Node *n);
+/* Is the node a formula "x0 * NUMBER"? */
+bool fuse_constant_factor(const Node *n);
+
 Fused fuse_pads(Fuse *f, const Node *n);
 Fused fuse_scale(Fuse *f, const Node *n);
 Fused fuse_norm(Fuse *f, const Node *n);
+Fused fuse_sum(Fuse *f, const Node *n);
 Fused fuse_merge(Fuse *f, const Node *n);
 #endif

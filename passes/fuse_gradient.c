@@ -114,7 +114,7 @@ Fused fuse_pads(Fuse *f, const Node *n) {
 /* ---- scale ---- */
 
 /* x0 * NUMBER */
-static bool constant_factor(const Node *n) {
+bool fuse_constant_factor(const Node *n) {
     if (n->n_in != 1) return false;
     const char *text = formula_of(n);
     char *end;
@@ -155,7 +155,8 @@ static FuseReason scale_legal(const Fuse *f, const Node *scale) {
 Fused fuse_scale(Fuse *f, const Node *n) {
     int dy = dy_of(n);
     const Node *scale = dy < 0 ? NULL : fuse_maker(f, n->in[dy], &op_pointwise);
-    if (!scale || !constant_factor(scale) || !shrinks(f, n->in[dy])) return FUSED_NO;
+    if (!scale || !fuse_constant_factor(scale) || !shrinks(f, n->in[dy]))
+        return FUSED_NO;
     FuseReason why = scale_legal(f, scale);
     if (why) {
         fuse_miss(f, "scale", n, n->in[dy], why);

@@ -42,8 +42,8 @@ static bool persistent(const Graph *g, Id v) {
 }
 
 /* Would reading the producer's inputs later keep more alive than its value does? */
-static bool keeps_more(const Fuse *f, const Node *producer, const Node *made,
-                       const Node *n) {
+bool fuse_keeps_more(const Fuse *f, const Node *producer, const Node *made,
+                     const Node *n) {
     const uint32_t from = f->place[producer->index], to = f->place[n->index];
     uint64_t gap = to - from, longer = 0;
     if (gap <= NEAR) return false;
@@ -84,7 +84,7 @@ static FuseReason legal(const Fuse *f, const Node *n, Id v, const Node *producer
     const Node *made = f->g->node[f->g->value[f->map[value]]->node];
     if (made->op != &op_pointwise) return FUSE_CYCLE;
     if (v != value && !lie_alike(f->g, made, t)) return FUSE_LAYOUT;
-    if (!keeps_more(f, producer, made, n)) return FUSE_NONE;
+    if (!fuse_keeps_more(f, producer, made, n)) return FUSE_NONE;
     return producer->at.phase == FORWARD && n->at.phase == BACKWARD ? FUSE_SAVED_FOR_BWD
                                                                     : FUSE_COST;
 }
