@@ -68,10 +68,12 @@ memory(size_t bytes) { /* exact, so that a sanitizer sees every step outside */
     memset(p, 0xFF, bytes);
     return p;
 }
+static uint64_t random_state = 88172645463325252u;
 static float random_float(void) {
-    static uint64_t state = 88172645463325252u;
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return (float)(int64_t)(state >> 40) * 0x1p-23f - 1;
+    uint64_t x = random_state;
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    random_state = x;
+    return (float)(int64_t)(x >> 40) * 0x1p-23f - 1;
 }
 static void *random_data(const Type *t) {
     const int64_t n = type_count(t);
@@ -228,6 +230,20 @@ static void compare_sets(const Case *c) {
 
 static const DType weights[] = {F32, F16, BF16};
 
+/* The product once more, with something of type t added; other tests keep their data. */
+static void test_added(const Case *alone, const Op *op, const void *attrs, int slot,
+                       DType t) {
+    const uint64_t keep = random_state;
+    Case c = {0};
+    for (int i = 0; i < slot; i++)
+        c.in_type[i] = i < alone->sig.n_in ? alone->in_type[i] : (Type){.rank = -1};
+    c.in_type[slot] = alone->out_type[0];
+    c.in_type[slot].dtype = t;
+    if (start(&c, op, attrs, slot + 1)) compare_sets(&c);
+    finish(&c);
+    random_state = keep;
+}
+
 static void test_linear(int rows, int in, int out, DType t, bool bias) {
     Case c = {0};
     const LinearAttrs attrs = {0};
@@ -235,10 +251,12 @@ static void test_linear(int rows, int in, int out, DType t, bool bias) {
     c.in_type[1] = shape(t, 2, out, in);
     c.in_type[2] = bias ? shape(t, 1, out) : (Type){.rank = -1};
     if (start(&c, &op_linear, &attrs, 3)) compare_sets(&c);
+    test_added(&c, &op_linear, &attrs, 3, t);
     finish(&c);
     c.in_type[0] = shape(F32, 2, rows, out);
     c.in_type[1] = shape(t, 4, out, in, 1, 1);
     if (start(&c, &op_linear_grad_x, &attrs, 2)) compare_sets(&c);
+    test_added(&c, &op_linear_grad_x, &attrs, 2, t);
     finish(&c);
     c.in_type[0] = shape(F32, 3, 1, rows, in);
     c.in_type[1] = shape(F32, 3, 1, rows, out);
@@ -266,12 +284,14 @@ static void test_conv(int b, int h, int w, int in, int out, ConvAttrs a, DType t
     c.in_type[2] = shape(t, 1, out);
     if (!start(&c, &op_conv2d, &a, 3)) return;
     compare_sets(&c);
+    test_added(&c, &op_conv2d, &a, 3, t);
     const Type y = c.out_type[0];
     finish(&c);
     a.h = h, a.w = w;
     c.in_type[0] = y;
     c.in_type[1] = shape(t, 2, out, in * (int)(a.kernel * a.kernel));
     if (start(&c, &op_conv2d_grad_x, &a, 2)) compare_sets(&c);
+    test_added(&c, &op_conv2d_grad_x, &a, 2, t);
     finish(&c);
     c.in_type[0] = shape(F32, 4, b, h, w, in);
     c.in_type[1] = y;
