@@ -152,10 +152,10 @@ static bool preset_weights(const char *key, const char *text, double *out, Err *
                      key, text, SIDE);
 }
 
-/* Numbers with commas; an empty one is 0. Those behind the n-th are left out; missing ones
- * stay as they are. */
+/* Numbers with commas; an empty one is 0. Those behind the n-th are left out, *more: how
+ * many; missing ones stay as they are. */
 static bool listed_weights(const char *key, const char *text, int n, double *out,
-                           Err *e) {
+                           int *more, Err *e) {
     const char *at = text;
     for (int i = 0;; i++) {
         double x = 0;
@@ -166,26 +166,42 @@ static bool listed_weights(const char *key, const char *text, int n, double *out
                              "between",
                              key, text);
         if (i < n) out[i] = x;
+        *more = i < n ? 0 : i + 1 - n;
         if (!*at++) return true;
     }
 }
 
-static bool side_weights(const char *key, const char *text, double *out, Err *e) {
-    if (strchr(text, ',')) return listed_weights(key, text, SIDE, out, e);
+static bool side_weights(const char *key, const char *text, double *out, int *more,
+                         Err *e) {
+    *more = 0;
+    if (strchr(text, ',')) return listed_weights(key, text, SIDE, out, more, e);
     return preset_weights(key, text, out, e);
 }
 
 /* Weights at or below the threshold are 0: those blocks get no modules. Sides that are not
  * given have weight 1 whatever the threshold. */
-static bool block_weights(Arena *a, const Weights *w, Args *out, Err *e) {
+static bool block_weights(Arena *a, const Weights *w, Args *out, WordList *notes,
+                          Err *e) {
     double weight[BLOCKS], threshold = 0;
+    int down = 0, mid = 0, up = 0, more = 0; /* numbers too many */
     for (int i = 0; i < BLOCKS; i++) weight[i] = 1;
-    if ((w->down && !side_weights("down_lr_weight", w->down, weight, e)) ||
-        (w->mid && !listed_weights("mid_lr_weight", w->mid, 1, weight + SIDE, e)) ||
-        (w->up && !side_weights("up_lr_weight", w->up, weight + SIDE + 1, e)) ||
-        (w->threshold &&
-         !listed_weights("block_lr_zero_threshold", w->threshold, 1, &threshold, e)))
+    if ((w->down && !side_weights("down_lr_weight", w->down, weight, &down, e)) ||
+        (w->mid &&
+         !listed_weights("mid_lr_weight", w->mid, 1, weight + SIDE, &mid, e)) ||
+        (w->up && !side_weights("up_lr_weight", w->up, weight + SIDE + 1, &up, e)) ||
+        (w->threshold && !listed_weights("block_lr_zero_threshold", w->threshold, 1,
+                                         &threshold, &more, e)))
         return false;
+    if ((down && !w->up) || (up && !w->down)) /* where sd-scripts stops, too */
+        return err_usage(e, "--network_args %s: got %d numbers, want at most %d",
+                         down ? "down_lr_weight" : "up_lr_weight", SIDE + down + up,
+                         SIDE);
+    if (notes && down + mid + up + more)
+        word_add(a, notes,
+                 arena_printf(a,
+                              "--network_args: %d block weights too many are left "
+                              "out, as sd-scripts does",
+                              down + mid + up + more));
     Val list = {.kind = VAL_LIST, .list = {NEW(a, Val, BLOCKS), BLOCKS}};
     for (int i = 0; i < BLOCKS; i++) {
         bool given = i < SIDE    ? w->down != NULL
@@ -248,7 +264,7 @@ bool train_network_args(Arena *a, const WordList *words, Args *out, WordList *no
         if (!network_value(a, n, value, &v, e)) return false;
         args_set(out, n->option, v);
     }
-    if ((w.down || w.mid || w.up) && !block_weights(a, &w, out, e)) return false;
+    if ((w.down || w.mid || w.up) && !block_weights(a, &w, out, notes, e)) return false;
     if (w.threshold && !(w.down || w.mid || w.up) && notes)
         word_add(a, notes,
                  "--network_args block_lr_zero_threshold is ignored: there are "
