@@ -45,7 +45,8 @@ static bool record_tensors(Trainer *t, Exec *x, int64_t step, Err *e) {
         const char *grad = arena_printf(t->arena, "grad.%s", l->value);
         const char *g = arena_printf(t->arena, "g%lld.%s", (long long)step, l->key);
         const char *w = arena_printf(t->arena, "w%lld.%s", (long long)step, l->key);
-        if (!record_tensor(t->record, x, grad, g, l->type, e) ||
+        /* a tensor that stays as it was drawn (LoRA-FA's down) has no gradient */
+        if ((exec_type(x, grad) && !record_tensor(t->record, x, grad, g, l->type, e)) ||
             !record_tensor(t->record, x, l->value, w, l->type, e))
             return false;
     }
