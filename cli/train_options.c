@@ -102,7 +102,7 @@ const Opt train_options[] = {
     T(TEXT, pretrained_model_name_or_path, "PATH", "base: a checkpoint file (LDM names) or a Diffusers folder", .anew = true),
     T(FLAG, v2, NULL, "the base is a Stable Diffusion 2.x model"),
     T(FLAG, v_parameterization, NULL, "the base predicts velocity (SD 2.x 768)"),
-    T(TEXT, vae, "PATH", "another VAE than the base's", .later = "the base's own VAE is used", .anew = true),
+    T(TEXT, vae, "PATH", "another VAE than the base's: a file of its own, or a model that has one", .anew = true),
     T(FLAG, no_half_vae, NULL, "the VAE in 32 bits with bf16 too, as it is with fp16"),
     OPT_IGNORED("tokenizer_cache_dir", TEXT, "DIR", "the tokenizer is part of the program"),
 

@@ -166,6 +166,15 @@ static void drop_unused_layers(Checkpoint *c) {
     c->n = kept;
 }
 
+/* A file of a VAE alone has keys without a prefix: what stands before them in a whole model
+ * of the same form. NULL: it is none. */
+static const char *vae_alone(const TensorFile *f) {
+    if (!tensors_find(f, "encoder.conv_in.weight")) return NULL;
+    for (int i = 0; i < f->n; i++)
+        if (!strncmp(f->entry[i].name, "encoder.down.", 13)) return "first_stage_model";
+    return "vae";
+}
+
 static bool open_file(Checkpoint *c, Err *e) {
     if (!file_exists(c->path))
         return err_fail(e, "no model at '%s': %s", c->path, strerror(ENOENT));
@@ -173,11 +182,11 @@ static bool open_file(Checkpoint *c, Err *e) {
     if (!f || !file_config(c, e)) return false;
     const char **key = NEW(c->arena, const char *, f->n);
     for (int i = 0; i < f->n; i++) key[i] = f->entry[i].name;
-    const char *family = names_family(key, f->n);
+    const char *family = names_family(key, f->n), *alone = vae_alone(f);
     const Names *names = names_open(c->arena, family, e);
     if (!names) return false;
     for (int i = 0; i < f->n; i++)
-        if (!add_tensor(c, names, f, &f->entry[i], NULL, e)) return false;
+        if (!add_tensor(c, names, f, &f->entry[i], alone, e)) return false;
     if (!c->n)
         return err_fail(
             e,

@@ -173,4 +173,12 @@ differ npz weights
 train original --train_data_dir "$tmp/npz" --resolution 64 --cache_latents_to_disk \
     --weighted_captions --compat sd-scripts
 differ weights original
+# another VAE: of another model, or a file of its own
+"$GRAPHRUN" init-weights unet clip vae_encoder --variant tiny --seed 9 --quiet -o "$tmp/other.safetensors"
+"$GRAPHRUN" init-weights vae_encoder --variant tiny --seed 9 --quiet -o "$tmp/vae.safetensors"
+train other --train_data_dir "$tmp/npz" --resolution 64 --vae "$tmp/other.safetensors"
+train vae --train_data_dir "$tmp/npz" --resolution 64 --vae "$tmp/vae.safetensors"
+same other vae
+train base --train_data_dir "$tmp/npz" --resolution 64
+differ base vae
 finish
