@@ -237,6 +237,39 @@ bool exec_read(Exec *x, const char *name, void *data, size_t n_bytes, Err *e) {
     return true;
 }
 
+static bool check_floats(const Exec *x, const char *name, int64_t n, const Type **t,
+                         Err *e) {
+    *t = exec_type(x, name);
+    if (!*t) return err_fail(e, "the plan has no value '%s'", name);
+    return (dtype_is_float((*t)->dtype) && type_count(*t) == n) ||
+           err_fail(e, "'%s': got %lld floats, want %s", name, (long long)n,
+                    type_text(x->arena, *t));
+}
+
+bool exec_write_f32(Exec *x, const char *name, const float *data, int64_t n, Err *e) {
+    const Type *t;
+    if (!check_floats(x, name, n, &t, e)) return false;
+    if (t->dtype == F32) return exec_write(x, name, data, type_bytes(t), e);
+    Arena *a = arena_new();
+    void *own = arena_alloc(a, 1, type_bytes(t));
+    convert(own, t->dtype, data, F32, n);
+    bool ok = exec_write(x, name, own, type_bytes(t), e);
+    arena_free(a);
+    return ok;
+}
+
+bool exec_read_f32(Exec *x, const char *name, float *data, int64_t n, Err *e) {
+    const Type *t;
+    if (!check_floats(x, name, n, &t, e)) return false;
+    if (t->dtype == F32) return exec_read(x, name, data, type_bytes(t), e);
+    Arena *a = arena_new();
+    void *own = arena_alloc(a, 1, type_bytes(t));
+    bool ok = exec_read(x, name, own, type_bytes(t), e);
+    if (ok) convert(data, F32, own, t->dtype, n);
+    arena_free(a);
+    return ok;
+}
+
 /* ---- replay ---- */
 
 static uint64_t now(void) {

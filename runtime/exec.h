@@ -30,6 +30,9 @@ const Plan *exec_plan(const Exec *x);
  * be the value's. In the value's dtype. */
 bool exec_write(Exec *x, const char *name, const void *data, size_t n_bytes, Err *e);
 bool exec_read(Exec *x, const char *name, void *data, size_t n_bytes, Err *e);
+/* The same for n floats, whatever floating type the value has: trainables may be halves. */
+bool exec_write_f32(Exec *x, const char *name, const float *data, int64_t n, Err *e);
+bool exec_read_f32(Exec *x, const char *name, float *data, int64_t n, Err *e);
 const Type *exec_type(const Exec *x, const char *name); /* NULL: no such value */
 void exec_run(Exec *x);
 /* The same step again, checking every step's outputs: the first that made a NaN or Inf

@@ -227,7 +227,7 @@ static bool start_one(const Inputs *in, Exec *x, const LoraTensor *l,
         return wrong_type(in, t->name, &t->type, type_text(in->arena, &l->type), e);
     float *f = NEW(in->arena, float, n);
     convert(f, F32, copied(in->arena, t), t->type.dtype, n);
-    if (l->value) return exec_write(x, l->value, f, (size_t)n * sizeof *f, e);
+    if (l->value) return exec_write_f32(x, l->value, f, n, e);
     if (f[0] == (float)l->number) return true;
     return err_usage(e, "%s: '%s' is %g, the options say %g", in->file->path, t->name,
                      f[0], l->number);
@@ -270,14 +270,15 @@ void record_data(Record *r, const char *key, Type type, const void *data) {
 
 static float *read_value(Record *r, Exec *x, const char *value, Type *t, Err *e) {
     const Type *type = exec_type(x, value);
-    if (!type || type->dtype != F32) {
+    if (!type || !dtype_is_float(type->dtype)) {
         err_fail(e, "'%s' cannot be recorded: %s", value,
-                 type ? "not f32" : "no such value");
+                 type ? "no floating numbers" : "no such value");
         return NULL;
     }
     *t = *type;
+    t->dtype = F32;
     float *f = NEW(r->arena, float, type_count(type));
-    return exec_read(x, value, f, type_bytes(type), e) ? f : NULL;
+    return exec_read_f32(x, value, f, type_count(type), e) ? f : NULL;
 }
 
 bool record_plain(Record *r, Exec *x, const char *value, const char *key, Err *e) {

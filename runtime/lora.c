@@ -56,7 +56,7 @@ bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err 
         float *f = NEW(a, float, n);
         if (!l->value)
             f[0] = (float)l->number;
-        else if (!exec_read(x, l->value, f, (size_t)n * sizeof *f, e))
+        else if (!exec_read_f32(x, l->value, f, n, e))
             return false;
         list[i] = (TensorOut){l->key, l->type, f};
     }
