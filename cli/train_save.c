@@ -13,14 +13,17 @@ typedef struct SaveAt { /* what stands in a file's metadata */
     int64_t update, epoch;
 } SaveAt;
 
-static int save_dtype(const TrainOptions *o) {
+/* Unless told, that of the adapters' own numbers. */
+static int save_dtype(const Trainer *t) {
+    const TrainOptions *o = t->o;
     static const struct {
         const char *name;
         int dtype;
     } types[] = {{"float", F32}, {"fp16", F16}, {"bf16", BF16}};
     for (size_t i = 0; o->save_precision && i < COUNT(types); i++)
         if (!strcmp(types[i].name, o->save_precision)) return types[i].dtype;
-    return F32;
+    if (!t->full_half) return F32;
+    return t->mixed_precision == PRECISION_FP16 ? F16 : BF16;
 }
 
 /* ---- paths ---- */
@@ -53,7 +56,7 @@ static bool save_average(Trainer *t, Exec *x, const char *path, const Meta *meta
             mean.item[i].value = arena_printf(a, "%s.%s.average", mean.item[i].value,
                                               t->job.recipe.average->name);
     }
-    bool ok = lora_write(path, x, &mean, save_dtype(t->o), meta, n, e);
+    bool ok = lora_write(path, x, &mean, save_dtype(t), meta, n, e);
     if (ok) tell(t, "saved", path);
     arena_free(a);
     return ok;
@@ -63,7 +66,7 @@ static bool save_average(Trainer *t, Exec *x, const char *path, const Meta *meta
 static bool save_model(Trainer *t, Exec *x, const char *stem, const Meta *meta, int n,
                        int64_t update, Err *e) {
     const char *path, *to = t->lora.n ? arena_printf(t->arena, "%s-model", stem) : stem;
-    bool ok = train_model_write(t, x, to, save_dtype(t->o), meta, n, update, &path, e);
+    bool ok = train_model_write(t, x, to, save_dtype(t), meta, n, update, &path, e);
     if (ok) tell(t, "saved", path);
     return ok;
 }
@@ -81,7 +84,7 @@ static bool save_file(Trainer *t, Exec *x, SaveKind kind, int64_t number,
                                     train_stem(a, t->o, kind, number));
     bool ok = folder_make(t->o->output_dir, e);
     if (ok && t->lora.n) {
-        ok = lora_write(path, x, &t->lora, save_dtype(t->o), meta, n, e);
+        ok = lora_write(path, x, &t->lora, save_dtype(t), meta, n, e);
         if (ok) tell(t, "saved", path);
         if (ok && t->job.recipe.average) ok = save_average(t, x, average, meta, n, e);
     }
