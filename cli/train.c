@@ -192,6 +192,7 @@ static int train(Trainer *t, Err *e) {
     TrainPlace place = t->place;
     catch_signals();
     t->progress = talk_progress(t->arena, t->common, "steps", t->steps);
+    progress_from(t->progress, place.update);
     bool ok = train_log_open(t, e) && train_loop(&loop, &place, e);
     progress_end(t->progress);
     if (!train_log_close(t, e) || !ok) return e->code;

@@ -36,6 +36,10 @@ Progress *progress_new(Arena *a, const ProgressOut *out, const char *label,
     return p;
 }
 
+void progress_from(Progress *p, int64_t done) {
+    p->past[0].done = p->done = done;
+}
+
 static void put(const Progress *p, const char *text) {
     p->out.put(p->out.ctx, text);
 }

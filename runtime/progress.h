@@ -25,6 +25,8 @@ typedef struct Progress Progress;
 /* label: what is counted ("steps", "pictures"). The clock starts here. Lives in a. */
 Progress *progress_new(Arena *a, const ProgressOut *out, const char *label,
                        int64_t total);
+/* What was done before the clock started: it does not count for the rate. */
+void progress_from(Progress *p, int64_t done);
 /* done: 0 … total. numbers may be NULL. Drawn when it is time: on a terminal at most ten
  * times a second; as lines after 1, 10, 20 … seconds, each minute after two minutes; the
  * last one always. */

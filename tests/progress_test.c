@@ -120,6 +120,18 @@ static void window(Arena *a) {
     CHECK(told.s && strstr(told.s, "  2/s"), "got '%s'", told.s);
 }
 
+/* What a resumed run had behind it says nothing of its speed. */
+static void resumed(Arena *a) {
+    Progress *p = start(a, PROGRESS_BAR, 120, 10);
+    progress_from(p, 8);
+    clock_seconds += 2;
+    progress_at(p, 9, NULL);
+    CHECK(told.s && strstr(told.s, "steps 9/10 ") &&
+              strstr(told.s, "  2 s each  left 00:02"),
+          "got '%s'", told.s);
+    str_free(&told);
+}
+
 static void averages(Arena *a) {
     LossAverage l = {0};
     CHECK(loss_average_add(a, &l, 1, 0, 1) == 1, "one");
@@ -128,6 +140,9 @@ static void averages(Arena *a) {
           "the second epoch replaces the first entry");
     CHECK(loss_average_add(a, &l, 2, 1, 3) == 4 && l.n == 2, "and the second");
     CHECK(loss_average_add(a, &l, 2, 2, 1) == 3 && l.n == 3, "a longer epoch adds one");
+    LossAverage again = {0};
+    loss_average_restore(a, &again, l.loss, l.n);
+    CHECK(loss_average_add(a, &again, 3, 0, 8) == 4 && again.n == 3, "as it was");
 }
 
 int main(void) {
@@ -138,6 +153,7 @@ int main(void) {
     narrow(a);
     quiet(a);
     window(a);
+    resumed(a);
     averages(a);
     str_free(&told);
     arena_free(a);
