@@ -105,7 +105,8 @@ bool train_schedule(Trainer *t, Err *e);   /* when the number of updates is know
 /* cli/train_fit.c: for --dry-run, how long it will take, whether this machine's memory is
  * enough for the largest plan, and what would need less. */
 bool train_fit_text(Trainer *t, Str *s, Err *e);
-bool train_fit_json(Trainer *t, Str *s, Err *e); /* "estimate": …, "machine_bytes": …, "less_memory": … */
+bool train_fit_json(Trainer *t, Str *s,
+                    Err *e); /* "estimate": …, "machine_bytes": …, "less_memory": … */
 const BucketPlan *train_largest(const Trainer *t);
 
 /* cli/train_plans.c */
