@@ -139,7 +139,7 @@ struct Op {
     uint64_t inplace;     /* bit i: output 0 may overwrite input i (same bytes) */
     /* variants, best first, the reference last; ends with name NULL */
     const Kernel *cpu;
-    const Kernel *cuda; /* NULL in a CPU build */
+    const Kernel *cuda; /* the same on a GPU; NULL: none yet */
 };
 
 /* ---- table ---- */

@@ -40,92 +40,13 @@ int formula_arity(FOp op) {
     return functions[op].arity;
 }
 
-static double modulo(double a, double b) { /* the sign of b, as in Python */
-    double r = fmod(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-
-static double sigmoid(double x) {
-    return 1 / (1 + exp(-x));
-}
+#define T        double
+#define FN(name) name
+#define APPLY    apply
+#include "kernels/formula_apply.h"
 
 double formula_apply(FOp op, double a, double b, double c) {
-    switch (op) {
-    case F_NEG:
-        return -a;
-    case F_NOT:
-        return a == 0;
-    case F_ADD:
-        return a + b;
-    case F_SUB:
-        return a - b;
-    case F_MUL:
-        return a * b;
-    case F_DIV:
-        return a / b;
-    case F_FLOORDIV:
-        return floor(a / b);
-    case F_MOD:
-        return modulo(a, b);
-    case F_POW:
-        return pow(a, b);
-    case F_EQ:
-        return a == b;
-    case F_NE:
-        return a != b;
-    case F_LT:
-        return a < b;
-    case F_LE:
-        return a <= b;
-    case F_GT:
-        return a > b;
-    case F_GE:
-        return a >= b;
-    case F_AND:
-        return a != 0 && b != 0;
-    case F_OR:
-        return a != 0 || b != 0;
-    case F_SQRT:
-        return sqrt(a);
-    case F_EXP:
-        return exp(a);
-    case F_LN:
-        return log(a);
-    case F_EXPM1:
-        return expm1(a);
-    case F_ABS:
-        return fabs(a);
-    case F_SIGN:
-        return (a > 0) - (a < 0);
-    case F_FLOOR:
-        return floor(a);
-    case F_ROUND:
-        return nearbyint(a); /* halves to even */
-    case F_SIN:
-        return sin(a);
-    case F_COS:
-        return cos(a);
-    case F_TANH:
-        return tanh(a);
-    case F_SIGMOID:
-        return sigmoid(a);
-    case F_SILU:
-        return a * sigmoid(a);
-    case F_GELU:
-        return 0.5 * a * (1 + erf(a * 0.70710678118654752));
-    case F_QUICK_GELU:
-        return a * sigmoid(1.702 * a);
-    case F_ERF:
-        return erf(a);
-    case F_MIN:
-        return a <= b || a != a ? a : b; /* NaN wins */
-    case F_MAX:
-        return a >= b || a != a ? a : b;
-    case F_WHERE:
-        return a != 0 ? b : c;
-    default:
-        return 0;
-    }
+    return apply(op, a, b, c);
 }
 
 /* ---- nodes ---- */

@@ -112,7 +112,7 @@ const Op op_embedding = {
     .in = embedding_in, .n_out = 1, .flags = OP_WIDE,
     .attrs = embedding_attrs, .attrs_size = sizeof(EmbeddingAttrs),
     .owns = embedding_owns, .shape = embedding_shape, .grad = embedding_grad,
-    .cpu = cpu_embedding,
+    .cpu = cpu_embedding, .cuda = cuda_embedding,
 };
 
 const Op op_embedding_grad = {
@@ -124,7 +124,7 @@ const Op op_embedding_grad = {
                "output %dw\n",
     .in = embedding_grad_in, .n_out = 1, .flags = OP_NO_GRAD | OP_WIDE,
     .attrs = embedding_grad_attrs, .attrs_size = sizeof(EmbeddingAttrs),
-    .shape = embedding_grad_shape, .cpu = cpu_embedding_grad,
+    .shape = embedding_grad_shape, .cpu = cpu_embedding_grad, .cuda = cuda_embedding_grad,
 };
 
 const Op op_timestep_embedding = {

@@ -124,7 +124,7 @@ const Op op_linear = {
     .in = linear_in, .n_out = 1, .flags = OP_LOW,
     .attrs = linear_attrs, .attrs_size = sizeof(LinearAttrs),
     .owns = linear_owns, .shape = linear_shape, .grad = linear_grad, .flops = linear_flops,
-    .inplace = 8, .cpu = cpu_linear,
+    .inplace = 8, .cpu = cpu_linear, .cuda = cuda_linear,
 };
 
 const Op op_linear_grad_x = {
@@ -138,7 +138,7 @@ const Op op_linear_grad_x = {
     .in = grad_x_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = grad_attrs, .attrs_size = sizeof(LinearAttrs),
     .shape = grad_x_shape, .flops = linear_flops, .inplace = 4,
-    .cpu = cpu_linear_grad_x,
+    .cpu = cpu_linear_grad_x, .cuda = cuda_linear_grad_x,
 };
 
 const Op op_linear_grad_w = {
@@ -150,6 +150,6 @@ const Op op_linear_grad_w = {
                "output %dw\n",
     .in = grad_w_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = grad_attrs, .attrs_size = sizeof(LinearAttrs),
-    .shape = grad_w_shape, .flops = grad_w_flops, .cpu = cpu_linear_grad_w,
+    .shape = grad_w_shape, .flops = grad_w_flops, .cpu = cpu_linear_grad_w, .cuda = cuda_linear_grad_w,
 };
 /* clang-format on */

@@ -145,7 +145,7 @@ const Op op_matmul = {
                "output %y\n",
     .in = ab_in, .n_out = 1, .flags = OP_LOW,
     .attrs = matmul_attrs, .attrs_size = sizeof(MatmulAttrs),
-    .shape = matmul_shape, .grad = matmul_grad, .flops = matmul_flops, .cpu = cpu_matmul,
+    .shape = matmul_shape, .grad = matmul_grad, .flops = matmul_flops, .cpu = cpu_matmul, .cuda = cuda_matmul,
 };
 
 const Op op_kron = {

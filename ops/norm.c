@@ -162,7 +162,7 @@ const Op op_group_norm = {
     .in = norm_in, .n_out = 3, .outs = norm_outs,
     .attrs = group_attrs, .attrs_size = sizeof(NormAttrs),
     .owns = norm_owns, .shape = group_shape, .grad = group_grad, .flops = norm_flops,
-    .cpu = cpu_group_norm,
+    .cpu = cpu_group_norm, .cuda = cuda_group_norm,
 };
 
 const Op op_group_norm_grad = {
@@ -178,7 +178,7 @@ const Op op_group_norm_grad = {
                "output %dx\n",
     .in = group_grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_NO_GRAD,
     .attrs = group_grad_attrs, .attrs_size = sizeof(NormAttrs),
-    .shape = group_grad_shape, .flops = grad_flops, .cpu = cpu_group_norm_grad,
+    .shape = group_grad_shape, .flops = grad_flops, .cpu = cpu_group_norm_grad, .cuda = cuda_group_norm_grad,
 };
 
 const Op op_layer_norm = {
@@ -193,7 +193,7 @@ const Op op_layer_norm = {
     .in = norm_in, .n_out = 3, .outs = norm_outs,
     .attrs = layer_attrs, .attrs_size = sizeof(NormAttrs),
     .owns = norm_owns, .shape = layer_shape, .grad = layer_grad, .flops = norm_flops,
-    .cpu = cpu_layer_norm,
+    .cpu = cpu_layer_norm, .cuda = cuda_layer_norm,
 };
 
 const Op op_layer_norm_grad = {
@@ -208,6 +208,6 @@ const Op op_layer_norm_grad = {
                "output %dx\n",
     .in = grad_in, .n_out = -1, .outs = grad_outs, .flags = OP_NO_GRAD,
     .attrs = layer_grad_attrs, .attrs_size = sizeof(NormAttrs),
-    .shape = layer_grad_shape, .flops = grad_flops, .cpu = cpu_layer_norm_grad,
+    .shape = layer_grad_shape, .flops = grad_flops, .cpu = cpu_layer_norm_grad, .cuda = cuda_layer_norm_grad,
 };
 /* clang-format on */

@@ -10,7 +10,7 @@
 
 #define OP(file, name)                                                                 \
     extern const Op op_##name;                                                         \
-    extern const Kernel cpu_##name[];
+    extern const Kernel cpu_##name[], cuda_##name[];
 #include "ops/ops.def"
 #undef OP
 

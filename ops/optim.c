@@ -176,4 +176,5 @@ const Op op_assign = {
     .shape = assign_shape,
     .alias = assign_alias,
     .cpu = cpu_assign,
+    .cuda = cuda_assign,
 };

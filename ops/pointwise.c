@@ -149,4 +149,5 @@ const Op op_pointwise = {
     .flops = flops,
     .inplace = ~(uint64_t)0,
     .cpu = cpu_pointwise,
+    .cuda = cuda_pointwise,
 };

@@ -132,6 +132,7 @@ const Op op_sum = {
     OVER,
     .grad = sum_grad,
     .cpu = cpu_sum,
+    .cuda = cuda_sum,
 };
 
 const Op op_mean = {
@@ -143,6 +144,7 @@ const Op op_mean = {
     OVER,
     .grad = mean_grad,
     .cpu = cpu_mean,
+    .cuda = cuda_mean,
 };
 
 /* ---- std ---- */
@@ -175,6 +177,7 @@ const Op op_std = {
     OVER,
     .grad = std_grad,
     .cpu = cpu_std,
+    .cuda = cuda_std,
 };
 
 /* ---- reduce_to ---- */
@@ -221,6 +224,7 @@ const Op op_reduce_to = {
     .grad = reduce_to_grad,
     .flops = reduce_flops,
     .cpu = cpu_reduce_to,
+    .cuda = cuda_reduce_to,
 };
 
 Id add_reduce_to(Graph *g, Id x, const Type *like, Err *e) {

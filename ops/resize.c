@@ -72,7 +72,7 @@ const Op op_resize = {
                "output %y\n",
     .in = resize_in, .n_out = 1,
     .attrs = resize_attrs, .attrs_size = sizeof(ResizeAttrs),
-    .resolve = resize_resolve, .shape = to_size, .grad = resize_grad, .cpu = cpu_resize,
+    .resolve = resize_resolve, .shape = to_size, .grad = resize_grad, .cpu = cpu_resize, .cuda = cuda_resize,
 };
 
 const Op op_resize_grad = {
@@ -84,6 +84,6 @@ const Op op_resize_grad = {
                "output %dx\n",
     .in = grad_in, .n_out = 1, .flags = OP_NO_GRAD,
     .attrs = grad_attrs, .attrs_size = sizeof(ResizeAttrs),
-    .shape = to_size, .cpu = cpu_resize_grad,
+    .shape = to_size, .cpu = cpu_resize_grad, .cuda = cuda_resize_grad,
 };
 /* clang-format on */

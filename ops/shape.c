@@ -145,6 +145,7 @@ const Op op_cast = {
     .grad = cast_grad,
     .inplace = 1,
     .cpu = cpu_cast,
+    .cuda = cuda_cast,
 };
 
 /* ---- concat, slice, pad, part ---- */
@@ -207,6 +208,7 @@ const Op op_concat = {
     .shape = concat_shape,
     .grad = concat_grad,
     .cpu = cpu_concat,
+    .cuda = cuda_concat,
 };
 
 static bool slice_shape(Sig *s, Err *e) {
@@ -256,6 +258,7 @@ const Op op_slice = {
     .shape = slice_shape,
     .grad = slice_grad,
     .cpu = cpu_slice,
+    .cuda = cuda_slice,
 };
 
 static bool pad_shape(Sig *s, Err *e) {
@@ -303,6 +306,7 @@ const Op op_pad = {
     .shape = pad_shape,
     .grad = pad_grad,
     .cpu = cpu_pad,
+    .cuda = cuda_pad,
 };
 
 static bool part_resolve(Lang *l, Err *e) {
@@ -390,6 +394,7 @@ const Op op_permute = {
     .shape = permute_shape,
     .grad = permute_grad,
     .cpu = cpu_permute,
+    .cuda = cuda_permute,
 };
 
 static bool transpose_resolve(Lang *l, Err *e) {
@@ -543,4 +548,5 @@ const Op op_broadcast = {
     .shape = broadcast_shape,
     .grad = broadcast_grad,
     .cpu = cpu_broadcast,
+    .cuda = cuda_broadcast,
 };

@@ -2,12 +2,14 @@
  * slope, for each floating input by itself, in f64; f32 computes what f64 does; every kernel
  * computes what the reference does, and the same bits for any number of workers; with
  * inputs in f32, f16 and bf16 in any mix, every kernel computes what f64 does and rounds
- * once, and the gradient of an input has the input's type.
+ * once, and the gradient of an input has the input's type; so do its CUDA kernels, run as
+ * host twins.
  * The example holds one node of the row. Rows that only YAML has are words there, not nodes:
  * their examples are read by build_test. */
 #include "tests/op_harness.h"
 
 #include "tests/check.h"
+#include "tests/twin/device.h"
 
 /* Defined by a gradient that is not the slope; tests/op_kernels_test.c has its test. */
 static const char not_the_slope[] = "active";
@@ -339,6 +341,42 @@ static void test_class(const Use *u) {
               type_name(&u->in_type[u->half[0]]).s);
 }
 
+/* The row's CUDA kernels as host twins, in every order of warps, lanes and blocks: the same
+ * bits in all of them, and what f64 computes. */
+static int n_twin;
+static void test_twins(Arena *a, const Use *u, const Tensor *want, const char *mix) {
+    for (const Kernel *k = u->op->cuda; k && k->name; k++) {
+        Tensor first[64];
+        if (k->fits && !k->fits(&u->s)) continue;
+        for (int order = 0; order < TWIN_ORDERS; order++) {
+            Err e = {0};
+            TwinDevice d = twin_device((TwinOrder)order, 7);
+            Tensor out[64];
+            for (int o = 0; o < u->s.n_out; o++)
+                out[o] = (Tensor){arena_alloc(a, type_bytes(&u->out_type[o]) + 16, 1),
+                                  &u->out_type[o]};
+            const char *why = twin_run(&d, k, &u->s, u->in, out, &e);
+            CHECK(!why && d.launches, "%s cuda of%s: %s, order %d: %s", u->op->name,
+                  mix, d.kernel ? d.kernel : "no kernel", order,
+                  why ? why : "no launch");
+            if (why) return;
+            n_twin++;
+            for (int o = 0; o < u->s.n_out; o++) {
+                if (order)
+                    CHECK(same_bits(&out[o], &first[o]),
+                          "%s cuda of%s: output %d depends on the order", u->op->name,
+                          mix, o);
+                else
+                    first[o] = out[o];
+                double error = relative_error(&out[o], &want[o]);
+                CHECK(error <= rounding_of(u->out_type[o].dtype) + f32_tolerance,
+                      "%s cuda of%s: output %d differs by %g", u->op->name, mix, o,
+                      error);
+            }
+        }
+    }
+}
+
 static void test_mix(const Use *base, const DType *of, DType at) {
     Arena *a = arena_new();
     Err e = {0};
@@ -371,6 +409,7 @@ static void test_mix(const Use *base, const DType *of, DType at) {
                   mix.s, o, dtype_name(u.out_type[o].dtype), error);
         }
     }
+    if (ok) test_twins(a, &u, wide.out, mix.s);
     str_free(&mix);
     arena_free(a);
 }
@@ -510,5 +549,6 @@ static void test_row(const Op *op) {
 int main(int argc, char **argv) {
     for (const Op *const *op = ops; *op; op++)
         if (argc < 2 || !strcmp(argv[1], (*op)->name)) test_row(*op);
+    CHECK(argc > 1 || n_twin > 500, "only %d runs of CUDA kernels", n_twin);
     return check_done("op_rows");
 }
