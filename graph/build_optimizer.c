@@ -154,9 +154,9 @@ static bool open_state(Update *u, Track *t, int i) {
     if (u->aside)
         seen = graph_value(g, ROLE_INPUT, t->of[i], name, s->loc);
     else if (s->shared)
-        seen = t->target[i] = persistent(
-            g, arena_printf(u->a, "%s.%s", u->d->name, s->name), t->of[i], s->start,
-            s->loc);
+        seen = t->target[i] =
+            persistent(g, arena_printf(u->a, "%s.%s", u->d->name, s->name), t->of[i],
+                       s->start, s->loc);
     else if (is_coded(s, t))
         seen = decoded(u, t, i, name);
     else
@@ -201,7 +201,8 @@ static bool open_track(Update *u, Track *t, const UpdateParam *p, const Type *of
                       p->name);
     t->c = ctx_new(u->b, p->name);
     t->c.slices = p->slice_axis;
-    t->l = (Level){.doc = u->d, .scope = scope_new(u->a), .args = u->args, .prefix = ""};
+    t->l =
+        (Level){.doc = u->d, .scope = scope_new(u->a), .args = u->args, .prefix = ""};
     t->of = NEW(u->a, Type, u->n_state + 1);
     t->target = NEW(u->a, Id, u->n_state + 1);
     t->scale = NEW(u->a, Id, u->n_state + 1);
@@ -314,8 +315,9 @@ static bool run_one(Update *u, const YNode *key, const YNode *n) {
     }
     /* a later reading of the name must not find an older common value */
     if (!global && scope_find(u->global, key->s))
-        return err_at(u->e, key->loc, "'%s' was common to all parameters and is not "
-                                      "here: give it another name",
+        return err_at(u->e, key->loc,
+                      "'%s' was common to all parameters and is not "
+                      "here: give it another name",
                       key->s);
     return true;
 }
@@ -494,7 +496,8 @@ bool build_update_nodes(Build *b, const Doc *d, const Args *args, const UpdatePa
 }
 
 bool update_is_program(const Doc *d) {
-    const YNode *state = yaml_get(d->root, "state"), *update = yaml_get(d->root, "update");
+    const YNode *state = yaml_get(d->root, "state"),
+                *update = yaml_get(d->root, "update");
     for (int i = 0; state && i < state->n; i++)
         if (state->item[i]->kind != Y_SCALAR) return false;
     for (int i = 0; update && i < update->n; i++)

@@ -59,8 +59,9 @@ static bool linear_shape(Sig *s, Err *e) {
     if (!need_float(s, 0, 1, e) || !need_matrix(s, type_last(x), -1, e)) return false;
     int64_t out = s->in[1].dim[0];
     s->out[0] = with_last(x, out);
-    return stored(s, e) && (s->n_in < 3 || s->in[2].rank < 0 ||
-                            need_weight(s, 2, x->dtype, type1(x->dtype, out), e)) &&
+    return stored(s, e) &&
+           (s->n_in < 3 || s->in[2].rank < 0 ||
+            need_weight(s, 2, x->dtype, type1(x->dtype, out), e)) &&
            add_fits(s, 3, e);
 }
 

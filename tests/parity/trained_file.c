@@ -264,9 +264,17 @@ static const char *sha256_of(const char *data, size_t n) {
     return hex;
 }
 
-/* The program's hash is of the data alone. The old hash is of 64 KiB at 1 MiB into the
- * file as it was before the hashes stood in its header: from the end of the header, that
- * window is as far as the header without them was shorter. */
+/* Bytes that an entry takes in a header: "key":"value", */
+static size_t entry_bytes(const char *key, const json_t *value) {
+    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    size_t n = strlen("\"\":,") + strlen(key) + strlen(text);
+    free(text);
+    return n;
+}
+
+/* The program's hash is of the data alone. The old hash is of 64 KiB at 1 MiB into the file
+ * with the ss_ entries only: from the end of the header, that window is as far as the
+ * header without the others (hashes, modelspec) was shorter. */
 static void hashes(const char *path) {
     size_t n;
     char *data = slurp(path, &n);
@@ -282,10 +290,11 @@ static void hashes(const char *path) {
           "sshs_model_hash is %s", model_hash);
     CHECK(old && strlen(old) == 8, "sshs_legacy_hash is %s", old);
     size_t without = head;
-    const char *const added[] = {"sshs_model_hash", "sshs_legacy_hash"};
-    for (int i = 0; i < 2; i++)
-        without -= strlen("\"\":\"\",") + strlen(added[i]) +
-                   strlen(json_string_value(json_object_get(meta, added[i])));
+    const char *key;
+    json_t *value;
+    json_object_foreach(meta, key, value) {
+        if (strncmp(key, "ss_", 3)) without -= entry_bytes(key, value);
+    }
     bool found = false;
     for (size_t pad = 0; old && !found && pad < 24;
          pad++) { /* padding of the headers */
