@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli/job_plan.h"
+#include "cli/mixed_precision.h"
 #include "cli/plan_facts.h"
 #include "cli/setting.h"
 #include "cli/talk.h"
@@ -16,7 +17,7 @@
 
 typedef struct BenchOptions {
     WordList set;
-    const char *memory_budget;
+    const char *memory_budget, *mixed_precision;
     bool gradient_checkpointing, exact;
     int64_t runs;
 } BenchOptions;
@@ -128,7 +129,8 @@ static bool make_plan(Bench *b, const char *recipe, Err *e) {
                    .accumulate = 1,
                    .dims = job_dims(j, &s),
                    .reference_kernels = b->o->exact};
-    if (!job_memory(j, b->o->memory_budget, b->o->gradient_checkpointing, &opt, e))
+    if (!job_precision(j, b->o->mixed_precision, false, false, &opt, e) ||
+        !job_memory(j, b->o->memory_budget, b->o->gradient_checkpointing, &opt, e))
         return false;
     PlanCache cache = plan_cache_default(j->arena);
     PlanWish wish = {.cache = &cache, .to_run = true};
@@ -283,6 +285,7 @@ static int run(const Common *c, const void *opts, const Args *given,
 static const Opt options[] = {
     T(EACH, set, "KEY=VALUE", "any key of the recipe: network_dim=16, data.resolution=[256,256]"),
     T(INT, runs, "N", "runs that the median is of, after one to warm up", .min = 1, .max = 1000),
+    T(TEXT, mixed_precision, "TYPE", "no, fp16 or bf16; without it as the recipe says", .words = mixed_precision_words),
     T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
     T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
     T(FLAG, exact, NULL, "the plain kernels only"),

@@ -9,9 +9,9 @@ enum {
     LANES = 8,
     CHAINS =
         12, /* enough independent ones to hide an FMA's latency of 4 at 2 a cycle */
-    ROUNDS = 1 << 18,
+    ROUNDS = 1 << 20,
     PIECES = 16,
-    TRIES = 5,
+    TRIES = 8,
 };
 #define READ_BYTES ((size_t)256 << 20)
 
