@@ -26,10 +26,9 @@ typedef struct Tensor {
 typedef struct Call {
     const Tensor *in, *out;
     int n_in, n_out;
-    const void *attrs;         /* the op's attribute struct */
-    const void *prep;          /* what Kernel.prepare made, or NULL */
-    const void *const *packed; /* per input: the packed form, or NULL */
-    void *work;                /* Kernel.work bytes, 64-byte aligned */
+    const void *attrs; /* the op's attribute struct */
+    const void *prep;  /* what Kernel.prepare made, or NULL */
+    void *work;        /* Kernel.work bytes, 64-byte aligned */
     Device *dev;
 } Call;
 #endif

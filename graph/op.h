@@ -58,7 +58,6 @@ typedef struct Sig {
     int n_in;
     Type *out; /* op->n_out entries; shape() fills them */
     int n_out;
-    uint64_t frozen; /* bit i: input i is a frozen weight (kernels may pack it) */
 } Sig;
 
 /* A YAML node with this op while the graph is built. */
@@ -86,9 +85,6 @@ typedef struct Kernel {
     size_t (*work)(const Sig *s); /* workspace bytes; NULL: 0 */
     /* Compiles attributes once, when a plan is bound; allocated in a. NULL: nothing. */
     bool (*prepare)(Arena *a, const Sig *s, const void **prep, Err *e);
-    /* bytes of the packed form of a frozen input, 0: raw; NULL: always raw */
-    size_t (*packed)(const Sig *s, int in);
-    void (*pack)(const Sig *s, int in, const void *raw, void *dst, Device *dev);
     void (*run)(const Call *c);
 } Kernel;
 

@@ -4,7 +4,7 @@
 #define GRAPHRUN_PLAN_H
 #include "graph/op.h"
 
-enum { PLAN_VERSION = 1 }; /* of the plan file; another number is refused */
+enum { PLAN_VERSION = 2 }; /* of the plan file; another number is refused */
 
 typedef enum Mem {
     MEM_ACT,   /* activations, gradients: one arena, reused over the step */
@@ -26,7 +26,6 @@ typedef struct PlanValue {
     const double *data;     /* CONST */
     const Param *param;     /* FROZEN, TRAIN, STATE */
     uint32_t first, last;   /* steps that write and last read it */
-    bool raw;               /* WEIGHT: some step wants it unpacked */
     uint32_t base; /* whose memory it is: itself, or what it views or overwrites */
 } PlanValue;
 
@@ -38,7 +37,6 @@ typedef struct PlanStep {
     int n_in, n_out;
     uint64_t work_bytes; /* at offset 0 of MEM_WORK */
     uint64_t flops, bytes;
-    uint64_t frozen; /* as Sig.frozen */
     Place at;
 } PlanStep;
 

@@ -22,11 +22,11 @@ enum {
     X(HEAD, TAG('H', 'E', 'A', 'D'), 76)  /* name, report, sizes of memories, bound */ \
     X(BLOCKS, TAG('B', 'L', 'C', 'K'), 4) /* names of blocks */                        \
     X(SOURCES, TAG('S', 'R', 'C', 'M'), 8) /* path and text of graph files */          \
-    X(VALUES, TAG('V', 'A', 'L', 'S'), 96)                                             \
+    X(VALUES, TAG('V', 'A', 'L', 'S'), 88)                                             \
     X(PARAMS, TAG('P', 'A', 'R', 'M'), 32) /* how persistent tensors start */          \
     X(NUMBERS, TAG('C', 'N', 'S', 'T'), 8) /* f64, of constants */                     \
     X(OPERANDS, TAG('O', 'P', 'N', 'D'), 4)                                            \
-    X(STEPS, TAG('S', 'T', 'E', 'P'), 88)                                              \
+    X(STEPS, TAG('S', 'T', 'E', 'P'), 80)                                              \
     X(OUTPUTS, TAG('O', 'U', 'T', 'P'), 8)                                             \
     X(ADAPTERS, TAG('A', 'D', 'P', 'T'), 48)                                           \
     X(PARTS, TAG('K', 'E', 'Y', 'S'), 12) /* what it was made from */                  \

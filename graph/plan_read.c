@@ -275,7 +275,7 @@ static void read_tables(Reader *r) {
 /* ---- values ---- */
 static bool read_type(Reader *r, const uint8_t **at, Type *t) {
     uint64_t dtype = get(at, 1), rank = get(at, 1), count = 1;
-    const uint8_t *dim = *at + 6; /* behind role, memory and raw */
+    const uint8_t *dim = *at + 2; /* behind role and memory */
     if (dtype >= DTYPES || rank > MAX_RANK) return bad(r, "a type that cannot be");
     t->dtype = (DType)dtype;
     t->rank = (int)rank;
@@ -295,7 +295,6 @@ static bool read_value(Reader *r, const uint8_t *at, PlanValue *v) {
     if (role >= ROLES || mem >= MEMS) return bad(r, "a value is in no memory");
     v->role = (Role)role;
     v->mem = (Mem)mem;
-    v->raw = get32(&at) != 0;
     at += 8 * MAX_RANK;
     v->offset = get64(&at);
     uint64_t number = get64(&at), n = (uint64_t)type_count(&v->type);
@@ -408,7 +407,6 @@ static bool read_step(Reader *r, const uint8_t *at, PlanStep *t) {
     t->flops = get64(&at);
     t->bytes = get64(&at);
     if (!read_place(r, &at, &t->at)) return false;
-    t->frozen = get64(&at);
     return true;
 }
 

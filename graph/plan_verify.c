@@ -207,21 +207,6 @@ static bool types_fit(Check *c, uint32_t k, Sig *s) {
     return true;
 }
 
-/* A weight that the kernel does not pack must be there as it is in its file. */
-static bool weights_raw(Check *c, uint32_t k, const Sig *s) {
-    const PlanStep *t = &c->p->step[k];
-    for (int i = 0; i < t->n_in; i++) {
-        if (t->in[i] == UINT32_MAX) continue;
-        const PlanValue *b = &c->p->value[c->p->value[t->in[i]].base];
-        bool packed = i < 64 && s->frozen >> i & 1 && t->kernel->packed &&
-                      t->kernel->packed(s, i) > 0;
-        if (b->mem == MEM_WEIGHT && !packed && !b->raw)
-            return fail(c, "step %u (%s) reads '%s' unpacked, which is not kept so", k,
-                        t->op->name, b->name);
-    }
-    return true;
-}
-
 static uint64_t bytes_moved(const Sig *s) {
     uint64_t bytes = 0;
     for (int i = 0; i < s->n_in; i++)
@@ -257,7 +242,7 @@ static bool same_types(const Plan *p, const uint32_t *x, const uint32_t *y, int 
 
 static bool alike(const Plan *p, const PlanStep *x, const PlanStep *y) {
     return x->op == y->op && x->kernel == y->kernel && x->attrs == y->attrs &&
-           x->frozen == y->frozen && x->n_in == y->n_in && x->n_out == y->n_out &&
+           x->n_in == y->n_in && x->n_out == y->n_out &&
            x->work_bytes == y->work_bytes && x->flops == y->flops &&
            x->bytes == y->bytes && same_types(p, x->in, y->in, x->n_in) &&
            same_types(p, x->out, y->out, x->n_out);
@@ -272,7 +257,7 @@ static bool known(Check *c, uint32_t k) {
     const PlanStep *t = &c->p->step[k];
     uint64_t h = scramble(UINT64_C(14695981039346656037), (uintptr_t)t->attrs);
     h = scramble(scramble(h, (uintptr_t)t->kernel), t->flops);
-    h = scramble(scramble(h, t->bytes), t->frozen);
+    h = scramble(h, t->bytes);
     uint32_t at = (uint32_t)(h >> 32) & (c->n_alike - 1);
     for (int tries = 0; tries < 16; tries++, at = (at + 1) & (c->n_alike - 1)) {
         if (!c->alike[at]) {
@@ -288,19 +273,13 @@ static bool check_signature(Check *c, uint32_t k) {
     const Plan *p = c->p;
     const PlanStep *t = &p->step[k];
     Type *in = NEW(c->a, Type, t->n_in + 1), out[MOST_OUT];
-    Sig s = {t->op, t->attrs, in, t->n_in, out, t->n_out, 0};
+    Sig s = {t->op, t->attrs, in, t->n_in, out, t->n_out};
     for (int i = 0; i < t->n_in; i++) {
         in[i].rank = -1;
-        if (t->in[i] == UINT32_MAX) continue;
-        in[i] = p->value[t->in[i]].type;
-        if (i < 64 && p->value[t->in[i]].role == ROLE_FROZEN)
-            s.frozen |= (uint64_t)1 << i;
+        if (t->in[i] != UINT32_MAX) in[i] = p->value[t->in[i]].type;
     }
     for (int o = 0; o < t->n_out; o++) out[o] = p->value[t->out[o]].type;
-    if (t->frozen != s.frozen)
-        return fail(c, "step %u (%s): frozen inputs are marked wrongly", k,
-                    t->op->name);
-    return (known(c, k) || row_agrees(c, k, &s)) && weights_raw(c, k, &s);
+    return known(c, k) || row_agrees(c, k, &s);
 }
 
 /* ---- steps: what is read and written ---- */
@@ -388,8 +367,6 @@ static bool check_lifetimes(Check *c) {
         uint32_t at = (uint32_t)(b - p->value);
         if (b->role == ROLE_ACT && c->writer[at] == NO_STEP)
             return fail(c, "nothing writes output '%s'", p->output[i].name);
-        if (b->mem == MEM_WEIGHT && !b->raw)
-            return fail(c, "output '%s' is not kept unpacked", p->output[i].name);
         c->last[at] = p->n_step;
     }
     for (uint32_t i = 0; i < p->n_value; i++) {

@@ -111,7 +111,6 @@ static void write_value(Writer *w, const PlanValue *v) {
     put(s, (uint64_t)v->type.rank, 1);
     put(s, v->role, 1);
     put(s, v->mem, 1);
-    put32(s, v->raw);
     for (int i = 0; i < MAX_RANK; i++)
         put64(s, i < v->type.rank ? (uint64_t)v->type.dim[i] : 0);
     put64(s, v->offset);
@@ -121,7 +120,6 @@ static void write_value(Writer *w, const PlanValue *v) {
     put32(s, v->first);
     put32(s, v->last);
     put32(s, write_param(w, v->param));
-    put32(s, 0);
 }
 
 static uint32_t source_id(Writer *w, const Source *src) {
@@ -169,7 +167,6 @@ static void write_step(Writer *w, const PlanStep *t) {
     put32(s, t->at.loc.line);
     put32(s, t->at.loc.col);
     put32(s, t->at.loc.len);
-    put64(s, t->frozen);
 }
 
 static void write_adapter(Writer *w, const PlanAdapter *m) {

@@ -296,9 +296,7 @@ Sig node_sig(Arena *a, const Graph *g, const Node *n) {
             in[i].rank = -1;
             continue;
         }
-        const Value *v = g->value[n->in[i]];
-        in[i] = v->type;
-        if (v->role == ROLE_FROZEN && i < 64) s.frozen |= (uint64_t)1 << i;
+        in[i] = g->value[n->in[i]]->type;
     }
     for (int i = 0; i < n->n_out; i++) s.out[i] = g->value[n->out[i]]->type;
     s.in = in;
@@ -361,7 +359,6 @@ bool op_run(Arena *a, const Sig *s, const Tensor *in, Tensor *out, Err *e) {
         Call c = {.in = inputs, .out = out, .n_in = s->n_in, .n_out = s->n_out};
         c.attrs = s->attrs;
         c.dev = &dev.dev;
-        c.packed = NEW(own, const void *, s->n_in + 1);
         if (k->work) c.work = aligned(own, k->work(s));
         if (!dev.scratch) ok = err_fail(e, "out of memory");
         if (ok && k->prepare) ok = k->prepare(own, s, &c.prep, e);

@@ -76,16 +76,13 @@ static const uint32_t *operands(Lower *l, const Id *id, int n) {
     return out;
 }
 
-/* Moves the lifetimes of what the step reads and writes; notes raw reads of weights. */
-static void touch(Lower *l, const PlanStep *t, const Sig *s, uint32_t k) {
+/* Moves the lifetimes of what the step reads and writes. */
+static void touch(Lower *l, const PlanStep *t, uint32_t k) {
     Plan *p = l->p;
     for (int i = 0; i < t->n_in; i++) {
         if (t->in[i] == UINT32_MAX) continue;
-        PlanValue *v = &p->value[t->in[i]], *b = &p->value[v->base];
-        v->last = b->last = k;
-        bool packed = i < 64 && s->frozen >> i & 1 && t->kernel->packed &&
-                      t->kernel->packed(s, i) > 0;
-        if (b->mem == MEM_WEIGHT && !packed) b->raw = v->raw = true;
+        PlanValue *v = &p->value[t->in[i]];
+        v->last = p->value[v->base].last = k;
     }
     for (int o = 0; o < t->n_out; o++) {
         PlanValue *v = &p->value[t->out[o]];
@@ -115,10 +112,9 @@ static bool add_step(Lower *l, const Node *n, uint32_t k) {
     t.flops = n->op->flops ? n->op->flops(&s)
                            : (uint64_t)(n->n_out ? type_count(&s.out[0]) : 0);
     t.bytes = bytes_moved(&s);
-    t.frozen = s.frozen;
     t.at = n->at;
     t.at.segment = NULL; /* only passes ask for it */
-    touch(l, &t, &s, k);
+    touch(l, &t, k);
     l->p->step[k] = t;
     return true;
 }
@@ -142,7 +138,6 @@ static void add_outputs(Lower *l) {
         uint32_t v = value_index(l, l->g->output[i].value);
         p->output[p->n_output++] = (Output){l->g->output[i].name, v};
         p->value[v].last = p->value[p->value[v].base].last = p->n_step;
-        p->value[v].raw = p->value[p->value[v].base].raw = true;
     }
 }
 

@@ -17,7 +17,7 @@ struct Exec {
     Arena *arena;
     Store *store;
     const Plan *plan;
-    void **at;  /* per value: its address, NULL: only packed */
+    void **at;  /* per value: its address; NULL: a weight that nothing reads */
     Sig *sig;   /* per step */
     Call *call; /* per step */
     Guard input, constant;
@@ -75,9 +75,23 @@ static void fill_constant(const PlanValue *v, void *dst) {
     }
 }
 
-/* Trainables, states, raw weights, constants. *starts: some must be computed first. */
+/* Per value: a step reads it or it is an output. */
+static bool *values_read(Arena *a, const Plan *p) {
+    bool *read = NEW(a, bool, p->n_value + 1);
+    for (uint32_t k = 0; k < p->n_step; k++) {
+        const PlanStep *t = &p->step[k];
+        for (int i = 0; i < t->n_in; i++)
+            if (t->in[i] != UINT32_MAX) read[p->value[t->in[i]].base] = true;
+    }
+    for (uint32_t i = 0; i < p->n_output; i++)
+        read[p->value[p->output[i].value].base] = true;
+    return read;
+}
+
+/* Trainables, states, weights, constants. *starts: some must be computed first. */
 static bool bind_values(Exec *x, bool *starts, Err *e) {
     const Plan *p = x->plan;
+    const bool *read = values_read(x->arena, p);
     *starts = false;
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
@@ -88,7 +102,7 @@ static bool bind_values(Exec *x, bool *starts, Err *e) {
             x->at[i] = store_tensor(x->store, v, &fresh, e);
             if (!x->at[i]) return false;
             *starts |= fresh && v->param && v->param->init.kind == INIT_VALUE;
-        } else if (v->mem == MEM_WEIGHT && v->raw) {
+        } else if (v->mem == MEM_WEIGHT && read[i]) {
             x->at[i] = (void *)store_weight(x->store, v->name, &v->type, e);
             if (!x->at[i]) return false;
         } else if (v->mem == MEM_CONST) {
@@ -107,19 +121,7 @@ static Sig sig_of(Arena *a, const Plan *p, const PlanStep *t) {
         if (t->in[i] != UINT32_MAX) in[i] = p->value[t->in[i]].type;
     }
     for (int o = 0; o < t->n_out; o++) out[o] = p->value[t->out[o]].type;
-    return (Sig){t->op, t->attrs, in, t->n_in, out, t->n_out, t->frozen};
-}
-
-static bool bind_packed(Exec *x, const PlanStep *t, const Sig *s, const void **packed,
-                        Err *e) {
-    for (int i = 0; i < t->n_in && i < 64; i++) {
-        if (!(t->frozen >> i & 1) || !t->kernel->packed || !t->kernel->packed(s, i))
-            continue;
-        const PlanValue *v = &x->plan->value[t->in[i]];
-        packed[i] = store_packed(x->store, v->name, &v->type, t->kernel, s, i, e);
-        if (!packed[i]) return false;
-    }
-    return true;
+    return (Sig){t->op, t->attrs, in, t->n_in, out, t->n_out};
 }
 
 static bool bind_step(Exec *x, uint32_t k, Err *e) {
@@ -129,14 +131,10 @@ static bool bind_step(Exec *x, uint32_t k, Err *e) {
     *s = sig_of(x->arena, x->plan, t);
     Tensor *in = NEW(x->arena, Tensor, t->n_in + 1),
            *out = NEW(x->arena, Tensor, t->n_out + 1);
-    const void **packed = NEW(x->arena, const void *, t->n_in + 1);
     for (int i = 0; i < t->n_in; i++) in[i].type = &s->in[i];
     for (int o = 0; o < t->n_out; o++) out[o].type = &s->out[o];
-    *c =
-        (Call){in, out, t->n_in, t->n_out, t->attrs, NULL, packed, NULL, x->store->dev};
-    if (t->kernel->prepare && !t->kernel->prepare(x->arena, s, &c->prep, e))
-        return false;
-    return bind_packed(x, t, s, packed, e);
+    *c = (Call){in, out, t->n_in, t->n_out, t->attrs, NULL, NULL, x->store->dev};
+    return !t->kernel->prepare || t->kernel->prepare(x->arena, s, &c->prep, e);
 }
 
 /* Runs the plan that computes starts and copies its outputs into their tensors. */

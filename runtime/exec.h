@@ -1,5 +1,5 @@
 /* Replays plans. A Store holds what outlives one plan: trainables, optimizer state, frozen
- * weights (mapped) and their packed forms; several plans (one per bucket) share one.
+ * weights (mapped); several plans (one per bucket) share one.
  * exec_run allocates nothing, decides nothing, parses nothing. */
 #ifndef GRAPHRUN_EXEC_H
 #define GRAPHRUN_EXEC_H

@@ -44,13 +44,11 @@ bool matrix_mul(Device *dev, bool ta, bool tb, int64_t m, int64_t k, int64_t n,
     if (ok) {
         Sig s = {
             .op = op, .attrs = attrs, .in = in, .n_in = 2, .out = &out, .n_out = 1};
-        const void *packed[2] = {NULL, NULL};
         Call call = {.in = args,
                      .out = &result,
                      .n_in = 2,
                      .n_out = 1,
                      .attrs = attrs,
-                     .packed = packed,
                      .dev = dev};
         ok = run_kernel(op, &s, &call, e);
     }

@@ -189,40 +189,6 @@ const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
     return k.data;
 }
 
-/* The weight while it is packed; *own: to be freed, it was converted for this. */
-static const void *weight_to_pack(Store *s, const char *name, const Type *type,
-                                  void **own, Err *e) {
-    Tensor t;
-    *own = NULL;
-    if (!find_weight(s, name, type, &t, e)) return NULL;
-    if (usable(&t, type)) return t.data;
-    *own = malloc(type_bytes(type));
-    if (*own)
-        convert(*own, type->dtype, t.data, t.type->dtype, type_count(type));
-    else
-        err_fail(e, "no memory for '%s'", name);
-    return *own;
-}
-
-const void *store_packed(Store *s, const char *name, const Type *type, const Kernel *k,
-                         const Sig *sig, int in, Err *e) {
-    size_t bytes = k->packed(sig, in);
-    char *key = arena_printf(s->arena, "%s %s %p %zu", name, dtype_name(type->dtype),
-                             (const void *)k, bytes);
-    uint32_t i;
-    if (table_get(&s->packed_names, key, &i)) return s->packed[i].data;
-    void *own;
-    const void *raw = weight_to_pack(s, name, type, &own, e);
-    Packed p = {arena_strdup(s->arena, name), k, bytes, NULL};
-    if (raw) p.data = block(s, bytes, name, e);
-    if (p.data) k->pack(sig, in, raw, p.data, s->dev);
-    free(own);
-    if (!p.data) return NULL;
-    table_put(s->arena, &s->packed_names, key, s->n_packed);
-    PUSH(s->arena, s->packed, s->n_packed, s->cap_packed, p);
-    return p.data;
-}
-
 /* ---- shared arenas ---- */
 
 bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e) {

@@ -18,13 +18,6 @@ typedef struct Kept { /* a trainable or a state; a weight that had to be copied 
     void *data;
 } Kept;
 
-typedef struct Packed {
-    const char *weight;
-    const Kernel *kernel;
-    size_t bytes;
-    void *data;
-} Packed;
-
 struct Store {
     Device *dev;
     WeightSource source;
@@ -37,10 +30,7 @@ struct Store {
     Kept *copied;  /* weights whose bytes in the file were not aligned */
     uint32_t n_copied, cap_copied;
     NameTable copied_names;
-    Packed *packed;
-    uint32_t n_packed, cap_packed;
-    NameTable packed_names; /* "weight type kernel-address bytes" */
-    void **block;           /* to free */
+    void **block; /* to free */
     uint32_t n_block, cap_block;
     Guard act, work; /* one arena for all plans: only one of them runs at a time */
     Exec **exec;
@@ -57,9 +47,6 @@ bool store_restore(Store *s, const char *name, const Type *type, const void *dat
 /* A frozen weight in its own dtype, aligned to its elements; f32 of the file can be asked for
  * as halves, which are then rounded once. */
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e);
-/* Its packed form for input `in` of a step. */
-const void *store_packed(Store *s, const char *name, const Type *type, const Kernel *k,
-                         const Sig *sig, int in, Err *e);
 /* Makes the shared arenas large enough; bound plans are told (exec_rebind). */
 bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e);
 void store_add_exec(Store *s, Exec *x);

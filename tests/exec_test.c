@@ -89,66 +89,6 @@ static void test_weights(Device *dev) {
     arena_free(a);
 }
 
-/* ---- packed forms: made once for two plans ---- */
-
-static int n_packed;
-static size_t packed_bytes(const Sig *s, int in) {
-    return in == 1 ? type_bytes(&s->in[1]) : 0;
-}
-static void pack(const Sig *s, int in, const void *raw, void *dst, Device *dev) {
-    (void)dev;
-    const float *w = raw;
-    for (int64_t i = 0; i < type_count(&s->in[in]); i++) ((float *)dst)[i] = 10 * w[i];
-    n_packed++;
-}
-static void run_packed(const Call *c) {
-    const float *w = c->packed[1], *x = c->in[0].data;
-    for (int64_t i = 0; i < type_count(c->out[0].type); i++)
-        ((float *)c->out[0].data)[i] = w[i] + x[0];
-}
-static bool packed_shape(Sig *s, Err *e) {
-    (void)e;
-    s->out[0] = s->in[1];
-    return true;
-}
-static const Kernel packing[] = {
-    {.name = "packing", .packed = packed_bytes, .pack = pack, .run = run_packed}, {0}};
-static const Op packed_op = {.name = "test_packed",
-                             .doc = "",
-                             .in = (const OpIn[]){{"x", 0}, {"w", 0}, {0}},
-                             .n_out = 1,
-                             .shape = packed_shape,
-                             .cpu = packing};
-
-static void test_packed(Device *dev) {
-    Arena *a = arena_new();
-    Err e = {0};
-    Type flat = type_of(F32, 1, (int64_t[]){3});
-    WeightSource src = {&flat, find_weight};
-    Store *s = store_open(dev, &src, 1);
-    n_packed = 0;
-    for (int i = 0; i < 2; i++) {
-        Graph *g = graph_new(a, "packed");
-        Id in[] = {graph_value(g, ROLE_INPUT, type_scalar(F32), "x", loc_none()),
-                   graph_value(g, ROLE_FROZEN, flat, "w", loc_none())};
-        graph_output(g, "y", graph_op(g, &packed_op, NULL, 2, in, &e));
-        Options opt = {0};
-        Plan *p = plan_lower(g, &opt, &e);
-        Exec *x = p ? exec_open(s, p, &e) : NULL;
-        CHECK(x, "%s", e.text);
-        float one = 1, y[3];
-        exec_write(x, "x", &one, sizeof one, &e);
-        exec_run(x);
-        CHECK(exec_read(x, "y", y, sizeof y, &e) && y[0] == 11 && y[1] == -19 &&
-                  y[2] == 31,
-              "%g %g %g", y[0], y[1], y[2]);
-        exec_close(x);
-    }
-    CHECK(n_packed == 1, "packed %d times", n_packed);
-    store_close(s);
-    arena_free(a);
-}
-
 /* ---- starting values ---- */
 
 static const char trainables[] =
@@ -396,7 +336,6 @@ static void test_threads(void) {
 int main(void) {
     Device *dev = cpu_open(2);
     test_weights(dev);
-    test_packed(dev);
     test_starts(dev);
     test_start_value(dev);
     test_shared(dev);

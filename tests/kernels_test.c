@@ -1,6 +1,6 @@
 /* Every fast kernel against the reference kernel of its row: odd shapes, one to three
- * samples, thin ranks, f32, f16 and bf16 in any mix, packed ahead or not, on each
- * instruction set that this CPU has; and the same bits for one worker and for three. */
+ * samples, thin ranks, f32, f16 and bf16 in any mix, on each instruction set that
+ * this CPU has; and the same bits for one worker and for three. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -94,24 +94,13 @@ static Type shape(DType t, int rank, ...) {
     return r;
 }
 
-static void call(const Case *c, const Kernel *k, Device *dev, bool pack, Tensor *out) {
-    const void *packed[MOST_IN] = {0};
-    void *owned[MOST_IN] = {0};
+static void call(const Case *c, const Kernel *k, Device *dev, Tensor *out) {
     Sig s = c->sig;
-    for (int i = 0; pack && i < s.n_in; i++) {
-        size_t bytes = k->packed ? k->packed(&s, i) : 0;
-        if (!bytes) continue;
-        s.frozen |= (uint64_t)1 << i;
-        owned[i] = memory(bytes);
-        k->pack(&s, i, c->in[i].data, owned[i], dev);
-        packed[i] = owned[i];
-    }
     Call call = {.in = c->in,
                  .out = out,
                  .n_in = s.n_in,
                  .n_out = s.n_out,
                  .attrs = c->attrs,
-                 .packed = packed,
                  .dev = dev};
     void *work = memory(k->work ? k->work(&s) : 0);
     call.work = work;
@@ -121,7 +110,6 @@ static void call(const Case *c, const Kernel *k, Device *dev, bool pack, Tensor 
     k->run(&call);
     arena_free(a);
     free(work);
-    for (int i = 0; i < MOST_IN; i++) free(owned[i]);
 }
 static void new_outputs(const Case *c, Tensor *out) {
     for (int i = 0; i < c->sig.n_out; i++)
@@ -155,7 +143,7 @@ static bool start(Case *c, const Op *op, const void *attrs, int n_in) {
     }
     if (!ok) return false;
     new_outputs(c, c->out);
-    call(c, reference(op), &one, false, c->out);
+    call(c, reference(op), &one, c->out);
     return true;
 }
 static void finish(Case *c) {
@@ -198,11 +186,10 @@ static void compare(const Case *c, const char *set) {
     for (const Kernel *k = c->op->cpu; k != reference(c->op); k++) {
         if (k->fits && !k->fits(&c->sig)) continue;
         compared++;
-        Tensor a[MOST_OUT], b[MOST_OUT], p[MOST_OUT];
-        new_outputs(c, a), new_outputs(c, b), new_outputs(c, p);
-        call(c, k, &one, false, a);
-        call(c, k, &three, false, b);
-        call(c, k, &three, true, p);
+        Tensor a[MOST_OUT], b[MOST_OUT];
+        new_outputs(c, a), new_outputs(c, b);
+        call(c, k, &one, a);
+        call(c, k, &three, b);
         Str x = {0};
         type_print(&x, &c->in_type[0]);
         for (int i = 0; i < c->sig.n_out; i++) {
@@ -211,9 +198,8 @@ static void compare(const Case *c, const char *set) {
                   c->op->name, k->name, set, x.s, i, d);
         }
         same_bits(c, k->name, a, b, "one worker and three");
-        same_bits(c, k->name, a, p, "packed in the call and ahead");
         str_free(&x);
-        free_outputs(c, a), free_outputs(c, b), free_outputs(c, p);
+        free_outputs(c, a), free_outputs(c, b);
     }
     CHECK(compared, "%s has no fast kernel", c->op->name);
 }

@@ -108,7 +108,6 @@ static inline bool kernel_run(Arena *a, const Kernel *k, const Sig *s, const Ten
     Call c = {.in = inputs, .out = out, .n_in = s->n_in, .n_out = s->n_out};
     c.attrs = s->attrs;
     c.dev = dev;
-    c.packed = NEW(a, const void *, s->n_in + 1);
     if (k->work) {
         size_t bytes = k->work(s);
         char *work = arena_alloc(a, bytes + 128, 1);

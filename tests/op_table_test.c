@@ -196,7 +196,7 @@ static void test_run(Arena *a) {
     Err e = {0};
     PointwiseAttrs at = {"x0 / 3", F64};
     Type t = type_of(F64, 1, (int64_t[]){2}), out_type;
-    Sig s = {&op_pointwise, &at, &t, 1, &out_type, 1, 0};
+    Sig s = {&op_pointwise, &at, &t, 1, &out_type, 1};
     double x[2] = {1, 2};
     Tensor in = {x, &t}, out;
     bool ok = op_pointwise.shape(&s, &e) && op_run(a, &s, &in, &out, &e);
