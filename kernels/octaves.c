@@ -15,7 +15,8 @@ static int sizes(const Call *c, Octave *o, int most) {
     int n = 0;
     double discount = ((const OctavesAttrs *)c->attrs)->discount;
     for (int i = 0; i < c->in[1].type->dim[0] && n < most; i++) {
-        double by = pow(2 + 2 * get(&c->in[1], i), i);
+        /* at least 1, whatever was drawn: nothing is read beside fine */
+        double by = fmax(pow(2 + 2 * get(&c->in[1], i), i), 1);
         int64_t h = (int64_t)((double)x->dim[1] / by),
                 w = (int64_t)((double)x->dim[2] / by);
         o[n++] = (Octave){h > 1 ? h : 1, w > 1 ? w : 1, pow(discount, i)};
