@@ -194,11 +194,6 @@ static bool name_tensors(Job *j, Err *e) {
 }
 
 /* ---- numbers ---- */
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* Elements [first, first + n) of the tensor called `name`. bound: of the uniform law. */
 static void draw(int64_t seed, const char *name, float bound, int64_t first, int64_t n,
                  float *out) {

@@ -75,11 +75,6 @@ static void start_close(StartFile *s) {
         tensors_close(s->file);
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 static const TensorEntry *start_find(Arena *a, const StartFile *s, const char *key,
                                      double *alpha) {
     if (!s->lora) return tensors_find(s->file, key);

@@ -212,11 +212,6 @@ static bool could_exist(const Doc *d, const char *name) {
     return false;
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 static bool saved_number(Arena *a, const Module *m, const YNode *slot, SavedTensor *t,
                          Err *e) {
     Env env = {.args = m->args};

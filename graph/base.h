@@ -89,6 +89,10 @@ const char *err_said(const Err *e);
 /* Appends a further line to the message ("note: ..."); nothing if no failure is set. */
 void err_note(Err *e, const char *fmt, ...) PRINTF(2, 3);
 
+/* ---- words ---- */
+bool starts_with(const char *s, const char *start);
+bool ends_with(const char *s, const char *end);
+
 /* ---- nearest names ---- */
 /* The name closest to `word` (edit distance at most a third of its length, at least 1;
  * ties: the first), or NULL. names ends with NULL. */

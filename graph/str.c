@@ -130,3 +130,14 @@ const char *did_you_mean(Arena *a, const char *word, const char *const *names) {
     const char *name = nearest(word, names);
     return name ? arena_printf(a, "; did you mean '%s'?", name) : "";
 }
+
+/* ---- words ---- */
+
+bool starts_with(const char *s, const char *start) {
+    return !strncmp(s, start, strlen(start));
+}
+
+bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}

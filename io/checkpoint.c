@@ -39,11 +39,6 @@ static const char layers[] = "text_encoder.text_model.encoder.layers.";
 /* OpenCLIP ViT-H without its last layer, which SD2 never runs */
 enum { SD2_LAYERS = 23 };
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* ---- one tensor of a file ---- */
 static bool add_item(Checkpoint *c, const TensorFile *f, const TensorEntry *x,
                      NamePart p, Err *e) {

@@ -397,11 +397,6 @@ bool data_config_from(Arena *a, const DataOptions *o, const Toml *top, DataConfi
     return read_top(&c, top);
 }
 
-static bool is_json(const char *path) {
-    size_t n = strlen(path);
-    return n >= 5 && !strcmp(path + n - 5, ".json");
-}
-
 static const Toml *json_file(Arena *a, const char *path, Err *e) {
     const Source *src = file_source(a, path, 1 << 20, "a dataset file", e);
     const Toml *top = src ? json_tree(a, src, e) : NULL;
@@ -415,7 +410,8 @@ bool data_config_read(Arena *a, const DataOptions *o, DataConfig *out, Err *e) {
     Ctx c = {a, o, out, e};
     *out = (DataConfig){0};
     if (!o->dataset_config) return read_folders(&c);
-    const Toml *top = is_json(o->dataset_config) ? json_file(a, o->dataset_config, e)
-                                                 : toml_read(a, o->dataset_config, e);
+    const Toml *top = ends_with(o->dataset_config, ".json")
+                          ? json_file(a, o->dataset_config, e)
+                          : toml_read(a, o->dataset_config, e);
     return top && data_config_from(a, o, top, out, e);
 }

@@ -87,11 +87,6 @@ static bool read_record(Arena *a, const SubsetConfig *c, const char *key, Loc at
 }
 
 /* ---- the file ---- */
-static bool is_lines(const char *path) {
-    size_t n = strlen(path);
-    return n >= 6 && !strcmp(path + n - 6, ".jsonl");
-}
-
 static bool read_entry(Arena *a, const SubsetConfig *c, const Toml *t, bool lines,
                        Record *r, Err *e) {
     if (t->kind != TOML_TABLE)
@@ -109,7 +104,7 @@ bool records_read(Arena *a, const SubsetConfig *c, Record **out, int *n, Err *e)
     const Source *src =
         file_source(a, c->metadata_file, JSON_TREE_BYTES_MAX, "a metadata file", e);
     if (!src) return false;
-    bool lines = is_lines(c->metadata_file);
+    bool lines = ends_with(c->metadata_file, ".jsonl");
     const Toml *top = lines ? json_lines(a, src, e) : json_tree(a, src, e);
     if (!top) return false;
     if (!lines && top->kind != TOML_TABLE)

@@ -59,15 +59,6 @@ typedef struct Key {
     LoraForm form;
 } Key;
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
-static bool starts_with(const char *s, const char *start) {
-    return !strncmp(s, start, strlen(start));
-}
-
 /* What kind of other adapter a key is of, or NULL. */
 static const char *other(const char *key) {
     for (size_t i = 0; i < COUNT(others); i++)

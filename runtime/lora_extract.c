@@ -29,11 +29,6 @@ typedef struct Job {
 static bool has(const char *s, const char *part) {
     return strstr(s, part) != NULL;
 }
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* lora.md section 1: transformers' layers and the text encoder's; with conv also those of
  * resnets and samplers. Never norms, embeddings, the first and last convolution. */
 static bool is_target(const char *name, const Type *t, bool conv) {

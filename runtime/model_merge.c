@@ -52,10 +52,6 @@ enum { ROWS = 256 }; /* of a product that is added at a time */
 
 /* ---- the list of tensors ---- */
 
-static bool starts_with(const char *s, const char *start) {
-    return !strncmp(s, start, strlen(start));
-}
-
 /* OpenCLIP's last layer is no part of the text encoder: it stays what it was. */
 static bool unused_layer(const Job *j, const char *name) {
     return j->sd2 && starts_with(name, "text_encoder.text_model.encoder.layers.23.");
