@@ -25,7 +25,6 @@ struct Ahead {
     int64_t next;     /* first position no thread has taken */
     int64_t given;    /* positions handed to the reader, from `from` */
     int64_t released; /* positions whose slots are free again */
-    int64_t waits;
     bool stop;
 };
 
@@ -98,7 +97,6 @@ bool ahead_next(Ahead *q, void **slot, Err *e) {
         pthread_cond_broadcast(&q->freed);
     }
     Slot *s = slot_of(q, q->given);
-    q->waits += !s->ready;
     while (!s->ready) pthread_cond_wait(&q->filled, &q->lock);
     q->given++;
     pthread_mutex_unlock(&q->lock);
@@ -106,10 +104,6 @@ bool ahead_next(Ahead *q, void **slot, Err *e) {
     if (s->ok) return true;
     if (!e->set) *e = s->err;
     return false;
-}
-
-int64_t ahead_waits(const Ahead *q) {
-    return q->waits;
 }
 
 void ahead_close(Ahead *q) {

@@ -23,7 +23,5 @@ Ahead *ahead_open(const AheadWork *w, int64_t from, int64_t to, int threads, Err
 /* The slot of the next position, valid until the next call. A position's failure shows
  * when it is taken; past the last one there is none to take: err_fail. */
 bool ahead_next(Ahead *q, void **slot, Err *e);
-/* Times the reader found nothing ready. */
-int64_t ahead_waits(const Ahead *q);
 void ahead_close(Ahead *q); /* NULL is allowed */
 #endif

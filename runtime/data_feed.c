@@ -181,10 +181,6 @@ void data_feed_close(DataFeed *f) {
     data_feed_seek(f, 0);
 }
 
-int64_t data_feed_waits(const DataFeed *f) {
-    return f->ahead ? ahead_waits(f->ahead) : 0;
-}
-
 Feed data_feed(DataFeed *f) {
     return (Feed){f, next, seek};
 }

@@ -29,8 +29,6 @@ void data_feed_close(DataFeed *f);
 /* The next micro-batch will be number `micro` (0 …) of the run. */
 void data_feed_seek(DataFeed *f, int64_t micro);
 Feed data_feed(DataFeed *f);
-/* How often a micro-batch was asked for and was not ready. */
-int64_t data_feed_waits(const DataFeed *f);
 /* Every shape that an epoch's batches have, each once, in order of first use. */
 bool data_feed_shapes(Arena *a, Dataset *d, int chunks, Shape **out, int *n, Err *e);
 #endif

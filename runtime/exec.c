@@ -392,7 +392,3 @@ void exec_poison(Exec *x, bool on) {
         PUSH(x->arena, d->value, d->n, d->cap, i);
     }
 }
-
-uint64_t exec_bytes(const Exec *x, Mem m) {
-    return x->plan->size[m];
-}

@@ -43,5 +43,4 @@ void exec_profile(Exec *x, bool on);
 const uint64_t *exec_times(const Exec *x);
 /* Test mode: arenas between guard pages, activations filled with NaN before each run. */
 void exec_poison(Exec *x, bool on);
-uint64_t exec_bytes(const Exec *x, Mem m); /* planned and reserved, without weights */
 #endif
