@@ -18,8 +18,13 @@ static const char network_text[] =
     "  node: {op: %s, x: x, out: $out, bias: $biased%s}\n"
     "outputs: {y: node}\n";
 
+bool adapted_node_is_conv(const AdaptedNode *n) {
+    const Type *w = &n->weight;
+    return w->rank == 4 && !(n->points && w->dim[2] == 1 && w->dim[3] == 1);
+}
+
 static const Doc *network_around(AdaptedNode *n, Err *e) {
-    const bool conv = n->weight.rank == 4;
+    const bool conv = adapted_node_is_conv(n);
     char *text = arena_printf(
         n->arena, network_text, conv ? "H, W" : "N", conv ? "conv2d" : "linear",
         conv ? ", kernel: $kernel, stride: $stride, pad: $pad" : "");
@@ -40,7 +45,7 @@ static bool bind_net(AdaptedNode *n, Str *note, Err *e) {
     Args *args = args_new(n->arena);
     args_set(args, "out", val_int(n->weight.dim[0]));
     args_set(args, "biased", val_bool(n->bias.rank > 0));
-    if (n->weight.rank == 4) {
+    if (adapted_node_is_conv(n)) {
         args_set(args, "kernel", val_int(n->weight.dim[2]));
         args_set(args, "stride", val_int(n->stride));
         args_set(args, "pad", val_int(n->pad));

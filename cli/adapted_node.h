@@ -8,9 +8,11 @@ typedef struct AdaptedNode {
     Arena *arena;
     Library *library;
     const Doc *adapter;
-    const Args *args;    /* of the adapter */
-    Type weight;         /* as in a checkpoint: [out,in] or [out,in,k,k] */
-    Type bias;           /* [out]; rank 0: the layer has none */
+    const Args *args; /* of the adapter */
+    Type weight;      /* as in a checkpoint: [out,in] or [out,in,k,k] */
+    Type bias;        /* [out]; rank 0: the layer has none */
+    bool
+        points; /* a weight [out,in,1,1] is a linear layer's, as those of U-Net and VAE are */
     int64_t stride, pad; /* of a convolution */
     bool training;
     /* results */
@@ -20,6 +22,7 @@ typedef struct AdaptedNode {
                      ".bias", output "y" */
 } AdaptedNode;
 
+bool adapted_node_is_conv(const AdaptedNode *n);
 /* dims: B, C and N, or H and W. The module's kohya name is "node". */
 bool adapted_node_build(AdaptedNode *n, const Args *dims, Str *note, Err *e);
 

@@ -135,12 +135,13 @@ static bool probe_build(const AdapterFile *f, Probe *p, int64_t samples, Err *e)
                             .adapter = f->doc,
                             .args = args,
                             .weight = *w,
+                            .points = true,
                             .stride = 1};
     if (p->layer->b) p->node.bias = type_of(F32, 1, w->dim);
     p->dims = args_new(p->arena);
     args_set(p->dims, "B", val_int(samples));
     args_set(p->dims, "C", val_int(w->dim[1]));
-    if (w->rank == 4) {
+    if (adapted_node_is_conv(&p->node)) {
         args_set(p->dims, "H", val_int(w->dim[2]));
         args_set(p->dims, "W", val_int(w->dim[3]));
     } else {

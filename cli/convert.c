@@ -68,11 +68,9 @@ static bool convert_lora(const Job *j, TensorFile *t) {
                     .family = j->opt->v2   ? "sd2"
                               : j->opt->v1 ? "sd1"
                                            : NULL};
-    for (int i = 0; i < f->n_unknown && !j->common->quiet; i++)
-        fprintf(stderr, "note: '%s' is no part of a LoRA module and is left out\n",
-                f->unknown[i]);
     say_notes(j, f->file);
-    bool ok = (is_file_name(j->to) ||
+    bool ok = lora_is_whole(f, j->e) &&
+              (is_file_name(j->to) ||
                err_usage(j->e,
                          "'%s': a LoRA is one file, want a name that ends with "
                          ".safetensors, .ckpt or .pt",

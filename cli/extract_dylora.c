@@ -1,4 +1,5 @@
 /* extract-dylora: the LoRAs of lower rank that a DyLoRA contains. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,12 +69,24 @@ static bool is_paper(const Job *j) {
     return !j->o->compat && kind && !strcmp(kind, "paper");
 }
 
+/* --unit, or what the file was trained with (ss_network_args), or 1. */
+static int64_t unit_of(const Job *j) {
+    if (j->o->unit != UNSET_INT) return j->o->unit;
+    const char *text = lora_meta(j->file, "ss_network_args");
+    json_t *args = text ? json_loads(text, 0, NULL) : NULL,
+           *unit = json_object_get(args, "unit");
+    const char *word = json_string_value(unit);
+    int64_t n = word ? strtoll(word, NULL, 10) : json_integer_value(unit);
+    json_decref(args);
+    return n >= 1 && n <= j->rank ? n : 1;
+}
+
 static bool split(Job *j, Err *e) {
     j->file = lora_open(j->o->model, e);
-    if (!j->file) return false;
+    if (!j->file || !lora_is_whole(j->file, e)) return false;
     j->rank = lora_largest_rank(j->file);
     j->paper = is_paper(j);
-    const int64_t unit = j->o->unit, end = j->o->compat ? j->rank - 1 : j->rank;
+    const int64_t unit = unit_of(j), end = j->o->compat ? j->rank - 1 : j->rank;
     if (unit > end)
         return err_fail(e, "'%s' has rank %lld: nothing to extract with --unit %lld",
                         j->o->model, (long long)j->rank, (long long)unit);
@@ -103,12 +116,13 @@ static int run(const Common *c, const void *opts, const Args *given,
     return ok ? EXIT_DONE : e->code;
 }
 
-static const ExtractDylora defaults = {.unit = 1};
+static const ExtractDylora defaults = {.unit = UNSET_INT};
 static const Opt options[] = {
     OPT(ExtractDylora, TEXT, model, "FILE", "the DyLoRA"),
     OPT(ExtractDylora, TEXT, save_to, "FILE",
         "the files to write: out.safetensors becomes out-0004.safetensors, ..."),
-    OPT(ExtractDylora, INT, unit, "N", "ranks that were trained together", .min = 1,
+    OPT(ExtractDylora, INT, unit, "N",
+        "ranks that were trained together; without it as the file says, or 1", .min = 1,
         .max = 1 << 20),
     OPT(ExtractDylora, TEXT, compat, "NAME",
         "the original's files: alpha as it is, the largest rank left out",

@@ -113,12 +113,8 @@ static bool open_model(const MergeWords *w, int i, bool own, const Args *set,
     }
     LoraFile *f = lora_from(t, e);
     out->in[i].file = f;
-    if (!f || !f->n_unknown) return f != NULL;
-    /* an adapter with tensors of its own would lose them */
-    err_fail(e,
-             "'%s': %d tensors are no part of a LoRA and would be lost, the first is "
-             "'%s'",
-             path, f->n_unknown, f->unknown[0]);
+    if (!f) return false;
+    if (lora_is_whole(f, e)) return true;
     lora_close(f);
     return false;
 }

@@ -47,7 +47,7 @@ static void metadata(Job *j, const LoraSet *s) {
 static bool resize(Job *j, Err *e) {
     const ResizeRank *o = j->o;
     j->file = lora_open(o->model, e);
-    if (!j->file) return false;
+    if (!j->file || !lora_is_whole(j->file, e)) return false;
     SvdOptions svd = {.precision = F32, .original = o->compat != NULL, .clamp = 1};
     svd.rank =
         rank_rule(o->dynamic_method, o->dynamic_param, o->new_rank,

@@ -385,3 +385,12 @@ const LoraModule *lora_find(const LoraFile *f, const char *name) {
 const char *lora_meta(const LoraFile *f, const char *key) {
     return tensors_meta(f->file, key);
 }
+
+bool lora_is_whole(const LoraFile *f, Err *e) {
+    return !f->n_unknown ||
+           err_fail(
+               e,
+               "'%s': %d tensors are no part of a LoRA and would be lost, the first "
+               "is '%s'",
+               f->file->path, f->n_unknown, f->unknown[0]);
+}

@@ -56,7 +56,10 @@ LoraFile *lora_from(TensorFile *f, Err *e);
 LoraFile *lora_open(const char *path, Err *e);
 void lora_close(LoraFile *f);
 const LoraModule *lora_find(const LoraFile *f, const char *name); /* NULL: none */
-const char *lora_meta(const LoraFile *f, const char *key);        /* NULL: not there */
+/* false, naming the first: tensors that are no part of a LoRA module and would be lost
+ * where only modules are written. */
+bool lora_is_whole(const LoraFile *f, Err *e);
+const char *lora_meta(const LoraFile *f, const char *key); /* NULL: not there */
 
 /* Block of a kohya name; -1: none. */
 int lora_block(const char *name);
