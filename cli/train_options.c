@@ -170,7 +170,7 @@ const Opt train_options[] = {
     OPT_REFUSED("fp8_base", FLAG, NULL, "weights are used in the base file's own type; leave it out"),
     OPT_REFUSED("fp8_base_unet", FLAG, NULL, "weights are used in the base file's own type; leave it out"),
     OPT_REFUSED("dataset_class", TEXT, "CLASS", "it names a Python class; use --dataset_config"),
-    OPT_REFUSED("debug_dataset", FLAG, NULL, "--dry-run tells buckets and steps"),
+    OPT_REFUSED("debug_dataset", FLAG, NULL, "`graphrun data` shows a data set as training sees it"),
     OPT_REFUSED("initial_epoch", INT, "N", "a run starts at its first step in this version"),
     OPT_REFUSED("initial_step", INT, "N", "a run starts at its first step in this version"),
     OPT_REFUSED("skip_until_initial_step", FLAG, NULL, "a run starts at its first step in this version"),

@@ -202,11 +202,11 @@ static void test_run(Arena *a) {
     bool ok = op_pointwise.shape(&s, &e) && op_run(a, &s, &in, &out, &e);
     CHECK(ok && ((double *)out.data)[1] == 2.0 / 3, "%s", e.text);
     ShapeAttrs shape = {{2, {2, 1}}};
-    Sig v = {&op_view, &shape, &t, 1, &out_type, 1, 0};
+    Sig v = {&op_view, &shape, &t, 1, &out_type, 1};
     ok = op_view.shape(&v, &e) && op_run(a, &v, &in, &out, &e);
     CHECK(ok && out.type->rank == 2 && ((double *)out.data)[1] == 2, "%s", e.text);
     Type two[2] = {t, t};
-    Sig w = {&op_assign, NULL, two, 2, &out_type, 1, 0};
+    Sig w = {&op_assign, NULL, two, 2, &out_type, 1};
     Tensor both[2] = {{x, &t}, {(double[]){5, 6}, &t}};
     ok = op_assign.shape(&w, &e) && op_run(a, &w, both, &out, &e);
     CHECK(ok && ((double *)out.data)[1] == 6 && x[1] == 2,
