@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/job_plan.h"
 #include "cli/mixed_precision.h"
@@ -39,12 +38,6 @@ typedef struct Bench {
     char **made;        /* weights made up, malloc */
     int n_made, cap_made;
 } Bench;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* ---- numbers ---- */
 static void make_table(Bench *b) {
@@ -116,19 +109,13 @@ static bool make_plan(Bench *b, const char *recipe, Err *e) {
     Job *j = &b->job;
     if (!job_load(j, recipe, e)) return false;
     Args *set = args_new(j->arena);
-    Shape s;
+    Options opt;
     if (!settings(j->arena, &b->o->set, "--set", set, e) || !job_open(j, set, e) ||
-        !job_shape(j, &s, e))
+        !job_step_options(j, &opt, e))
         return false;
-    Options opt = {.recipe = &j->recipe,
-                   .net = j->net,
-                   .n_net = j->n_net,
-                   .absent = job_absent_inputs,
-                   .train = true,
-                   .max_grad_norm = 1,
-                   .accumulate = 1,
-                   .dims = job_dims(j, &s),
-                   .reference_kernels = b->o->exact};
+    opt.max_grad_norm = 1;
+    opt.accumulate = 1;
+    opt.reference_kernels = b->o->exact;
     if (!job_precision(j, b->o->mixed_precision, false, false, &opt, e) ||
         !job_memory(j, b->o->memory_budget, b->o->gradient_checkpointing, &opt, e))
         return false;
@@ -142,9 +129,9 @@ static bool make_plan(Bench *b, const char *recipe, Err *e) {
 
 static bool open(Bench *b, const char *recipe, Err *e) {
     b->dev = cpu_open((int)b->common->threads);
+    if (!make_plan(b, recipe, e)) return false;
     b->peak = peak_measure(b->dev);
     make_table(b);
-    if (!make_plan(b, recipe, e)) return false;
     b->given = job_weights(&b->job);
     WeightSource source = {b, made_weight};
     b->store = store_open(b->dev, &source, 0);
@@ -176,9 +163,9 @@ static void bench_step(Bench *b) {
     double *took = NEW(b->arena, double, b->o->runs);
     exec_run(b->exec); /* the first one touches memory for the first time */
     for (int64_t i = 0; i < b->o->runs; i++) {
-        double start = now();
+        double start = seconds_now();
         exec_run(b->exec);
-        took[i] = now() - start;
+        took[i] = seconds_now() - start;
     }
     PlanTotals t = plan_totals(b->plan);
     double s = median(took, b->o->runs);

@@ -2,7 +2,6 @@
  * the recipe names its networks' variants. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/budget.h"
 #include "cli/inspect.h"
@@ -39,12 +38,6 @@ static const Opt options[] = {
 };
 /* clang-format on */
 static const CompileOptions defaults = {0};
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
 
 /* ---- the recipe ---- */
 static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
@@ -87,17 +80,8 @@ static bool open_job(Job *j, const CompileOptions *o, const char *recipe, Err *e
 
 static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *opt,
                          Err *e) {
-    Shape s;
-    *opt = (Options){.recipe = &j->recipe,
-                     .net = j->net,
-                     .n_net = j->n_net,
-                     .absent = job_absent_inputs,
-                     .train = true,
-                     .dump_after = o->dump_after,
-                     .dump = dump,
-                     .reference_kernels = o->exact};
     double accumulate;
-    if (!job_shape(j, &s, e) ||
+    if (!job_step_options(j, opt, e) ||
         !job_precision(j, o->mixed_precision, o->full_fp16, o->full_bf16, opt, e) ||
         !job_memory(j, o->memory_budget, o->gradient_checkpointing, opt, e) ||
         !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt->max_grad_norm, e) ||
@@ -105,7 +89,9 @@ static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *op
                     e))
         return false;
     opt->accumulate = accumulate > 1 && accumulate <= 1 << 20 ? (int)accumulate : 1;
-    opt->dims = job_dims(j, &s);
+    opt->dump_after = o->dump_after;
+    opt->dump = dump;
+    opt->reference_kernels = o->exact;
     const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
     for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
     if (o->disable_pass.n) opt->disable = disable;
@@ -179,7 +165,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     PlanOrigin from = {0};
     Options opt, first;
     Made m = {0};
-    double start = now();
+    double start = seconds_now();
     bool ok = part_exists(o, e) && open_job(&j, o, words->word[0], e) &&
               read_options(&j, o, &dump, &opt, e);
     PlanCache folder = ok ? plan_cache_default(j.arena) : (PlanCache){0};
@@ -189,7 +175,7 @@ static int run(const Common *c, const void *opts, const Args *given,
         first = opt;
         m.plan = job_plan(&j, &first, &wish, &from, e);
         m.cached = from.cached;
-        m.ms = now() - start;
+        m.ms = (seconds_now() - start) * 1e3;
     }
     ok = m.plan && (!o->o || write_plan(o->o, m.plan, e));
     if (!c->quiet && from.note.s) fputs(from.note.s, stderr);

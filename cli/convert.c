@@ -215,12 +215,9 @@ static bool is_model(const Job *j, const TensorFile *f) {
     const char **key = NEW(j->arena, const char *, f->n + 1);
     for (int i = 0; i < f->n; i++) key[i] = f->entry[i].name;
     const Names *names = names_open(j->arena, names_family(key, f->n), j->e);
-    static const char *const components[] = {"unet.", "vae.", "text_encoder."};
-    for (int i = 0; names && i < f->n; i++) {
-        if (is_weight(names, j->arena, key[i])) return true;
-        for (size_t k = 0; k < COUNT(components); k++)
-            if (!strncmp(key[i], components[k], strlen(components[k]))) return true;
-    }
+    for (int i = 0; names && i < f->n; i++)
+        if (is_weight(names, j->arena, key[i]) || checkpoint_component(key[i]))
+            return true;
     return false;
 }
 

@@ -14,7 +14,7 @@ static void number(Str *s, double x) {
         str_add(s, "null");
 }
 
-static void text(Str *s, const char *key, const char *value) {
+void inspect_json_text(Str *s, const char *key, const char *value) {
     str_printf(s, "\"%s\": ", key);
     if (value)
         str_json(s, value);
@@ -62,9 +62,9 @@ static void operand_list(Str *s, Arena *a, const Plan *p, const char *key,
             continue;
         }
         str_printf(s, "{\"value\": %u, ", p->value[v[i]].base);
-        text(s, "at", plan_value_text(a, p, v[i]));
+        inspect_json_text(s, "at", plan_value_text(a, p, v[i]));
         str_add(s, ", ");
-        text(s, "type", type_text(a, &p->value[v[i]].type));
+        inspect_json_text(s, "type", type_text(a, &p->value[v[i]].type));
         str_add(s, "}");
     }
     str_add(s, "]");
@@ -76,13 +76,13 @@ static void node(Str *s, Arena *a, const Plan *p, uint32_t k, const Roofline *r,
     bool memory;
     double seconds = plan_step_time(r, t, &memory);
     str_printf(s, "{\"step\": %u, ", k);
-    text(s, "op", t->op->name);
+    inspect_json_text(s, "op", t->op->name);
     str_add(s, ", ");
-    text(s, "kernel", t->kernel->name);
+    inspect_json_text(s, "kernel", t->kernel->name);
     str_add(s, ", ");
-    text(s, "path", t->at.path);
+    inspect_json_text(s, "path", t->at.path);
     str_add(s, ", ");
-    text(s, "place", t->at.loc.src ? plan_place(a, t) : NULL);
+    inspect_json_text(s, "place", t->at.loc.src ? plan_place(a, t) : NULL);
     str_printf(s, ", \"block\": %d, \"phase\": \"%s\"", t->at.block,
                phase_name(t->at.phase));
     operand_list(s, a, p, "in", t->in, t->n_in);
@@ -108,7 +108,7 @@ static void block_list(Str *s, Arena *a, const Plan *p, const Roofline *r) {
     str_add(s, ",\n\"blocks\": [");
     for (int i = 0; i < n; i++) {
         str_printf(s, "%s{\"block\": %d, ", i ? ",\n" : "", b[i].block);
-        text(s, "name", b[i].block < 0 ? NULL : plan_block(p, b[i].block));
+        inspect_json_text(s, "name", b[i].block < 0 ? NULL : plan_block(p, b[i].block));
         str_printf(s, ", \"phase\": \"%s\", \"steps\": %u, ", phase_name(b[i].phase),
                    b[i].steps);
         big(s, "flops", b[i].flops);
@@ -128,11 +128,11 @@ static void adapter_list(Str *s, const Plan *p) {
     for (uint32_t i = 0; i < p->n_adapter; i++) {
         const PlanAdapter *m = &p->adapter[i];
         str_add(s, i ? ",\n{" : "{");
-        text(s, "name", m->name);
+        inspect_json_text(s, "name", m->name);
         str_add(s, ", ");
-        text(s, "adapter", m->kind);
+        inspect_json_text(s, "adapter", m->kind);
         str_add(s, ", ");
-        text(s, "path", m->path);
+        inspect_json_text(s, "path", m->path);
         str_printf(s, ", \"block\": %d, \"rank\": ", m->block);
         number(s, m->rank);
         str_add(s, ", \"alpha\": ");
@@ -157,13 +157,13 @@ static void memory_part(Str *s, Arena *a, const Plan *p) {
     for (uint32_t i = 0; i < n; i++) {
         const PlanValue *v = &p->value[alive[i]];
         str_printf(s, "%s{\"value\": %u, ", i ? ",\n" : "", alive[i]);
-        text(s, "type", type_text(a, &v->type));
+        inspect_json_text(s, "type", type_text(a, &v->type));
         str_add(s, ", ");
         big(s, "bytes", v->bytes);
         str_add(s, ", ");
         big(s, "offset", v->offset);
         str_printf(s, ", \"first\": %u, \"last\": %u, ", v->first, v->last);
-        text(s, "why", plan_why_alive(a, p, alive[i], peak));
+        inspect_json_text(s, "why", plan_why_alive(a, p, alive[i], peak));
         str_add(s, "}");
     }
     str_add(s, "]}");
@@ -185,7 +185,7 @@ void inspect_json(Str *s, Arena *a, const Plan *p, const char *more,
                   const StepTimes *times) {
     Roofline r = roofline_here();
     str_printf(s, "{\"version\": %d, ", JSON_VERSION);
-    text(s, "name", p->name);
+    inspect_json_text(s, "name", p->name);
     str_add(s, ",\n");
     inspect_json_totals(s, p, more);
     report_list(s, a, p);

@@ -7,14 +7,6 @@
 #include "cli/inspect_view.h"
 #include "cli/plan_why.h"
 
-static void text(Str *s, const char *key, const char *value) {
-    str_printf(s, "\"%s\": ", key);
-    if (value)
-        str_json(s, value);
-    else
-        str_add(s, "null");
-}
-
 static void fusion(Str *s, Arena *a, const Plan *p) {
     uint32_t n;
     FuseRefusal *r = plan_refusals(a, p, &n);
@@ -29,24 +21,24 @@ static void fusion(Str *s, Arena *a, const Plan *p) {
         const char *copy = arena_strndup(a, line, len);
         if (sscanf(copy, "%31s %u times: %n", name, &times, &end) < 2 || !end) continue;
         str_add(s, first ? "{" : ", {");
-        text(s, "pattern", name);
+        inspect_json_text(s, "pattern", name);
         str_printf(s, ", \"times\": %u, ", times);
-        text(s, "what", copy + end);
+        inspect_json_text(s, "what", copy + end);
         str_add(s, "}");
         first = false;
     }
     str_add(s, "], \"refused\": [");
     for (uint32_t i = 0; i < n; i++) {
         str_add(s, i ? ",\n{" : "{");
-        text(s, "pattern", r[i].pattern);
+        inspect_json_text(s, "pattern", r[i].pattern);
         str_add(s, ", ");
-        text(s, "path", r[i].path);
+        inspect_json_text(s, "path", r[i].path);
         str_add(s, ", ");
-        text(s, "place", r[i].place);
+        inspect_json_text(s, "place", r[i].place);
         str_add(s, ", ");
-        text(s, "reason", r[i].reason);
+        inspect_json_text(s, "reason", r[i].reason);
         str_add(s, ", ");
-        text(s, "what", r[i].more);
+        inspect_json_text(s, "what", r[i].more);
         str_add(s, "}");
     }
     str_add(s, "]}");
@@ -58,13 +50,13 @@ static void casts(Str *s, Arena *a, const Plan *p) {
     str_add(s, ",\n\"casts\": {\"between_types\": [");
     for (int i = 0; i < n; i++) {
         str_add(s, i ? ", {" : "{");
-        text(s, "op", met[i].op->name);
+        inspect_json_text(s, "op", met[i].op->name);
         str_add(s, ", ");
-        text(s, "kernel", met[i].kernel->name);
+        inspect_json_text(s, "kernel", met[i].kernel->name);
         str_add(s, ", ");
-        text(s, "reads", met[i].reads);
+        inspect_json_text(s, "reads", met[i].reads);
         str_add(s, ", ");
-        text(s, "makes", met[i].makes);
+        inspect_json_text(s, "makes", met[i].makes);
         str_printf(s, ", \"steps\": %u, \"bytes\": %llu}", met[i].steps,
                    (unsigned long long)met[i].bytes);
     }
@@ -81,7 +73,7 @@ static void recompute(Str *s, Arena *a, const Plan *p, const Roofline *r) {
             str_add(s, "null, ");
         else
             str_printf(s, "%u, ", x[i].original);
-        text(s, "path", p->step[x[i].step].at.path);
+        inspect_json_text(s, "path", p->step[x[i].step].at.path);
         str_printf(
             s, ", \"bytes\": %llu, \"estimate_us\": ", (unsigned long long)x[i].bytes);
         str_double(s, x[i].seconds * 1e6);
@@ -112,9 +104,9 @@ static void gradients(Str *s, Arena *a, const Plan *p) {
         str_printf(s, "%u, ", first);
     else
         str_add(s, "null, ");
-    text(s, "path", t ? t->at.path : NULL);
+    inspect_json_text(s, "path", t ? t->at.path : NULL);
     str_add(s, ", ");
-    text(s, "because_of", why == UINT32_MAX ? NULL : p->value[why].name);
+    inspect_json_text(s, "because_of", why == UINT32_MAX ? NULL : p->value[why].name);
     str_add(s, "}");
 }
 

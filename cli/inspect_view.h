@@ -13,6 +13,8 @@ typedef struct View {
 
 void view_heading(View *v, const char *title);
 
+/* "key": "value", or null */
+void inspect_json_text(Str *s, const char *key, const char *value);
 /* ", "fusion": …, "casts": …, "recompute": …, "gradients": …" */
 void inspect_json_reasons(Str *s, Arena *a, const Plan *p, const Roofline *r);
 

@@ -10,16 +10,11 @@ struct JobNet {
     Checkpoint *model; /* NULL: none */
 };
 
-/* The components of a base model, in the order in which a tensor's path is looked for.
- * Paths of different networks do not collide: "conv_in.weight" is the U-Net's, the VAE's
- * are "encoder.conv_in.weight" and "decoder.conv_in.weight". */
-static const char *const components[] = {"unet", "text_encoder", "vae", NULL};
-
 enum { LONGEST_NAME = 512 };
 
 static bool find_named(const Checkpoint *m, const char *path, Type *t,
                        const void **data, char name[LONGEST_NAME]) {
-    for (const char *const *c = components; *c; c++) {
+    for (const char *const *c = checkpoint_components; *c; c++) {
         size_t n = strlen(*c), rest = strlen(path);
         if (n + rest + 2 > LONGEST_NAME) return false;
         memcpy(name, *c, n);
@@ -61,7 +56,7 @@ static const char *component_of(const Doc *d) {
     const YNode *prefix = yaml_get(d->root, "prefix");
     const YNode *peft = prefix ? yaml_get(prefix, "peft") : NULL;
     const char *name = peft ? peft->s : d->name;
-    for (const char *const *c = components; *c; c++)
+    for (const char *const *c = checkpoint_components; *c; c++)
         if (!strncmp(name, *c, strlen(*c))) return *c;
     return NULL;
 }

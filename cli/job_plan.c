@@ -61,13 +61,19 @@ bool job_shape(const Job *j, Shape *s, Err *e) {
            side_of(j, &v->list.item[1], &s->h, e);
 }
 
-/* ---- what people want to know of a plan's adapters ---- */
-static double argument(const Module *m, const char *name) {
-    const Val *v = args_get(m->args, name);
-    double x;
-    return v && val_number(v, &x) ? x : NAN;
+bool job_step_options(const Job *j, Options *opt, Err *e) {
+    Shape s;
+    *opt = (Options){.recipe = &j->recipe,
+                     .net = j->net,
+                     .n_net = j->n_net,
+                     .absent = job_absent_inputs,
+                     .train = true};
+    if (!job_shape(j, &s, e)) return false;
+    opt->dims = job_dims(j, &s);
+    return true;
 }
 
+/* ---- what people want to know of a plan's adapters ---- */
 static uint64_t parameters(const LoraTensors *t, const Module *m) {
     uint64_t n = 0;
     for (int i = 0; i < t->n; i++)
@@ -86,17 +92,14 @@ static bool add_adapters(Arena *a, const Options *opt, Plan *p, Err *e) {
     PlanAdapter *out = NEW(a, PlanAdapter, all->n);
     for (int i = 0; i < all->n; i++) {
         const Module *m = &all->item[i];
-        const LoraTensor *alpha =
-            lora_tensor_find(&t, arena_printf(a, "%s.alpha", m->name));
-        double rank = argument(m, "rank");
-        double number = alpha && !alpha->value ? alpha->number : argument(m, "alpha");
+        double rank = args_number(m->args, "rank"), alpha = lora_alpha(a, &t, m);
         out[i] = (PlanAdapter){.name = m->root,
                                .kind = m->adapter->name,
                                .path = arena_printf(a, "%s.%s", m->network, m->path),
                                .block = m->block,
                                .rank = rank,
-                               .alpha = number,
-                               .scale = number / rank,
+                               .alpha = alpha,
+                               .scale = alpha / rank,
                                .parameters = parameters(&t, m)};
     }
     p->adapter = out;

@@ -15,6 +15,8 @@ Args *job_dims(const Job *j, const Shape *s);
 /* What a plan is compiled for without a data set: the recipe's data.resolution, batch and
  * chunks; 512 x 512, one sample, one chunk where it says nothing. */
 bool job_shape(const Job *j, Shape *s, Err *e);
+/* A training step of the recipe for that shape; everything else as Options{0}. */
+bool job_step_options(const Job *j, Options *opt, Err *e);
 /* A number of one of the recipe's sections. */
 bool job_number(const Job *j, const Args *section, const char *key, double otherwise,
                 double *out, Err *e);

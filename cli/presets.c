@@ -22,12 +22,6 @@ typedef struct PresetsOptions {
 } PresetsOptions;
 
 /* ---- modules by block ---- */
-static double argument(const Module *m, const char *name) {
-    const Val *v = args_get(m->args, name);
-    double x;
-    return v && val_number(v, &x) ? x : NAN;
-}
-
 static void widen_range(double range[2], double x) {
     if (isnan(x)) return;
     if (isnan(range[0]) || x < range[0]) range[0] = x;
@@ -53,7 +47,7 @@ static PresetRow empty_row(int slot, const char *name) {
 }
 
 static void add_module(PresetRow *r, const Module *m, const Graph *g) {
-    double rank = argument(m, "rank"), alpha = argument(m, "alpha");
+    double rank = args_number(m->args, "rank"), alpha = args_number(m->args, "alpha");
     r->modules++;
     r->parameters += trained(m, g);
     widen_range(r->rank, rank);
@@ -62,15 +56,8 @@ static void add_module(PresetRow *r, const Module *m, const Graph *g) {
 }
 
 bool preset_table(Job *j, const char *title, PresetTable *out, Err *e) {
-    Options opt = {.recipe = &j->recipe,
-                   .net = j->net,
-                   .n_net = j->n_net,
-                   .absent = job_absent_inputs,
-                   .train = true};
-    Shape s;
-    if (!job_shape(j, &s, e)) return false;
-    opt.dims = job_dims(j, &s);
-    if (!job_modules(j, &opt, e)) return false;
+    Options opt;
+    if (!job_step_options(j, &opt, e) || !job_modules(j, &opt, e)) return false;
     const Net *net = job_net(j, "unet");
     const YNode *blocks = net ? yaml_get(net->doc->root, "blocks") : NULL;
     int n = blocks ? blocks->n : 0;
@@ -191,20 +178,6 @@ static bool show_list(const Modules *m, const double *value, int n, Err *e) {
     return true;
 }
 
-static bool list_modules(Job *j, Modules **m, Err *e) {
-    Options opt = {.recipe = &j->recipe,
-                   .net = j->net,
-                   .n_net = j->n_net,
-                   .absent = job_absent_inputs,
-                   .train = true};
-    Shape s;
-    if (!job_shape(j, &s, e)) return false;
-    opt.dims = job_dims(j, &s);
-    if (!job_modules(j, &opt, e)) return false;
-    *m = opt.modules;
-    return true;
-}
-
 /* ---- the commands ---- */
 static bool list(Err *e) {
     static const int sizes[] = {12, 17, 20, 25, 26};
@@ -248,8 +221,9 @@ static bool show(const Common *c, const PresetsOptions *o, const Args *given,
     if (ok && n && picture) {
         ok = err_usage(e, "plot wants a preset, or --network_args and no NAME");
     } else if (ok && n) {
-        Modules *m;
-        ok = list_modules(&j, &m, e) && show_list(m, value, n, e);
+        Options opt;
+        ok = job_step_options(&j, &opt, e) && job_modules(&j, &opt, e) &&
+             show_list(opt.modules, value, n, e);
     } else if (ok) {
         PresetTable t;
         ok = preset_table(&j, name ? name : j.doc->name, &t, e);

@@ -62,10 +62,10 @@ static Graph *built(Arena *a, const SamplerWish *w, const SamplerModel *model,
 
 bool sampler_plans(Arena *a, const SamplerWish *w, const Options *opt,
                    SamplerPlans *out, Err *e) {
-    const SamplerModel stub = {NULL, any_answer};
+    const SamplerModel unasked = {NULL, any_answer};
     *out = (SamplerPlans){0};
     if (!sampler_runs(a, w->doc, w->args, &out->runs, e)) return false;
-    Graph *g = built(a, w, &stub, opt, e);
+    Graph *g = built(a, w, &unasked, opt, e);
     if (!g) return false;
     keep_outputs(g, "start.", "start.");
     out->start = finished(g, opt, e);

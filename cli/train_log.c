@@ -84,7 +84,7 @@ static void find_rates(TrainLog *l, const Trainer *t, const Plan *p) {
 }
 
 /* ---- files ---- */
-static double seconds_now(void) {
+static double wall_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -110,7 +110,7 @@ bool train_log_open(Trainer *t, Err *e) {
     l->lines_path = arena_printf(t->arena, "%s/log.jsonl", folder);
     t->log = l;
     if (!folder_make(folder, e)) return false;
-    l->events = events_open(t->arena, events, seconds_now(), e);
+    l->events = events_open(t->arena, events, wall_clock(), e);
     if (!l->events) return false;
     l->lines = fopen(l->lines_path, "ab");
     return l->lines ||
@@ -140,7 +140,7 @@ static bool write_line(TrainLog *l, const char *x_name, int64_t x, int epoch, Er
 }
 
 static bool end_event(TrainLog *l, const char *x_name, int64_t x, int epoch, Err *e) {
-    bool ok = events_add(l->events, seconds_now(), x, l->now, l->n_now, e) &&
+    bool ok = events_add(l->events, wall_clock(), x, l->now, l->n_now, e) &&
               write_line(l, x_name, x, epoch, e);
     l->n_now = 0;
     return ok;

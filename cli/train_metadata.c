@@ -58,9 +58,7 @@ static void put_text(Trainer *t, const char *key, const char *x) {
 
 /* An option of the recipe under its sd-scripts name; what the recipe lacks is None. */
 static double option(const Trainer *t, const char *name) {
-    const Val *v = args_get(t->job.recipe.options, name);
-    double x;
-    return v && val_number(v, &x) ? x : NAN;
+    return args_number(t->job.recipe.options, name);
 }
 
 static void put_integral(Trainer *t, const char *key, const char *name) {

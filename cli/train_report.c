@@ -6,19 +6,6 @@
 #include "cli/inspect.h"
 #include "cli/train.h"
 
-static double number_of(const Module *m, const char *name) {
-    const Val *v = args_get(m->args, name);
-    double x;
-    return v && val_number(v, &x) ? x : NAN;
-}
-
-/* alpha as it will be saved: rsLoRA stores another one than its argument */
-static double alpha_of(const Trainer *t, const Module *m) {
-    const LoraTensor *l =
-        lora_tensor_find(&t->lora, arena_printf(t->arena, "%s.alpha", m->name));
-    return l && !l->value ? l->number : number_of(m, "alpha");
-}
-
 static const char *block_name(const Trainer *t, const Module *m) {
     const Net *net = job_net(&t->job, m->network);
     const YNode *blocks = net ? yaml_get(net->doc->root, "blocks") : NULL;
@@ -43,7 +30,8 @@ static void json_number(Str *s, double x) {
 }
 
 static void json_module(const Trainer *t, Str *s, const Module *m) {
-    double rank = number_of(m, "rank"), alpha = alpha_of(t, m);
+    double rank = args_number(m->args, "rank"),
+           alpha = lora_alpha(t->arena, &t->lora, m);
     str_add(s, "{\"name\": ");
     str_json(s, m->name);
     str_printf(s, ", \"network\": \"%s\", \"path\": ", m->network);
@@ -137,7 +125,8 @@ static bool text_report(Trainer *t, Str *s, Err *e) {
                "block", "lr");
     for (int i = 0; i < t->modules->n; i++) {
         const Module *m = &t->modules->item[i];
-        double rank = number_of(m, "rank"), alpha = alpha_of(t, m);
+        double rank = args_number(m->args, "rank"),
+               alpha = lora_alpha(t->arena, &t->lora, m);
         const char *block = block_name(t, m);
         str_printf(s, "%-70s %6g %6g %8g %-5s %8g\n", m->name, rank, alpha,
                    alpha / rank, block ? block : "-", m->lr);

@@ -15,15 +15,8 @@ typedef struct SaveAt { /* what stands in a file's metadata */
 
 /* Unless told, that of the adapters' own numbers. */
 static int save_dtype(const Trainer *t) {
-    const TrainOptions *o = t->o;
-    static const struct {
-        const char *name;
-        int dtype;
-    } types[] = {{"float", F32}, {"fp16", F16}, {"bf16", BF16}};
-    for (size_t i = 0; o->save_precision && i < COUNT(types); i++)
-        if (!strcmp(types[i].name, o->save_precision)) return types[i].dtype;
-    if (!t->full_half) return F32;
-    return t->mixed_precision == PRECISION_FP16 ? F16 : BF16;
+    DType own = !t->full_half ? F32 : t->mixed_precision == PRECISION_FP16 ? F16 : BF16;
+    return precision_of(t->o->save_precision, own);
 }
 
 /* ---- paths ---- */

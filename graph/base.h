@@ -17,6 +17,9 @@
 #define PRINTF(fmt, args)
 #endif
 
+/* Of a clock that only goes forward; for measuring, never for deciding. */
+double seconds_now(void);
+
 /* ---- arena ---- */
 typedef struct Arena Arena;
 Arena *arena_new(void);

@@ -118,6 +118,12 @@ Val *args_get(const Args *args, const char *name) {
     return NULL;
 }
 
+double args_number(const Args *args, const char *name) {
+    const Val *v = args_get(args, name);
+    double x;
+    return v && val_number(v, &x) ? x : NAN;
+}
+
 void args_set(Args *args, const char *name, Val v) {
     Val *old = args_get(args, name);
     if (old) {

@@ -78,6 +78,7 @@ typedef struct Args { /* named values, in order of definition */
 Args *args_new(Arena *a);
 Args *args_copy(Arena *a, const Args *from);
 Val *args_get(const Args *args, const char *name);         /* NULL: none */
+double args_number(const Args *args, const char *name);    /* NAN: none, or no number */
 void args_set(Args *args, const char *name, Val v);        /* replaces */
 const char *const *args_names(Arena *a, const Args *args); /* for suggestions */
 

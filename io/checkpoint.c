@@ -33,11 +33,19 @@ struct Checkpoint {
     const char *tokenizer;
 };
 
-static const char *const components[] = {"unet", "text_encoder", "vae"};
+const char *const checkpoint_components[] = {"unet", "text_encoder", "vae", NULL};
 static const char layers[] = "text_encoder.text_model.encoder.layers.";
 
 /* OpenCLIP ViT-H without its last layer, which SD2 never runs */
 enum { SD2_LAYERS = 23 };
+
+const char *checkpoint_component(const char *name) {
+    for (const char *const *k = checkpoint_components; *k; k++) {
+        size_t n = strlen(*k);
+        if (!strncmp(name, *k, n) && name[n] == '.') return *k;
+    }
+    return NULL;
+}
 
 /* ---- one tensor of a file ---- */
 static bool add_item(Checkpoint *c, const TensorFile *f, const TensorEntry *x,
@@ -65,11 +73,7 @@ static bool add_tensor(Checkpoint *c, const Names *names, const TensorFile *f,
     NamePart part[NAME_PARTS];
     bool dropped;
     int n = names_from_file(names, c->arena, key, part, &dropped);
-    for (size_t i = 0; !n && !dropped && i < COUNT(components); i++) {
-        size_t len = strlen(components[i]);
-        if (!strncmp(key, components[i], len) && key[len] == '.')
-            part[n++] = (NamePart){key, 0, 1};
-    }
+    if (!n && !dropped && checkpoint_component(key)) part[n++] = (NamePart){key, 0, 1};
     for (int i = 0; i < n; i++)
         if (!add_item(c, f, x, part[i], e)) return false;
     return true;
@@ -112,12 +116,12 @@ static bool file_config(Checkpoint *c, Err *e) {
     json_t *root = json_read(c->arena, path, &src, e);
     if (!root) return false;
     bool ok = true;
-    for (size_t i = 0; ok && i < COUNT(components); i++) {
-        json_t *part = json_object_get(root, components[i]);
+    for (const char *const *k = checkpoint_components; ok && *k; k++) {
+        json_t *part = json_object_get(root, *k);
         if (!part) continue;
         ok = json_is_object(part) ||
-             err_at(e, (Loc){src, 0, 0, 0}, "'%s' is not an object", components[i]);
-        if (ok) add_config(c, components[i], path, json_text(c->arena, part));
+             err_at(e, (Loc){src, 0, 0, 0}, "'%s' is not an object", *k);
+        if (ok) add_config(c, *k, path, json_text(c->arena, part));
     }
     json_t *scheduler = json_object_get(root, "scheduler");
     add_config(c, "scheduler", path,
@@ -278,12 +282,10 @@ static bool open_folder(Checkpoint *c, Err *e) {
     const Names *names = names_open(c->arena, "sd1", e);
     if (!names) return false;
     bool any = false;
-    for (size_t i = 0; i < COUNT(components); i++) {
-        if (!folder_exists(arena_printf(c->arena, "%s/%s", c->path, components[i])))
-            continue;
+    for (const char *const *k = checkpoint_components; *k; k++) {
+        if (!folder_exists(arena_printf(c->arena, "%s/%s", c->path, *k))) continue;
         any = true;
-        if (!open_component(c, names, components[i], e) ||
-            !folder_config(c, components[i], "config.json", e))
+        if (!open_component(c, names, *k, e) || !folder_config(c, *k, "config.json", e))
             return false;
     }
     if (!any)

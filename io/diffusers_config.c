@@ -193,15 +193,14 @@ static bool says_more(const Checkpoint *c, const char *component, const char *ma
 
 bool config_beside(const char *path, const Checkpoint *c, const char *family,
                    bool *written, Err *e) {
-    static const char *const components[] = {"unet", "text_encoder", "vae"};
     Arena *a = arena_new();
     json_t *all = json_pack("{s:s}", "base", family);
     *written = false;
-    for (size_t i = 0; i < COUNT(components); i++) {
-        const char *made = diffusers_config(a, c, components[i], family);
-        *written = *written || says_more(c, components[i], made);
-        json_t *x = json_loads(checkpoint_config(c, components[i]), 0, NULL);
-        if (x) json_object_set_new(all, components[i], x);
+    for (const char *const *k = checkpoint_components; *k; k++) {
+        const char *made = diffusers_config(a, c, *k, family);
+        *written = *written || says_more(c, *k, made);
+        json_t *x = json_loads(checkpoint_config(c, *k), 0, NULL);
+        if (x) json_object_set_new(all, *k, x);
     }
     json_t *scheduler = json_loads(checkpoint_config(c, "scheduler"), 0, NULL);
     json_t *type = json_object_get(scheduler, "prediction_type");

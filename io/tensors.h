@@ -81,6 +81,12 @@ bool checkpoint_find(const Checkpoint *c, const char *name, Type *type,
  * at least as long as c: what training made of it. false: there is no such tensor. */
 bool checkpoint_replace(Checkpoint *c, const char *name, Type t, const void *data);
 int checkpoint_count(const Checkpoint *c);
+/* The components, as folders and names begin; NULL-terminated, in the order in which a path
+ * without one is looked for ("conv_in.weight" is the U-Net's, the VAE's are
+ * "encoder.conv_in.weight" and "decoder.conv_in.weight"). */
+extern const char *const checkpoint_components[];
+/* The one that a name is of ("unet" for "unet.conv_in.weight"); NULL: none. */
+const char *checkpoint_component(const char *name);
 /* n bytes at p, as checkpoint_find gave them, are not needed soon (io/file.h). */
 void checkpoint_forget(const Checkpoint *c, const void *p, size_t n);
 void checkpoint_release(const Checkpoint *c, const void *data, size_t n); /* as above */

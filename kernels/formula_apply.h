@@ -4,13 +4,7 @@
  *   FN(name) the function of that name for T: exp, log ...
  *   APPLY    the name of the function to make; APPLY_modulo and APPLY_sigmoid come with it */
 #include "kernels/formula_ops.h"
-#ifndef HD
-#ifdef __CUDACC__
-#define HD __host__ __device__
-#else
-#define HD
-#endif
-#endif
+#include "kernels/hd.h"
 #define APPLY_JOIN(a, b) a##_##b
 #define APPLY_NAME(a, b) APPLY_JOIN(a, b)
 #define APPLY_WITH(name) APPLY_NAME(APPLY, name)

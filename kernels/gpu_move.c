@@ -141,26 +141,24 @@ CUDA_KERNEL(resize_grad, gpu_types_fit, resize_grad_run);
 
 /* ---- tables ---- */
 
+/* rows of the table w: read by ids to make y, or the other way */
+static GpuEmbedding table_of(const Call *c, const Type *w) {
+    return (GpuEmbedding){.ids = gpu_tensor(&c->in[0]),
+                          .table = gpu_tensor(&c->in[1]),
+                          .y = gpu_tensor(&c->out[0]),
+                          .n = type_count(c->in[0].type),
+                          .rows = w->dim[0],
+                          .width = type_count(w) / w->dim[0]};
+}
+
 static void embedding_run(const Call *c) {
-    const Type *w = c->in[1].type;
-    GpuEmbedding p = {.ids = gpu_tensor(&c->in[0]),
-                      .table = gpu_tensor(&c->in[1]),
-                      .y = gpu_tensor(&c->out[0]),
-                      .n = type_count(c->in[0].type),
-                      .rows = w->dim[0],
-                      .width = type_count(w) / w->dim[0]};
+    GpuEmbedding p = table_of(c, c->in[1].type);
     gpu_elements(c, "gr_embedding", p.n * p.width, &p, sizeof p);
 }
 CUDA_KERNEL(embedding, gpu_types_fit, embedding_run);
 
 static void embedding_grad_run(const Call *c) {
-    const Type *w = c->out[0].type;
-    GpuEmbedding p = {.ids = gpu_tensor(&c->in[0]),
-                      .table = gpu_tensor(&c->in[1]),
-                      .y = gpu_tensor(&c->out[0]),
-                      .n = type_count(c->in[0].type),
-                      .rows = w->dim[0],
-                      .width = type_count(w) / w->dim[0]};
+    GpuEmbedding p = table_of(c, c->out[0].type);
     gpu_elements(c, "gr_embedding_grad", p.width, &p, sizeof p);
 }
 CUDA_KERNEL(embedding_grad, gpu_types_fit, embedding_grad_run);

@@ -9,13 +9,9 @@
 #define GRAPHRUN_RNG_H
 #include <math.h>
 #include <stdint.h>
-#ifndef HD
-#ifdef __CUDACC__
-#define HD __host__ __device__
-#else
-#define HD
-#endif
-#endif
+
+#include "kernels/hd.h"
+
 enum { RNG_SEED_LO, RNG_SEED_HI, RNG_SAMPLE, RNG_MICRO, RNG_WORDS = 8 };
 
 static inline HD void philox(uint32_t c[4], uint32_t k0, uint32_t k1) {

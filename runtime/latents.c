@@ -176,7 +176,7 @@ typedef struct Gather { /* slots of one size that are still pixels */
     LatentKey *key;
 } Gather;
 
-static bool gather_new(Arena *a, const Encoder *x, int n_order, Gather *g) {
+static void gather_new(Arena *a, const Encoder *x, int n_order, Gather *g) {
     size_t most = 0, n = (size_t)x->job->batch;
     for (int i = 0; i < n_order; i++) {
         size_t cells = cells_of(&x->job->data->sample[x->order[i]]);
@@ -186,7 +186,6 @@ static bool gather_new(Arena *a, const Encoder *x, int n_order, Gather *g) {
                   .moments = NEW(a, float, n *most * 8),
                   .index = NEW(a, int, n),
                   .key = NEW(a, LatentKey, n)};
-    return true;
 }
 
 /* A short batch is filled up with what the buffer holds: each picture is on its own. */
@@ -250,7 +249,8 @@ bool latents_encode(Arena *a, const LatentJob *job, Latents *out, Err *e) {
     Arena *scratch = arena_new();
     AheadWork work = {&x, sizeof(Slot), plan_slot, fill_slot, empty_slot};
     Ahead *q = ahead_open(&work, 0, n, job->threads, e);
-    bool ok = q && gather_new(scratch, &x, n, &g);
+    bool ok = q != NULL;
+    gather_new(scratch, &x, n, &g);
     for (int i = 0; ok && i < n; i++) {
         void *slot;
         ok = ahead_next(q, &slot, e) && take(&x, &g, slot, e);

@@ -48,6 +48,11 @@ const LoraTensor *lora_tensor_find(const LoraTensors *t, const char *key) {
     return t->n ? bsearch(&want, t->item, (size_t)t->n, sizeof *t->item, by_key) : NULL;
 }
 
+double lora_alpha(Arena *a, const LoraTensors *t, const Module *m) {
+    const LoraTensor *l = lora_tensor_find(t, arena_printf(a, "%s.alpha", m->name));
+    return l && !l->value ? l->number : args_number(m->args, "alpha");
+}
+
 bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err *e) {
     TensorOut *list = NEW(a, TensorOut, t->n);
     for (int i = 0; i < t->n; i++) {

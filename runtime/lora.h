@@ -23,6 +23,9 @@ bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme
                   LoraTensors *out, Err *e);
 /* NULL: none */
 const LoraTensor *lora_tensor_find(const LoraTensors *t, const char *key);
+/* alpha of a module as it is saved, which rsLoRA makes another number than its argument;
+ * NAN: it has none. */
+double lora_alpha(Arena *a, const LoraTensors *t, const Module *m);
 
 /* Current values, f32, ready for safetensors_write; data in a. */
 bool lora_collect(Arena *a, Exec *x, const LoraTensors *t, TensorOut **out, Err *e);

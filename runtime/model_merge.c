@@ -87,9 +87,7 @@ static Target file_target(Job *j, const TensorEntry *x) {
         t.key = to.key;
         t.type = as_convolution(t.type, to.conv_ldm);
     }
-    if (!n && !dropped &&
-        (starts_with(x->name, "unet.") || starts_with(x->name, "text_encoder.") ||
-         starts_with(x->name, "vae."))) /* a file with Diffusers' names */
+    if (!n && !dropped && checkpoint_component(x->name)) /* Diffusers' names */
         name[n++] = (NamePart){x->name, 0, 1};
     if (!n) return t;
     if (dtype_is_float(t.type.dtype)) t.type.dtype = j->m->save;

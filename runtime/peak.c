@@ -3,7 +3,6 @@
 #include "runtime/peak.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     LANES = 8,
@@ -69,20 +68,14 @@ static void run_read(void *ctx, int64_t piece, void *scratch) {
     w->sum[piece] = (double)(a + b + c + d);
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* Seconds of the best run. */
 static double best(Device *dev, Work *w,
                    void (*run)(void *ctx, int64_t piece, void *scratch)) {
     double least = 0;
     for (int i = 0; i < TRIES; i++) {
-        double start = seconds();
+        double start = seconds_now();
         dev->par(dev, PIECES, run, w);
-        double took = seconds() - start;
+        double took = seconds_now() - start;
         if (!i || took < least) least = took;
     }
     return least > 0 ? least : 1e-9;

@@ -2,22 +2,10 @@
 # A training in 16 bits: runs, gives the same bytes on any number of threads, saves what was
 # trained, and full_* goes with its own precision only.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../small_training.sh"
 export GRAPHRUN_CACHE=
 
-runs "$GRAPHRUN" init-weights unet clip vae_encoder vae_decoder --variant tiny --seed 1 \
-    --dtype f32 -o "$tmp/base.safetensors" --quiet
-exits 0
-mkdir -p "$tmp/pictures/1_thing"
-cp tests/golden/pictures/rgb.png "$tmp/pictures/1_thing"
-
-train() { # train NAME OPTION…
-    local name=$1
-    shift
-    runs "$GRAPHRUN" train --pretrained_model_name_or_path "$tmp/base.safetensors" \
-        --train_data_dir "$tmp/pictures" --allow_missing_captions --resolution 64 \
-        --network_dim 4 --max_train_steps 2 --seed 7 --no_metadata --output_dir "$tmp" \
-        --output_name "$name" --verbose "$@"
-}
+small_base --dtype f32
 
 train half --mixed_precision fp16 --threads 1
 exits 0

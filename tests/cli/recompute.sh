@@ -3,22 +3,11 @@
 # LoRA is the same file whatever is recomputed; what cannot fit is refused with the least
 # that would.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../small_training.sh"
 export GRAPHRUN_CACHE=
 
-runs "$GRAPHRUN" init-weights unet clip vae_encoder vae_decoder --variant tiny --seed 1 \
-    -o "$tmp/base.safetensors" --quiet
-exits 0
-mkdir -p "$tmp/pictures/1_thing"
-cp tests/golden/pictures/rgb.png "$tmp/pictures/1_thing"
+small_base
 
-train() { # train NAME OPTION…
-    local name=$1
-    shift
-    runs "$GRAPHRUN" train --pretrained_model_name_or_path "$tmp/base.safetensors" \
-        --train_data_dir "$tmp/pictures" --allow_missing_captions --resolution 64 \
-        --network_dim 4 --max_train_steps 2 --seed 7 --no_metadata --output_dir "$tmp" \
-        --output_name "$name" --verbose "$@"
-}
 same() { # same PLAIN NAME: as without checkpoints, and something was recomputed
     cmp -s "$tmp/$1.safetensors" "$tmp/$2.safetensors"
     check "another LoRA than without checkpoints" $?
