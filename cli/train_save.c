@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/file_tool.h"
 #include "cli/train.h"
 #include "io/file.h"
 #include "io/lora_file.h"
