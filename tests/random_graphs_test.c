@@ -98,7 +98,18 @@ static void shake(const Tensor *t, uint64_t *z) {
     }
 }
 
-/* Node by node; noise: 0, or the seed of a rounding error behind every node. */
+/* What a node sees of a float input in noise: a copy, shaken. */
+static Tensor shaken(Arena *a, const Tensor *t, uint64_t *z) {
+    Tensor copy = {arena_alloc(a, type_bytes(t->type) + 8, 1), t->type};
+    memcpy(copy.data, t->data, type_bytes(t->type));
+    shake(&copy, z);
+    return copy;
+}
+
+/* Node by node; noise: 0, or the seed of rounding errors before and behind every node: a
+ * stable kernel's result is, but for a rounding error, the exact one of inputs that differ
+ * by one (Higham, Accuracy and Stability of Numerical Algorithms, 1.5). Behind alone is
+ * not enough: a softmax over scores near 50 makes of an input's last place 50 of its own. */
 static bool eager(Arena *a, const Graph *g, Tensor *t, uint64_t noise, Err *e) {
     for (uint32_t i = 0; i < g->n_value; i++)
         if (g->value[i]->role != ROLE_ACT) t[i] = declared(a, g->value[i]);
@@ -109,6 +120,9 @@ static bool eager(Arena *a, const Graph *g, Tensor *t, uint64_t noise, Err *e) {
         for (int i = 0; i < n->n_in; i++) {
             if (n->in[i] == NO_ID) continue;
             in[i] = t[n->in[i]];
+            bool exact = !noise || in[i].type->dtype != F32 ||
+                         (n->op->flags & (OP_VIEW | OP_NO_FOLD));
+            if (!exact) in[i] = shaken(a, &in[i], &noise);
         }
         if (!op_run(a, &s, in, out, e)) return false;
         for (int o = 0; o < n->n_out; o++) {
@@ -147,7 +161,7 @@ static double difference(const float *got, const float *want, int64_t n, double 
 }
 
 /* How far rounding alone can move value v: the largest difference of a few eager runs with
- * a rounding error behind every node (stochastic arithmetic, as in CADNA). Where a value is
+ * rounding errors around every node (stochastic arithmetic, as in CADNA). Where a value is
  * zero but for rounding, its sign decides what a formula or a norm behind it does, and no
  * order of operations gives the right digits. */
 static double roughness(Arena *a, const Graph *g, const Tensor *want, Id v,
