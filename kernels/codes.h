@@ -4,6 +4,7 @@
  * or 2^(i + 1) without; further 0 and 1. */
 #ifndef GRAPHRUN_CODES_H
 #define GRAPHRUN_CODES_H
+#include <stdbool.h>
 
 enum { CODES = 256 };
 

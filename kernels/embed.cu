@@ -1,4 +1,4 @@
-/* Rows of a table, and the table's gradient. */
+/* Rows of a table, the table's gradient, and the embedding of the timestep. */
 #include "kernels/gpu.h"
 
 /* Index i, cut to the rows there are; not a number: 0. */
@@ -24,3 +24,16 @@ extern "C" __global__ void gr_embedding_grad(GpuEmbedding c) {
     }
 }
 GR_KERNEL(gr_embedding_grad, GpuEmbedding)
+
+/* cos and sin of t 10000^(-i / half), angles in f32, as the network was trained with */
+extern "C" __global__ void gr_timestep(GpuTimestep c) {
+    const int64_t half = c.width / 2;
+    const float top = -logf(10000.0f);
+    for (int64_t e = first_element(); e < c.n * half; e += all_threads()) {
+        const int64_t n = e / half, i = e % half;
+        const float angle = load(c.t, n) * expf(top * (float)i / (float)half);
+        store(c.y, n * c.width + i, (float)cos((double)angle));
+        store(c.y, n * c.width + half + i, (float)sin((double)angle));
+    }
+}
+GR_KERNEL(gr_timestep, GpuTimestep)

@@ -13,6 +13,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define GR_KERNEL(name, Parameter)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
 #endif
 #include "kernels/gpu_launch.h"
 
@@ -57,6 +60,10 @@ static __device__ inline float load(GpuTensor t, int64_t i) {
         return bf16_bits(((const uint16_t *)t.data)[i]);
     case GPU_I32:
         return (float)((const int32_t *)t.data)[i];
+    case GPU_F64:
+        return (float)((const double *)t.data)[i];
+    case GPU_U8:
+        return (float)((const uint8_t *)t.data)[i];
     default:
         return ((const float *)t.data)[i];
     }
@@ -72,9 +79,29 @@ static __device__ inline void store(GpuTensor t, int64_t i, float x) {
     case GPU_I32:
         ((int32_t *)t.data)[i] = (int32_t)x;
         break;
+    case GPU_F64:
+        ((double *)t.data)[i] = (double)x;
+        break;
+    case GPU_U8:
+        ((uint8_t *)t.data)[i] = (uint8_t)x;
+        break;
     default:
         ((float *)t.data)[i] = x;
     }
+}
+/* The same without a rounding to f32. */
+static __device__ inline double load_wide(GpuTensor t, int64_t i) {
+    if (t.type == GPU_F64) return ((const double *)t.data)[i];
+    if (t.type == GPU_I32) return (double)((const int32_t *)t.data)[i];
+    return (double)load(t, i);
+}
+static __device__ inline void store_wide(GpuTensor t, int64_t i, double x) {
+    if (t.type == GPU_F64)
+        ((double *)t.data)[i] = x;
+    else if (t.type == GPU_I32)
+        ((int32_t *)t.data)[i] = (int32_t)x;
+    else
+        store(t, i, (float)x);
 }
 
 /* ---- threads ---- */

@@ -4,6 +4,7 @@
 #define GRAPHRUN_GPU_HOST_H
 #include "graph/op.h"
 #include "kernels/gpu_launch.h"
+#include "kernels/program.h"
 
 /* A device whose memory the host does not read; Call.dev of every kernel of Op.cuda. */
 typedef struct Gpu {
@@ -18,8 +19,12 @@ typedef struct Gpu {
 #define CUDA_KERNEL(op, when, body)                                                    \
     const Kernel cuda_##op[] = {{.name = "cuda", .fits = when, .run = body}, {0}}
 
-/* Are all tensors of types that the kernels read? */
+/* Are all tensors of types that are computed with in f32: f32, halves, i32? */
 bool gpu_types_fit(const Sig *s);
+/* Or of any type that kernels load: f64 and u8 too. */
+bool gpu_types_load(const Sig *s);
+/* Describes a program for the device; false: it is too large. */
+bool gpu_code(GpuCode *out, const Program *p);
 GpuTensor gpu_tensor(const Tensor *t);
 /* One thread per element, in blocks that stride over what is left. */
 void gpu_elements(const Call *c, const char *kernel, int64_t n, const void *parameter,

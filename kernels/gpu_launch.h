@@ -4,7 +4,7 @@
 #define GRAPHRUN_GPU_LAUNCH_H
 #include <stdint.h>
 
-enum { GPU_F32, GPU_F16, GPU_BF16, GPU_I32, GPU_F64 };
+enum { GPU_F32, GPU_F16, GPU_BF16, GPU_I32, GPU_F64, GPU_U8 };
 typedef struct GpuTensor {
     void *data; /* on the device; NULL: absent */
     int32_t type;
@@ -12,10 +12,10 @@ typedef struct GpuTensor {
 
 enum { GPU_RANK = 6, GPU_WARP = 32, GPU_BLOCK = 256, GPU_MOST_BLOCKS = 4096 };
 
-/* n elements: y = x, or 0 without x. Element i of the walk over dim lies at the sum of its
- * coordinates times the strides, from the starts on. */
+/* n elements: y = x, or 0 without x; nothing where `when` is there and 0. Element i of the
+ * walk over dim lies at the sum of its coordinates times the strides, from the starts on. */
 typedef struct GpuCopy {
-    GpuTensor x, y;
+    GpuTensor x, y, when;
     int64_t n, x_start, y_start;
     int32_t rank;
     int64_t dim[GPU_RANK], x_stride[GPU_RANK], y_stride[GPU_RANK];
@@ -66,17 +66,148 @@ typedef struct GpuEmbedding {
 } GpuEmbedding;
 
 /* A register program for one element (kernels/program.h), over at most these. */
-enum { GPU_INSTR = 128, GPU_LOADS = 12, GPU_REGS = 48, GPU_SLOTS = 48 };
+enum { GPU_INSTR = 128, GPU_LOADS = 24, GPU_REGS = 64, GPU_SLOTS = 64, GPU_OUTS = 16 };
 enum { GPU_SCALAR = 0x8000 };
 typedef struct GpuInstr {
     uint16_t op, dst, a, b, c;
 } GpuInstr;
+typedef struct GpuCode {
+    int32_t n_load, n_instr, n_once, n_slot;
+    uint16_t out[GPU_OUTS], load[GPU_LOADS]; /* load[i]: the variable in register i */
+    GpuInstr instr[GPU_INSTR], once[GPU_INSTR];
+    double number[GPU_SLOTS];
+} GpuCode;
+
+/* y = out 0 of the code; wide 1: in f64. */
 typedef struct GpuProgram {
     GpuTensor y, x[GPU_LOADS], single[GPU_LOADS];
     uint16_t slot_of[GPU_LOADS]; /* of single-valued inputs */
-    int32_t n_load, n_single, n_instr, n_once, n_slot, rank, out;
-    GpuInstr instr[GPU_INSTR], once[GPU_INSTR];
-    double number[GPU_SLOTS];
+    int32_t n_single, rank, wide;
+    GpuCode code;
     int64_t n, dim[GPU_RANK], stride[GPU_LOADS][GPU_RANK];
 } GpuProgram;
+
+/* A norm whose result goes through the code: y = f(normalised value), or in the gradient
+ * dy = f(normalised value, dy), the gradient by that value. */
+typedef struct GpuNormProgram {
+    GpuNorm norm;
+    GpuCode code;
+} GpuNormProgram;
+
+/* An optimizer's program over one tensor, cut into slices: element e of slice s is element
+ * e / run * row + s * run + e % run. slot: n_slot numbers per slice, made by the first
+ * kernel from the single-valued inputs (state numbers: one per slice) and read by the
+ * second. Nothing happens where ok is 0, or for slices whose `active` is 0. */
+typedef struct GpuUpdate {
+    GpuTensor ok, active;
+    GpuTensor x[GPU_LOADS];                       /* wide inputs, by register */
+    GpuTensor single[GPU_LOADS];                  /* the others */
+    uint16_t slot_of[GPU_LOADS], each[GPU_LOADS]; /* each 1: one number per slice */
+    GpuTensor wide[GPU_OUTS], number[GPU_OUTS];   /* results; without data: not there */
+    int32_t n_single, n_out;
+    int64_t slices, run, row, count; /* count: elements of a slice */
+    double *slot;
+    GpuCode code;
+} GpuUpdate;
+
+/* Random numbers by counter (kernels/rng.h). */
+enum { GPU_NORMAL, GPU_UNIFORM, GPU_DRAW };
+typedef struct GpuRandom {
+    const int32_t *rng;
+    GpuTensor y;
+    uint32_t stream;
+    int32_t kind;
+    int64_t samples, per; /* elements of a sample */
+    int64_t from, range;  /* of a draw */
+} GpuRandom;
+/* y = x factor where the number is at least p, else 0; number `at` of sample s is drawn for
+ * `per` / `same` elements: same 0, one for all; else element e has number e % same. */
+typedef struct GpuDropout {
+    const int32_t *rng;
+    GpuTensor x, y;
+    uint32_t stream;
+    int64_t n, per, same;
+    double p, factor;
+} GpuDropout;
+
+/* Partial results over several tensors, one block per piece of GPU_PIECE elements, into
+ * partial[first ...]; then one number from all of them. */
+enum { GPU_MANY = 64, GPU_PIECE = 1 << 14 };
+enum { GPU_NORM_OF, GPU_SUM_OF, GPU_NOT_FINITE };
+typedef struct GpuMany {
+    GpuTensor x[GPU_MANY];
+    int64_t count[GPU_MANY], piece[GPU_MANY]; /* elements; number of the first piece */
+    int32_t n, what;
+    double *partial;
+} GpuMany;
+typedef struct GpuManyEnd {
+    const double *partial;
+    int64_t n;
+    GpuTensor y;
+    int32_t what;
+} GpuManyEnd;
+
+/* Columns of x[n, rest]; prefix: n * rest numbers of the gradient of cumprod. */
+typedef struct GpuColumns {
+    GpuTensor x, dy, y;
+    int64_t n, rest;
+    double *prefix;
+} GpuColumns;
+/* x[n] read between its entries at `at`. */
+typedef struct GpuInterp {
+    GpuTensor x, at, dy, y, dat;
+    int64_t n, count;
+} GpuInterp;
+
+/* Windows: x[b,h,w,in] weight[out,in,k,k] -> y[b,oh,ow,out]; the pixel of (i, j) and tap
+ * (u, v) is (i stride + u - top, j stride + v - left). add lies as the result does. */
+typedef struct GpuConv {
+    GpuTensor x, w, y, bias, add;
+    int64_t b, h, wd, in, oh, ow, out, k, stride, left, top;
+} GpuConv;
+
+/* q[b, n, heads d], k and v[b, m, heads d]; lse[b, heads, n]. GPU_KEYS threads, each with at
+ * most GPU_WIDTH / GPU_KEYS elements of a row. */
+enum { GPU_KEYS = 64, GPU_WIDTH = 640 };
+typedef struct GpuAttention {
+    GpuTensor q, k, v, y, lse, dy, dq, dk, dv;
+    int64_t n, m, heads, d;
+    float scale;
+    int32_t causal;
+} GpuAttention;
+
+/* t[n] -> y[n, width] */
+typedef struct GpuTimestep {
+    GpuTensor t, y;
+    int64_t n, width;
+} GpuTimestep;
+typedef struct GpuOctaves {
+    GpuTensor x, draws, fine, y;
+    int64_t b, h, w, ch, k;
+    double discount;
+} GpuOctaves;
+typedef struct GpuKron { /* a[m,n] b[p,q], y or dy[m p, n q] */
+    GpuTensor a, b, y, da, db;
+    int64_t m, n, p, q;
+} GpuKron;
+typedef struct GpuCayley { /* matrices of n x n; work: two of them in f64 for each */
+    GpuTensor x, y, dy, dx;
+    int64_t n;
+    double *work;
+} GpuCayley;
+/* dx = dy in slice number *k of `slices` of `run` elements each, 0 in the others */
+typedef struct GpuActive {
+    GpuTensor dy, dx;
+    const int32_t *k;
+    int64_t n, run, slices;
+} GpuActive;
+/* One byte per element and one scale per block of elements; map: rising. */
+enum { GPU_CODES = 256 };
+typedef struct GpuCodes {
+    GpuTensor x, scale;
+    uint8_t *code;
+    int64_t n, block;
+    int32_t is_signed;
+    float map[GPU_CODES];
+} GpuCodes;
 #endif

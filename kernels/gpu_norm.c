@@ -1,14 +1,48 @@
-/* Launches of the norms in norm.cu and of the sums in reduce.cu. */
+/* Launches of the norms in norm.cu. */
+#include "kernels/epilogue.h"
 #include "kernels/gpu_host.h"
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
 
-/* ---- norms ---- */
-
+/* The formula behind the norm, over n_var variables; *prep NULL: there is none. */
+static bool prepare_code(Arena *a, const Sig *s, int n_var, const void **prep, Err *e) {
+    const char *f = ((const NormAttrs *)s->attrs)->f;
+    Program *p;
+    *prep = NULL;
+    if (!f) return true;
+    GpuNormProgram *out = NEW(a, GpuNormProgram, 1);
+    if (!epilogue_prepare(a, f, n_var, &p, e)) return false;
+    *prep = out;
+    return gpu_code(&out->code, p) ||
+           err_fail(e, "formula '%s' is too long for CUDA", f);
+}
+static bool prepare_norm(Arena *a, const Sig *s, const void **prep, Err *e) {
+    return prepare_code(a, s, 1, prep, e);
+}
+static bool prepare_grad(Arena *a, const Sig *s, const void **prep, Err *e) {
+    return prepare_code(a, s, 2, prep, e);
+}
 static bool norm_fits(const Sig *s) {
-    return gpu_types_fit(s) && !((const NormAttrs *)s->attrs)->f;
+    Arena *a = arena_new();
+    Err e = {0};
+    const void *prep;
+    bool ok = gpu_types_fit(s) && prepare_grad(a, s, &prep, &e);
+    arena_free(a);
+    return ok;
+}
+
+/* The kernel, or its form with a formula. */
+static void launch(const Call *c, const char *plain, const char *with, int64_t blocks,
+                   int64_t n, const GpuNorm *p) {
+    if (!c->prep) {
+        gpu_blocks(c, plain, blocks, n, p, sizeof *p);
+        return;
+    }
+    GpuNormProgram f = *(const GpuNormProgram *)c->prep;
+    f.norm = *p;
+    gpu_blocks(c, with, blocks, n, &f, sizeof f);
 }
 
 /* Parts of a group norm of x; of a layer norm if groups is 0. */
@@ -29,18 +63,20 @@ static void norm(const Call *c, int64_t groups) {
     GpuNorm p = parts_of(c, groups);
     p.b = gpu_tensor(&c->in[2]);
     p.mean = c->out[1].data, p.rstd = c->out[2].data;
-    gpu_blocks(c, "gr_norm", p.samples * p.parts, p.rows * p.width, &p, sizeof p);
+    launch(c, "gr_norm", "gr_norm_f", p.samples * p.parts, p.rows * p.width, &p);
 }
 static void norm_grad(const Call *c, int64_t groups) {
     GpuNorm p = parts_of(c, groups);
     p.mean = c->in[2].data, p.rstd = c->in[3].data;
     p.dy = gpu_tensor(&c->in[4]);
-    gpu_blocks(c, "gr_norm_grad", p.samples * p.parts, p.rows * p.width, &p, sizeof p);
+    if (c->prep) p.b = gpu_tensor(&c->in[5]);
+    launch(c, "gr_norm_grad", "gr_norm_grad_f", p.samples * p.parts, p.rows * p.width,
+           &p);
     if (c->n_out < 3) return;
     p.dw = c->out[1].data, p.db = c->out[2].data;
     const Type *x = c->in[0].type;
     const int64_t rows = type_rows(x);
-    gpu_blocks(c, "gr_norm_grad_weight", type_last(x), rows, &p, sizeof p);
+    launch(c, "gr_norm_grad_weight", "gr_norm_grad_weight_f", type_last(x), rows, &p);
 }
 static void group_norm(const Call *c) {
     norm(c, ((const NormAttrs *)c->attrs)->groups);
@@ -55,71 +91,10 @@ static void layer_norm_grad(const Call *c) {
     norm_grad(c, 0);
 }
 
-CUDA_KERNEL(group_norm, norm_fits, group_norm);
-CUDA_KERNEL(group_norm_grad, norm_fits, group_norm_grad);
-CUDA_KERNEL(layer_norm, norm_fits, layer_norm);
-CUDA_KERNEL(layer_norm_grad, norm_fits, layer_norm_grad);
-
-/* ---- sums ---- */
-
-/* set: bit i, axis i of x is summed over. */
-static GpuReduce axes_of(const Call *c, unsigned set) {
-    const Type *x = c->in[0].type;
-    GpuReduce p = {.x = gpu_tensor(&c->in[0]), .y = gpu_tensor(&c->out[0])};
-    int64_t stride[MAX_RANK], step = 1;
-    for (int i = x->rank - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= x->dim[i];
-    }
-    p.n_out = p.n_in = 1, p.scale = 1;
-    for (int i = 0; i < x->rank; i++) {
-        if (set & 1u << i) {
-            p.n_in *= x->dim[i];
-            p.in_dim[p.in_rank] = x->dim[i], p.in_stride[p.in_rank++] = stride[i];
-        } else {
-            p.n_out *= x->dim[i];
-            p.out_dim[p.out_rank] = x->dim[i], p.out_stride[p.out_rank++] = stride[i];
-        }
-    }
-    return p;
-}
-static void reduce(const Call *c, const GpuReduce *p) {
-    int64_t blocks = p->n_out < GPU_MOST_BLOCKS ? p->n_out : GPU_MOST_BLOCKS;
-    gpu_blocks(c, "gr_reduce", blocks, p->n_in, p, sizeof *p);
-}
-static unsigned over(const Call *c) {
-    const IntList *l = &((const ReduceAttrs *)c->attrs)->over;
-    unsigned set = 0;
-    for (int i = 0; i < l->n; i++) set |= 1u << l->v[i];
-    return set;
-}
-
-static void sum(const Call *c) {
-    GpuReduce p = axes_of(c, over(c));
-    reduce(c, &p);
-}
-static void mean(const Call *c) {
-    GpuReduce p = axes_of(c, over(c));
-    p.scale = 1 / (double)p.n_in;
-    reduce(c, &p);
-}
-static void std(const Call *c) {
-    GpuReduce p = axes_of(c, over(c));
-    p.scale = 1 / ((double)p.n_in - 1), p.deviation = 1;
-    reduce(c, &p);
-}
-static void reduce_to(const Call *c) {
-    const Type *x = c->in[0].type, *y = c->out[0].type;
-    unsigned set = 0;
-    for (int i = 0; i < x->rank; i++) {
-        int k = i - (x->rank - y->rank);
-        if (k < 0 || y->dim[k] != x->dim[i]) set |= 1u << i;
-    }
-    GpuReduce p = axes_of(c, set);
-    reduce(c, &p);
-}
-
-CUDA_KERNEL(sum, gpu_types_fit, sum);
-CUDA_KERNEL(mean, gpu_types_fit, mean);
-CUDA_KERNEL(std, gpu_types_fit, std);
-CUDA_KERNEL(reduce_to, gpu_types_fit, reduce_to);
+#define NORM(op, prep, body)                                                           \
+    const Kernel cuda_##op[] = {                                                       \
+        {.name = "cuda", .fits = norm_fits, .prepare = prep, .run = body}, {0}}
+NORM(group_norm, prepare_norm, group_norm);
+NORM(group_norm_grad, prepare_grad, group_norm_grad);
+NORM(layer_norm, prepare_norm, layer_norm);
+NORM(layer_norm_grad, prepare_grad, layer_norm_grad);

@@ -71,3 +71,52 @@ CUDA_KERNEL(linear, linear_fits, linear);
 CUDA_KERNEL(linear_grad_x, linear_fits, linear_grad_x);
 CUDA_KERNEL(linear_grad_w, linear_fits, linear_grad_w);
 CUDA_KERNEL(matmul, fits, matmul);
+
+/* ---- Kronecker and Cayley ---- */
+
+static GpuKron kron_of(const Call *c) {
+    const Type *a = c->in[0].type, *b = c->in[1].type;
+    return (GpuKron){.a = gpu_tensor(&c->in[0]),
+                     .b = gpu_tensor(&c->in[1]),
+                     .m = a->dim[0],
+                     .n = a->dim[1],
+                     .p = b->dim[0],
+                     .q = b->dim[1]};
+}
+static void kron(const Call *c) {
+    GpuKron p = kron_of(c);
+    p.y = gpu_tensor(&c->out[0]);
+    gpu_elements(c, "gr_kron", type_count(c->out[0].type), &p, sizeof p);
+}
+static void kron_grad(const Call *c) {
+    GpuKron p = kron_of(c);
+    const int64_t a = p.m * p.n, b = p.p * p.q;
+    p.y = gpu_tensor(&c->in[2]);
+    p.da = gpu_tensor(&c->out[0]), p.db = gpu_tensor(&c->out[1]);
+    gpu_blocks(c, "gr_kron_grad", a + b, a > b ? a : b, &p, sizeof p);
+}
+CUDA_KERNEL(kron, gpu_types_fit, kron);
+CUDA_KERNEL(kron_grad, gpu_types_fit, kron_grad);
+
+static size_t cayley_bytes(const Sig *s) {
+    return (size_t)type_count(&s->in[0]) * 2 * sizeof(double);
+}
+static void matrices(const Call *c, const char *kernel, GpuCayley *p) {
+    p->x = gpu_tensor(&c->in[0]), p->n = type_last(c->in[0].type), p->work = c->work;
+    const int64_t blocks = type_count(c->in[0].type) / (p->n * p->n);
+    gpu_blocks(c, kernel, blocks, p->n * p->n, p, sizeof *p);
+}
+static void cayley(const Call *c) {
+    GpuCayley p = {.y = gpu_tensor(&c->out[0])};
+    matrices(c, "gr_cayley", &p);
+}
+static void cayley_grad(const Call *c) {
+    GpuCayley p = {.y = gpu_tensor(&c->in[1]), .dy = gpu_tensor(&c->in[2])};
+    p.dx = gpu_tensor(&c->out[0]);
+    matrices(c, "gr_cayley_grad", &p);
+}
+const Kernel cuda_cayley[] = {
+    {.name = "cuda", .fits = gpu_types_fit, .work = cayley_bytes, .run = cayley}, {0}};
+const Kernel cuda_cayley_grad[] = {
+    {.name = "cuda", .fits = gpu_types_fit, .work = cayley_bytes, .run = cayley_grad},
+    {0}};

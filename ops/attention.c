@@ -97,6 +97,7 @@ const Op op_attention = {
     .attrs = attention_attrs, .attrs_size = sizeof(AttentionAttrs),
     .shape = attention_shape, .grad = attention_grad, .flops = attention_flops,
     .cpu = cpu_attention,
+    .cuda = cuda_attention,
 };
 
 const Op op_attention_grad = {
@@ -113,6 +114,6 @@ const Op op_attention_grad = {
                "output %dq\n",
     .in = grad_in, .n_out = 3, .outs = grad_outs, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = attention_attrs, .attrs_size = sizeof(AttentionAttrs),
-    .shape = grad_shape, .flops = grad_flops, .cpu = cpu_attention_grad,
+    .shape = grad_shape, .flops = grad_flops, .cpu = cpu_attention_grad, .cuda = cuda_attention_grad,
 };
 /* clang-format on */

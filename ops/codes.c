@@ -49,6 +49,7 @@ const Op op_encode = {
     .attrs_size = sizeof(CodesAttrs),
     .shape = encode_shape,
     .cpu = cpu_encode,
+    .cuda = cuda_encode,
 };
 
 static bool decode_shape(Sig *s, Err *e) {
@@ -85,4 +86,5 @@ const Op op_decode = {
     .attrs_size = sizeof(CodesAttrs),
     .shape = decode_shape,
     .cpu = cpu_decode,
+    .cuda = cuda_decode,
 };

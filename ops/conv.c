@@ -222,7 +222,7 @@ const Op op_conv2d = {
     .in = conv_in, .n_out = 1, .flags = OP_LOW,
     .attrs = conv_attrs, .attrs_size = sizeof(ConvAttrs),
     .owns = conv_owns, .shape = conv_shape, .grad = conv_grad, .flops = conv_flops,
-    .inplace = 8, .cpu = cpu_conv2d,
+    .inplace = 8, .cpu = cpu_conv2d, .cuda = cuda_conv2d,
 };
 
 const Op op_conv2d_grad_x = {
@@ -238,6 +238,7 @@ const Op op_conv2d_grad_x = {
     .attrs = grad_x_attrs, .attrs_size = sizeof(ConvAttrs),
     .shape = grad_x_shape, .flops = grad_x_flops, .inplace = 4,
     .cpu = cpu_conv2d_grad_x,
+    .cuda = cuda_conv2d_grad_x,
 };
 
 const Op op_conv2d_grad_w = {
@@ -250,6 +251,6 @@ const Op op_conv2d_grad_w = {
                "output %dw\n",
     .in = grad_w_in, .n_out = 1, .flags = OP_LOW | OP_NO_GRAD,
     .attrs = grad_w_attrs, .attrs_size = sizeof(ConvAttrs),
-    .shape = grad_w_shape, .flops = grad_w_flops, .cpu = cpu_conv2d_grad_w,
+    .shape = grad_w_shape, .flops = grad_w_flops, .cpu = cpu_conv2d_grad_w, .cuda = cuda_conv2d_grad_w,
 };
 /* clang-format on */

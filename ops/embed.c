@@ -136,6 +136,6 @@ const Op op_timestep_embedding = {
                "output %y\n",
     .in = timestep_in, .n_out = 1, .flags = OP_WIDE | OP_NO_GRAD,
     .attrs = timestep_attrs, .attrs_size = sizeof(EmbeddingAttrs),
-    .shape = timestep_shape, .cpu = cpu_timestep_embedding,
+    .shape = timestep_shape, .cpu = cpu_timestep_embedding, .cuda = cuda_timestep_embedding,
 };
 /* clang-format on */

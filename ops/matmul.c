@@ -156,7 +156,7 @@ const Op op_kron = {
                "%y = kron %a, %b : f64[8,6]\n"
                "output %y\n",
     .in = ab_in, .n_out = 1,
-    .shape = kron_shape, .grad = kron_grad, .cpu = cpu_kron,
+    .shape = kron_shape, .grad = kron_grad, .cpu = cpu_kron, .cuda = cuda_kron,
 };
 
 const Op op_kron_grad = {
@@ -169,7 +169,7 @@ const Op op_kron_grad = {
                "%da, %db = kron_grad %a, %b, %dy : f64[2,3], f64[4,2]\n"
                "output %da\n",
     .in = kron_grad_in, .n_out = 2, .outs = kron_outs, .flags = OP_NO_GRAD,
-    .shape = kron_grad_shape, .cpu = cpu_kron_grad,
+    .shape = kron_grad_shape, .cpu = cpu_kron_grad, .cuda = cuda_kron_grad,
 };
 
 const Op op_cayley = {
@@ -179,7 +179,7 @@ const Op op_cayley = {
                "%y = cayley %x : f64[2,3,3]\n"
                "output %y\n",
     .in = cayley_in, .n_out = 1, .flags = OP_WIDE,
-    .shape = cayley_shape, .grad = cayley_grad, .flops = cayley_flops, .cpu = cpu_cayley,
+    .shape = cayley_shape, .grad = cayley_grad, .flops = cayley_flops, .cpu = cpu_cayley, .cuda = cuda_cayley,
 };
 
 const Op op_cayley_grad = {
@@ -191,6 +191,6 @@ const Op op_cayley_grad = {
                "%dx = cayley_grad %x, %y, %dy : f64[2,3,3]\n"
                "output %dx\n",
     .in = cayley_grad_in, .n_out = 1, .flags = OP_NO_GRAD,
-    .shape = cayley_shape, .flops = cayley_flops, .cpu = cpu_cayley_grad,
+    .shape = cayley_shape, .flops = cayley_flops, .cpu = cpu_cayley_grad, .cuda = cuda_cayley_grad,
 };
 /* clang-format on */

@@ -44,4 +44,5 @@ const Op op_octaves = {
     .shape = octaves_shape,
     .flops = octaves_flops,
     .cpu = cpu_octaves,
+    .cuda = cuda_octaves,
 };

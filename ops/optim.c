@@ -144,6 +144,7 @@ const Op op_update = {
     .flops = update_flops,
     .alias = update_alias,
     .cpu = cpu_update,
+    .cuda = cuda_update,
 };
 
 /* ---- assign ---- */

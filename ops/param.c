@@ -96,6 +96,7 @@ const Op op_index = {
     .attrs_size = sizeof(IndexAttrs),
     .shape = index_shape,
     .cpu = cpu_index,
+    .cuda = cuda_index,
 };
 
 /* ---- active ---- */
@@ -160,4 +161,5 @@ const Op op_active_grad = {
     .grad = active_grad,
     .inplace = 1,
     .cpu = cpu_active_grad,
+    .cuda = cuda_active_grad,
 };

@@ -94,6 +94,7 @@ const Op op_normal = {
     .resolve = normal_resolve,
     .shape = float_shape,
     .cpu = cpu_normal,
+    .cuda = cuda_normal,
 };
 
 const Op op_uniform = {
@@ -112,6 +113,7 @@ const Op op_uniform = {
     .resolve = uniform_resolve,
     .shape = float_shape,
     .cpu = cpu_uniform,
+    .cuda = cuda_uniform,
 };
 
 const Op op_draw = {
@@ -133,6 +135,7 @@ const Op op_draw = {
     .resolve = draw_resolve,
     .shape = draw_shape,
     .cpu = cpu_draw,
+    .cuda = cuda_draw,
 };
 
 /* ---- dropout ---- */
@@ -200,4 +203,5 @@ const Op op_dropout = {
     .grad = dropout_grad,
     .inplace = 1,
     .cpu = cpu_dropout,
+    .cuda = cuda_dropout,
 };

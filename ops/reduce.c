@@ -266,6 +266,7 @@ const Op op_cumprod = {
     .shape = cumprod_shape,
     .grad = cumprod_grad,
     .cpu = cpu_cumprod,
+    .cuda = cuda_cumprod,
 };
 
 static bool same_pair(Sig *s, Err *e) {
@@ -290,6 +291,7 @@ const Op op_cumprod_grad = {
     .flags = OP_NO_GRAD,
     .shape = same_pair,
     .cpu = cpu_cumprod_grad,
+    .cuda = cuda_cumprod_grad,
 };
 
 /* ---- interp ---- */
@@ -327,6 +329,7 @@ const Op op_interp = {
     .shape = interp_shape,
     .grad = interp_grad,
     .cpu = cpu_interp,
+    .cuda = cuda_interp,
 };
 
 static bool interp_grad_shape(Sig *s, Err *e) {
@@ -352,6 +355,7 @@ const Op op_interp_grad = {
     .flags = OP_NO_GRAD,
     .shape = interp_grad_shape,
     .cpu = cpu_interp_grad,
+    .cuda = cuda_interp_grad,
 };
 
 /* ---- over many tensors ---- */
@@ -391,6 +395,7 @@ const Op op_global_norm = {
     .shape = number_shape,
     .flops = many_flops,
     .cpu = cpu_global_norm,
+    .cuda = cuda_global_norm,
 };
 
 const Op op_total = {
@@ -408,6 +413,7 @@ const Op op_total = {
     .shape = total_shape,
     .flops = many_flops,
     .cpu = cpu_total,
+    .cuda = cuda_total,
 };
 
 const Op op_finite = {
@@ -423,4 +429,5 @@ const Op op_finite = {
     .shape = number_shape,
     .flops = many_flops,
     .cpu = cpu_finite,
+    .cuda = cuda_finite,
 };

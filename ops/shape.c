@@ -476,6 +476,7 @@ const Op op_join_chunks = {
     .shape = join_shape,
     .grad = join_grad,
     .cpu = cpu_join_chunks,
+    .cuda = cuda_join_chunks,
 };
 
 static bool join_grad_shape(Sig *s, Err *e) {
@@ -511,6 +512,7 @@ const Op op_join_chunks_grad = {
     .shape = join_grad_shape,
     .grad = join_grad_grad,
     .cpu = cpu_join_chunks_grad,
+    .cuda = cuda_join_chunks_grad,
 };
 
 /* ---- broadcast ---- */

@@ -433,14 +433,14 @@ static bool use_of(Arena *a, const Op *op, Use *u) {
     return true;
 }
 
-/* All inputs in one type, each of them alone in another, and some at random. */
+/* A row that has no halves: once, as it is. Else all inputs in one type, each of them alone in another, and some at random. */
 static void test_halves(Arena *a, const Op *op) {
     enum { RANDOM = 6 };
     static const DType types[] = {F32, F16, BF16};
     Use u;
     if (!use_of(a, op, &u)) return;
     int mixes = 3 + 3 * u.n_half + RANDOM, ats = has_type_attr(op) ? 3 : 1;
-    for (int m = 0; m < mixes && (u.n_half || ats > 1); m++) {
+    for (int m = 0; m < mixes && (!m || u.n_half || ats > 1); m++) {
         DType of[16];
         for (int i = 0; i < u.s.n_in; i++) of[i] = u.in_type[i].dtype;
         for (int k = 0; k < u.n_half; k++) {
@@ -533,6 +533,8 @@ static void test_row(const Op *op) {
     harness_state = 1;
     CHECK(op->doc && *op->doc, "%s: no doc", op->name);
     CHECK(op->example && *op->example, "%s: no example", op->name);
+    CHECK(!op->cpu || !op->cpu->name || (op->cuda && op->cuda->name),
+          "%s has no CUDA kernel", op->name);
     CHECK(op->grad || op->flags & (OP_NO_GRAD | OP_YAML_ONLY),
           "%s: no gradient and no reason", op->name);
     if (op->example && !(op->flags & OP_YAML_ONLY)) {
