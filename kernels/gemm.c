@@ -153,6 +153,10 @@ static void panels_turned(const Gemm *g, int64_t i0, int64_t i1, int64_t k0,
         for (int64_t i = i0; i < i1; i += mr, f += mr) {
             float *to = dst + (i - i0) * depth;
             const int64_t n = least(mr, i1 - i);
+            if (mr == 6 && n == 6) { /* AVX2: a copy of known size is two moves */
+                memcpy(to, f, 6 * sizeof *to);
+                continue;
+            }
             for (int64_t r = 0; r < n; r++) to[r] = f[r];
             for (int64_t r = n; r < mr; r++) to[r] = 0;
         }
@@ -161,11 +165,36 @@ static void panels_turned(const Gemm *g, int64_t i0, int64_t i1, int64_t k0,
 
 /* ---- B ---- */
 
-/* Columns j ... (n of them, the rest zeros) of the grid's rows k0 ... of a window. */
+/* Columns j ... (n of them, all of one tap) of the grid's rows k0 ... of a window: runs of
+ * pixels of one image row are taken at once. */
+static void panel_runs(const Gemm *g, int64_t j, int64_t n, int64_t k0, int64_t depth,
+                       float *dst) {
+    const Window *v = g->b_window;
+    const int64_t nr = g->isa->nr, t = j / v->c, first = j % v->c;
+    const int64_t dy = t / v->taps_x * v->dy, dx = t % v->taps_x * v->dx;
+    for (int64_t p = 0; p < depth;) {
+        const Spot s = spot(v, k0 + p);
+        const void *from = pixel(v, s, dy, dx, first);
+        int64_t run = 1;
+        if (from) {
+            const int64_t inside = (v->w - 1 - s.x - dx) / v->step + 1;
+            run = least(least(v->cols - s.col, inside), depth - p);
+            g->isa->take(dst + p * nr, from, v->type, n, v->step * v->c, run);
+        } else {
+            memset(dst + p * nr, 0, (size_t)nr * sizeof *dst);
+        }
+        p += run;
+    }
+}
+/* The same of any n columns. */
 static void panel_window(const Gemm *g, int64_t j, int64_t n, int64_t k0, int64_t depth,
                          float *dst) {
     const Window *v = g->b_window;
     const int nr = g->isa->nr;
+    if (j % v->c + n <= v->c) {
+        panel_runs(g, j, n, k0, depth, dst);
+        return;
+    }
     Spot s = spot(v, k0);
     for (int64_t p = 0; p < depth; p++, dst += nr) {
         memset(dst, 0, (size_t)nr * sizeof *dst);
