@@ -140,9 +140,9 @@ int train_metadata_now(const Trainer *t, Arena *a, int64_t step, int64_t epoch,
 /* cli/train_model.c: networks that are trained themselves. Finds the model; writes it with
  * today's numbers, with `stem` as its folder or its file without extension. */
 bool train_model_open(Trainer *t, Err *e);
-bool train_model_write(Trainer *t, Exec *x, const char *stem, int precision,
-                       const Meta *meta, int n_meta, int64_t step, const char **path,
-                       Err *e);
+bool train_model_write(Trainer *t, Exec *x, const char *stem, bool average,
+                       int precision, const Meta *meta, int n_meta, int64_t step,
+                       const char **path, Err *e);
 
 /* cli/train_names.c */
 typedef enum SaveKind { SAVE_EPOCH, SAVE_STEP, SAVE_LAST } SaveKind;

@@ -68,15 +68,28 @@ static bool write_file(const Trainer *t, const char *path, int precision,
     return ok;
 }
 
-bool train_model_write(Trainer *t, Exec *x, const char *stem, int precision,
-                       const Meta *meta, int n_meta, int64_t step, const char **path,
-                       Err *e) {
-    if (!t->trained && !keep_trained(t, x, e)) return false;
-    for (int i = 0; i < t->n_trained; i++) {
+/* The numbers of now, or their running means. */
+static bool read_trained(Trainer *t, Exec *x, bool average, Err *e) {
+    Arena *a = arena_new();
+    bool ok = true;
+    for (int i = 0; ok && i < t->n_trained; i++) {
         const TrainedTensor *k = &t->trained[i];
-        size_t bytes = type_bytes(exec_type(x, k->value));
-        if (!exec_read(x, k->value, k->data, bytes, e)) return false;
+        const char *value = k->value;
+        size_t bytes = type_bytes(exec_type(x, value));
+        if (average)
+            value =
+                arena_printf(a, "%s.%s.average", value, t->job.recipe.average->name);
+        ok = exec_read(x, value, k->data, bytes, e);
     }
+    arena_free(a);
+    return ok;
+}
+
+bool train_model_write(Trainer *t, Exec *x, const char *stem, bool average,
+                       int precision, const Meta *meta, int n_meta, int64_t step,
+                       const char **path, Err *e) {
+    if (!t->trained && !keep_trained(t, x, e)) return false;
+    if (!read_trained(t, x, average, e)) return false;
     int64_t overflow = 0;
     bool ok;
     if (folder_exists(checkpoint_path(t->model))) {

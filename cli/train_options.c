@@ -131,7 +131,7 @@ const Opt train_options[] = {
     T(LIST, optimizer_args, "K=V…", "arguments of its file: weight_decay=0.01 betas=0.9,0.999 …"),
     T(FLAG, use_8bit_adam, NULL, "--optimizer_type AdamW8bit"),
     T(FLAG, use_lion_optimizer, NULL, "--optimizer_type Lion"),
-    T(FLOAT, ema_decay, "X", "keep a running mean of the adapters, saved beside them as NAME-ema; 0: none", .min = 0, .max = 1),
+    T(FLOAT, ema_decay, "X", "keep a running mean of what is trained, saved beside it as NAME-ema; 0: none", .min = 0, .max = 1),
     T(FLOAT, max_grad_norm, "X", "clip the gradient's norm; 0: never", AT_LEAST(0)),
     T(TEXT, lr_scheduler, "NAME", "how the learning rate changes"),
     T(TEXT, lr_warmup_steps, "N|X|N%", "steps, or part of them, of rising learning rate"),

@@ -56,12 +56,19 @@ static bool save_average(Trainer *t, Exec *x, const char *path, const Meta *meta
     return ok;
 }
 
-/* A base model that is trained itself; with a LoRA of the same run it is NAME-model. */
+/* A base model that is trained itself; with a LoRA of the same run it is NAME-model. Its
+ * running mean is NAME-ema or NAME-model-ema. */
 static bool save_model(Trainer *t, Exec *x, const char *stem, const Meta *meta, int n,
                        int64_t update, Err *e) {
-    const char *path, *to = t->lora.n ? arena_printf(t->arena, "%s-model", stem) : stem;
-    bool ok = train_model_write(t, x, to, save_dtype(t), meta, n, update, &path, e);
-    if (ok) tell(t, "saved", path);
+    bool ok = true;
+    for (int mean = 0; ok && mean <= (t->job.recipe.average != NULL); mean++) {
+        const char *path,
+            *to = arena_printf(t->arena, "%s%s%s", stem, t->lora.n ? "-model" : "",
+                               mean ? "-ema" : "");
+        ok =
+            train_model_write(t, x, to, mean, save_dtype(t), meta, n, update, &path, e);
+        if (ok) tell(t, "saved", path);
+    }
     return ok;
 }
 
@@ -99,7 +106,7 @@ static bool save_state(Trainer *t, SaveKind kind, int64_t number, Err *e) {
 /* ---- removing old ones ---- */
 /* The files of one moment; a trained model's folder stays. */
 static bool remove_file(Trainer *t, SaveKind kind, int64_t number, Err *e) {
-    static const char *const beside[] = {"", "-ema", "-model"};
+    static const char *const beside[] = {"", "-ema", "-model", "-model-ema"};
     bool ok = true;
     Arena *a = arena_new();
     for (size_t i = 0; number >= 0 && ok && i < COUNT(beside); i++) {

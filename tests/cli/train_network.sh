@@ -56,15 +56,22 @@ check "the VAE has not changed" $?
 train finetune "$tmp/to/vae.safetensors" --output_name fine --max_train_steps 2
 exits 0
 says err "saved: $tmp/to/fine.safetensors"
-train finetune "$tmp/folder" --output_name whole --max_train_steps 2 --save_precision fp16
+train finetune "$tmp/folder" --output_name whole --max_train_steps 2 --save_precision fp16 --ema_decay 0.9
 exits 0
+cmp -s "$tmp/to/whole/unet/diffusion_pytorch_model.safetensors" \
+    "$tmp/to/whole-ema/unet/diffusion_pytorch_model.safetensors"
+[ $? = 1 ]
+check "the running mean is what it is a mean of" $?
 [ -f "$tmp/to/whole/unet/config.json" ]
 check "the folder has no config of the U-Net" $?
 train finetune "$tmp/folder" --output_name whole --max_train_steps 2
 exits 1
 says err "'$tmp/to/whole' exists: a model's folder is not written over"
-train finetune "$tmp/to/whole" --output_name again --max_train_steps 1
+train finetune "$tmp/to/whole" --output_name again --max_train_steps 1 --ema_decay 0.9
 exits 0
+cmp -s "$tmp/to/again/unet/diffusion_pytorch_model.safetensors" \
+    "$tmp/to/again-ema/unet/diffusion_pytorch_model.safetensors"
+check "after one step the running mean is not the network itself" $?
 
 # a network that is trained needs a start
 cat >"$tmp/none.yaml" <<'END'
