@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/opt.h"
+#include "cli/file_tool.h"
 #include "io/file.h"
 #include "io/lora_write.h"
 #include "io/model_write.h"
 
 typedef struct Convert {
     const char *to, *save_precision;
-    bool fold_alpha, v1, v2, v_parameterization, strict_pickle;
+    bool bin, fold_alpha, v1, v2, v_parameterization, strict_pickle;
     int64_t epoch, global_step;
 } Convert;
 
@@ -25,17 +25,9 @@ typedef struct Job {
 } Job;
 
 static const char *const to_words[] = {"ldm", "diffusers", "kohya", "peft", NULL};
-static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
 
 static bool wants(const Job *j, const char *word) {
     return j->opt->to && !strcmp(j->opt->to, word);
-}
-
-static bool is_file_name(const char *path) {
-    size_t n = strlen(path);
-    static const char end[] = ".safetensors";
-    return path_is_torch(path) ||
-           (n > sizeof end - 1 && !strcmp(path + n - (sizeof end - 1), end));
 }
 
 static void say(const Job *j, int tensors, const char *what, int64_t overflow) {
@@ -55,9 +47,10 @@ static void say_notes(const Job *j, const TensorFile *f) {
 
 /* ---- LoRA ---- */
 static bool convert_lora(const Job *j, TensorFile *t) {
-    if (wants(j, "ldm")) {
+    if (wants(j, "ldm") || j->opt->bin) {
         tensors_close(t);
-        return err_usage(j->e, "--to ldm is for models, '%s' is a LoRA file", j->from);
+        return err_usage(j->e, "%s is for models, '%s' is a LoRA file",
+                         j->opt->bin ? "--bin" : "--to ldm", j->from);
     }
     LoraFile *f = lora_from(t, j->e);
     if (!f) return false;
@@ -69,12 +62,7 @@ static bool convert_lora(const Job *j, TensorFile *t) {
                               : j->opt->v1 ? "sd1"
                                            : NULL};
     say_notes(j, f->file);
-    bool ok = lora_is_whole(f, j->e) &&
-              (is_file_name(j->to) ||
-               err_usage(j->e,
-                         "'%s': a LoRA is one file, want a name that ends with "
-                         ".safetensors, .ckpt or .pt",
-                         j->to)) &&
+    bool ok = lora_is_whole(f, j->e) && tool_output("DST", j->to, j->e) &&
               lora_save(f, j->to, &how, j->e);
     if (ok)
         say(j, peft ? 2 * f->n : 3 * f->n,
@@ -150,10 +138,11 @@ static bool to_ldm(const Job *j, const Checkpoint *c) {
 }
 
 static bool to_diffusers(const Job *j, const Checkpoint *c) {
-    if (is_file_name(j->to))
+    if (path_is_tensors(j->to))
         return err_usage(
             j->e, "--to diffusers makes a folder, '%s' is the name of a file", j->to);
-    DiffusersSave how = {family_of(j, c), j->precision, j->opt->v_parameterization};
+    DiffusersSave how = {family_of(j, c), j->precision, j->opt->v_parameterization,
+                         j->opt->bin};
     int64_t overflow;
     if (!diffusers_write(j->to, c, &how, &overflow, j->e)) return false;
     say(j, checkpoint_count(c),
@@ -190,15 +179,17 @@ static bool convert_model(const Job *j, const TensorFile *f) {
     if (j->opt->fold_alpha)
         return err_usage(j->e, "--fold_alpha is for LoRA files, '%s' is a model",
                          j->from);
+    bool ldm = wants(j, "ldm") || (!j->opt->to && path_is_tensors(j->to)), ok;
+    if (ldm && j->opt->bin)
+        return err_usage(j->e, "--bin is for Diffusers folders; a file's form follows "
+                               "from the end of its name");
     Checkpoint *c = checkpoint_open(j->from, j->e);
     if (!c) return false;
-    bool ldm = wants(j, "ldm") || (!j->opt->to && is_file_name(j->to)), ok;
     const Names *names = names_open(j->arena, family_of(j, c), j->e);
     if (!names)
         ok = false;
-    else if (ldm && !is_file_name(j->to))
-        ok = err_usage(
-            j->e, "'%s': want a name that ends with .safetensors, .ckpt or .pt", j->to);
+    else if (ldm && !path_is_tensors(j->to))
+        ok = tool_output("DST", j->to, j->e);
     else if (ldm && f && has_ldm_keys(c))
         ok = copy_file(j, f, names, "names kept");
     else if (ldm)
@@ -231,26 +222,16 @@ static bool convert_file(const Job *j) {
     say_notes(j, f);
     if (is_model(j, f))
         ok = convert_model(j, f);
-    else if (j->opt->to || j->opt->fold_alpha)
+    else if (j->opt->to || j->opt->fold_alpha || j->opt->bin)
         ok = err_fail(j->e,
                       "'%s' is neither a model nor a LoRA file: only its format and "
                       "precision can be changed",
                       j->from);
     else
-        ok = (is_file_name(j->to) ||
-              err_usage(j->e,
-                        "'%s': want a name that ends with .safetensors, .ckpt or .pt",
-                        j->to)) &&
+        ok = tool_output("DST", j->to, j->e) &&
              copy_file(j, f, NULL, "neither a model nor a LoRA, names kept");
     tensors_close(f);
     return ok;
-}
-
-static int precision_of(const char *word) {
-    return !word                   ? STORED_KEEP
-           : !strcmp(word, "fp16") ? F16
-           : !strcmp(word, "bf16") ? BF16
-                                   : F32;
 }
 
 static int run(const Common *c, const void *opts, const Args *given,
@@ -258,7 +239,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     (void)given;
     const Convert *o = opts;
     Job j = {arena_new(), c, o, words->word[0], words->word[1], 0, e};
-    j.precision = precision_of(o->save_precision);
+    j.precision = precision_of(o->save_precision, STORED_KEEP);
     bool ok = (!(o->v1 && o->v2) || err_usage(e, "--v1 and --v2 exclude each other")) &&
               (folder_exists(j.from) ? convert_model(&j, NULL) : convert_file(&j));
     arena_free(j.arena);
@@ -280,6 +261,9 @@ static const Opt options[] = {
         "LoRA: multiply lora_up by alpha/rank and set alpha to the rank, which means "
         "the "
         "same to every loader"),
+    OPT(Convert, FLAG, bin, NULL,
+        "a Diffusers folder with .bin files, as torch.save writes them, not "
+        ".safetensors"),
     OPT(Convert, FLAG, v1, NULL,
         "the model is Stable Diffusion 1.x; usually told by itself"),
     OPT(Convert, FLAG, v2, NULL, "the model is Stable Diffusion 2.x"),

@@ -100,7 +100,7 @@ static bool extract(Job *j, Err *e) {
 static bool check(const ExtractCommand *o, Err *e) {
     if (!o->model_org) return err_usage(e, "extract needs --model_org FILE");
     if (!o->model_tuned) return err_usage(e, "extract needs --model_tuned FILE");
-    if (!o->save_to) return err_usage(e, "extract needs --save_to FILE");
+    if (!tool_output("--save_to", o->save_to, e)) return false;
     if (!o->dynamic_method != isnan(o->dynamic_param))
         return err_usage(e, "--dynamic_method and --dynamic_param go together");
     return true;

@@ -102,7 +102,7 @@ static bool split(Job *j, Err *e) {
 
 static bool check(const ExtractDylora *o, Err *e) {
     if (!o->model) return err_usage(e, "extract-dylora needs --model FILE");
-    if (!o->save_to) return err_usage(e, "extract-dylora needs --save_to FILE");
+    if (!tool_output("--save_to", o->save_to, e)) return false;
     return true;
 }
 

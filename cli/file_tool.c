@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/setting.h"
+#include "io/torch_file.h"
 #include "runtime/exec.h"
 #include "runtime/lora_blocks.h"
 
@@ -24,14 +25,26 @@ RankRule rank_rule(const char *method, double param, int64_t most, int64_t most_
     return r;
 }
 
-DType precision_of(const char *word, DType absent) {
+int precision_of(const char *word, int absent) {
     if (!word) return absent;
     return !strcmp(word, "fp16") ? F16 : !strcmp(word, "bf16") ? BF16 : F32;
 }
 
+bool tool_output(const char *option, const char *path, Err *e) {
+    if (!path) return err_usage(e, "%s FILE is missing: where shall it go?", option);
+    return path_is_tensors(path) ||
+           err_usage(e,
+                     "%s: got '%s', want a name that ends with .safetensors, .ckpt, "
+                     ".pt, .pth or .bin",
+                     option, path);
+}
+
 Device *tool_device(const Common *c, const char *name, Err *e) {
     if (name && strcmp(name, "cpu")) {
-        err_fail(e, "--device %s: this program is built for the CPU only", name);
+        if (strcmp(name, "cuda"))
+            err_usage(e, "--device: got '%s', want cpu or cuda", name);
+        else
+            err_fail(e, "--device cuda: this build has no CUDA backend");
         return NULL;
     }
     Device *d = cpu_open((int)c->threads);

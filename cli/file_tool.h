@@ -10,11 +10,14 @@ extern const char *const compat_words[];    /* sd-scripts */
 extern const char *const dynamic_words[];   /* sv_ratio sv_fro sv_cumulative */
 /* A rule by its word (NULL: the fixed ranks) and number. */
 RankRule rank_rule(const char *method, double param, int64_t most, int64_t most_conv);
-/* DType of a precision word; NULL: `absent`. */
-DType precision_of(const char *word, DType absent);
+/* DType of a precision word; NULL: `absent`, which need not be a type (STORED_KEEP). */
+int precision_of(const char *word, int absent);
+/* Can a file of that name be written? NULL, or an ending that tells no format: misuse.
+ * option: what the name is the value of. */
+bool tool_output(const char *option, const char *path, Err *e);
 /* A list of weights by block, as JSON. */
 bool block_weights(Arena *a, const char *text, const double **weight, int *n, Err *e);
-/* The device to work on: "cpu"; anything else is a failure that says why. */
+/* The device to work on: "cpu" or NULL; else NULL with the reason, never another device. */
 Device *tool_device(const Common *c, const char *name, Err *e);
 
 /* ---- inputs of a merge ---- */

@@ -86,7 +86,7 @@ static bool into_lora(Job *j, Err *e) {
 }
 
 static bool check(const MergeCommand *o, Err *e) {
-    if (!o->save_to) return err_usage(e, "merge needs --save_to FILE");
+    if (!tool_output("--save_to", o->save_to, e)) return false;
     if (!o->sd_model && (o->adapter.n || o->set.n))
         return err_usage(e, "--adapter and --set are for merging into a model, with "
                             "--sd_model");

@@ -67,7 +67,7 @@ static bool resize(Job *j, Err *e) {
 
 static bool check(const ResizeRank *o, Err *e) {
     if (!o->model) return err_usage(e, "resize-rank needs --model FILE");
-    if (!o->save_to) return err_usage(e, "resize-rank needs --save_to FILE");
+    if (!tool_output("--save_to", o->save_to, e)) return false;
     if (!o->dynamic_method != isnan(o->dynamic_param))
         return err_usage(e, "--dynamic_method and --dynamic_param go together");
     return true;

@@ -74,7 +74,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     j.meta.arena = j.arena;
     const MergeWords words_of = {
         .models = j.o->models, .ratios = j.o->ratios, .lbws = j.o->lbws};
-    bool ok = (j.o->save_to || err_usage(e, "svd-merge needs --save_to FILE")) &&
+    bool ok = tool_output("--save_to", j.o->save_to, e) &&
               (j.dev = tool_device(c, j.o->device, e)) &&
               merge_files_open(j.arena, &words_of, false, &j.files, e) && merge(&j, e);
     merge_files_close(&j.files);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/file_tool.h"
 #include "cli/talk.h"
 #include "io/file.h"
 
@@ -206,14 +207,6 @@ static int train(Trainer *t, Err *e) {
     return EXIT_DONE;
 }
 
-/* Never a silent fall-back to another device. */
-static bool device_is_there(const char *name, Err *e) {
-    if (!strcmp(name, "cpu")) return true;
-    if (!strcmp(name, "cuda"))
-        return err_fail(e, "--device cuda: this build has no CUDA backend");
-    return err_usage(e, "--device: got '%s', want cpu or cuda", name);
-}
-
 /* Judged before hours of training, not after them. */
 static bool output_is_good(const Trainer *t, Err *e) {
     const TrainOptions *o = t->o;
@@ -231,7 +224,8 @@ static bool output_is_good(const Trainer *t, Err *e) {
 }
 
 static int prepared(Trainer *t, const char *recipe, Err *e) {
-    if (!device_is_there(t->o->device, e)) return e->code;
+    t->dev = tool_device(t->common, t->o->device, e);
+    if (!t->dev) return e->code;
     if (!train_setup(t, recipe, e) || !train_resume_open(t, e)) return e->code;
     train_given_plan(t);
     if (t->o->profile) t->trace = trace_new(t->arena);
@@ -240,7 +234,6 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
         return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
     if (!output_is_good(t, e)) return e->code;
-    t->dev = cpu_open((int)t->common->threads);
     if (!train_base_weights(t, e) || !compile_all(t, e)) return e->code;
     train_facts(t);
     if (!train_resume_check(t, e)) return e->code;

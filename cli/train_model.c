@@ -94,8 +94,9 @@ bool train_model_write(Trainer *t, Exec *x, const char *stem, bool average,
     bool ok;
     if (folder_exists(checkpoint_path(t->model))) {
         *path = stem;
-        DiffusersSave how = {model_family(t->model), precision,
-                             t->o->v_parameterization};
+        DiffusersSave how = {.family = model_family(t->model),
+                             .precision = precision,
+                             .v_prediction = t->o->v_parameterization};
         ok = diffusers_write(stem, t->model, &how, &overflow, e);
     } else {
         *path = arena_printf(t->arena, "%s.%s", stem, t->o->save_model_as);

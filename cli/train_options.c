@@ -6,6 +6,7 @@
  * its default is honoured and any other value is an error. */
 #include "cli/train_options.h"
 
+#include "cli/file_tool.h"
 #include "cli/mixed_precision.h"
 #include "io/dataset_keys.h"
 
@@ -79,12 +80,10 @@ const TrainOptions train_defaults = {
 };
 
 static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
-static const char *const precision_words[] = {"float", "fp16", "bf16", NULL};
 static const char *const model_words[] = {"safetensors", "ckpt", "pt", NULL};
 static const char *const log_words[] = {"tensorboard", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
 static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
-static const char *const compat_words[] = {"sd-scripts", NULL};
 
 #define AT_LEAST(n) .min = (n), .max = HUGE_VAL
 #define T(kind, field, value, help, ...)                                               \

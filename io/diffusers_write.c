@@ -26,13 +26,15 @@ typedef struct Save {
 } Save;
 
 typedef struct Component {
-    const char *name, *file, *library, *class;
+    const char *name, *file, *bin, *library, *class;
 } Component;
 static const Component components[] = {
-    {"text_encoder", "model.safetensors", "transformers", "CLIPTextModel"},
-    {"unet", "diffusion_pytorch_model.safetensors", "diffusers",
-     "UNet2DConditionModel"},
-    {"vae", "diffusion_pytorch_model.safetensors", "diffusers", "AutoencoderKL"},
+    {"text_encoder", "model.safetensors", "pytorch_model.bin", "transformers",
+     "CLIPTextModel"},
+    {"unet", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin",
+     "diffusers", "UNet2DConditionModel"},
+    {"vae", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin",
+     "diffusers", "AutoencoderKL"},
 };
 static const char *const tokenizer_files[] = {
     "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"};
@@ -187,7 +189,8 @@ static bool put_weights(Save *s, const Component *k, bool *there) {
     }
     *there = list.n > 0;
     if (!*there) return true;
-    const char *path = in_folder(s, arena_printf(s->arena, "%s/%s", k->name, k->file));
+    const char *file = s->how->bin ? k->bin : k->file;
+    const char *path = in_folder(s, arena_printf(s->arena, "%s/%s", k->name, file));
     bool ok = folder_make(in_folder(s, k->name), s->e) && put_config(s, k) &&
               stored_write(path, &list, &(Meta){"format", "pt"}, 1, NULL, s->e);
     s->overflow += list.overflow;

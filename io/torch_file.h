@@ -16,6 +16,8 @@ TensorFile *torch_open(const char *path, bool strict, Err *e);
 
 /* By the ending of a name, in any command that writes a file: .ckpt, .pt, .pth, .bin. */
 bool path_is_torch(const char *path);
+/* One of those, or .safetensors: the endings of files of tensors. */
+bool path_is_tensors(const char *path);
 
 /* What stands around the tensors. NULL: the file is the dict of tensors itself. */
 typedef struct TorchTop {

@@ -312,12 +312,13 @@ static bool names_ok(Arena *a, const TensorOut *t, int n, Err *e) {
 
 bool path_is_torch(const char *path) {
     static const char *const ends[] = {".ckpt", ".pt", ".pth", ".bin"};
-    const size_t n = strlen(path);
-    for (size_t i = 0; i < COUNT(ends); i++) {
-        const size_t m = strlen(ends[i]);
-        if (n >= m && !strcmp(path + n - m, ends[i])) return true;
-    }
+    for (size_t i = 0; i < COUNT(ends); i++)
+        if (ends_with(path, ends[i])) return true;
     return false;
+}
+
+bool path_is_tensors(const char *path) {
+    return path_is_torch(path) || ends_with(path, ".safetensors");
 }
 
 bool torch_write_made(const char *path, const TensorOut *t, int n, const TorchTop *top,

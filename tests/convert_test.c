@@ -108,6 +108,12 @@ static void test_sd1(void) {
     same_file(NANO, done(d, "back.ckpt", "--epoch 3 --global_step 70000"), 0);
     same_file(NANO, done(in_folder("back.ckpt"), "kept.safetensors", ""), 0);
     same_file(NANO, done(NANO, "kept.ckpt", ""), 0);
+    const char *bin = done(NANO, "bin", "--to diffusers --bin");
+    CHECK(file_exists(arena_printf(arena, "%s/text_encoder/pytorch_model.bin", bin)) &&
+              !file_exists(arena_printf(
+                  arena, "%s/unet/diffusion_pytorch_model.safetensors", bin)),
+          "not .bin");
+    same_file(NANO, done(bin, "back.safetensors", ""), 0);
     same_model(NANO, done(in_folder("kept.ckpt"), "d2", ""));
     Err e = {0};
     TensorFile *f = tensors_open(in_folder("back.ckpt"), &e);
@@ -270,7 +276,10 @@ static void test_refused(void) {
     refused(NANO, "x.safetensors", "--fold_alpha", EXIT_MISUSE, "is for LoRA files");
     refused(NANO, "x.safetensors", "--to diffusers", EXIT_MISUSE, "makes a folder");
     refused(NANO, "x", "--to ldm", EXIT_MISUSE, "want a name that ends with");
-    refused(lora, "x", "", EXIT_MISUSE, "a LoRA is one file");
+    refused(lora, "x", "", EXIT_MISUSE, "want a name that ends with");
+    refused(lora, "x.txt", "", EXIT_MISUSE, "got '");
+    refused(NANO, "x.ckpt", "--bin", EXIT_MISUSE, "is for Diffusers folders");
+    refused(lora, "x.pt", "--bin", EXIT_MISUSE, "--bin is for models");
     refused(lora, "x.safetensors", "--to ldm", EXIT_MISUSE, "is for models");
     refused(NANO, "x.ckpt", "--v1 --v2", EXIT_MISUSE, "exclude each other");
     refused(NANO, "d", "", EXIT_FAILED, "is there and not empty");

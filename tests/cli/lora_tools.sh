@@ -105,6 +105,17 @@ for f in t.bin l.bin; do
     check "$f is no zip" $?
 done
 
+# an ending that tells no format is misuse, in every tool
+for tool in "merge --models x.safetensors --ratios 1" "svd-merge --models x.safetensors \
+    --ratios 1" "resize-rank --model x.safetensors --new_rank 2" "extract-dylora --model \
+    x.safetensors" "extract --model_org a --model_tuned b"; do
+    # shellcheck disable=SC2086
+    runs "$g" $tool --save_to y.txt
+    exits 2; says err "--save_to: got 'y.txt', want a name that ends with .safetensors,"
+    [ ! -e y.txt ]
+    check "y.txt was written" $?
+done
+
 # a LoRA for another model: refused by name, the old file stays
 printf old >keep.safetensors
 runs "$g" init-weights unet clip --variant tiny --set unet.context=96 -o n.safetensors
