@@ -100,7 +100,7 @@ static bool draw_all(Generate *g, Err *e) {
     return !g->o->grid || generate_grid(g, e);
 }
 
-static void now(char text[16]) {
+void generate_time(char text[16]) {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     time_t t = epoch ? (time_t)strtoll(epoch, NULL, 10) : time(NULL);
     struct tm tm;
@@ -126,7 +126,7 @@ static bool prepare(Generate *g, Err *e) {
     if (!g->draw) return false;
     if (g->common->verbose) fputs(draw_note(g->draw), stderr);
     if (o->inputs && !(g->in = safetensors_open(o->inputs, e))) return false;
-    now(g->time);
+    generate_time(g->time);
     return generate_requests(g, e) && folder_make(o->outdir, e);
 }
 

@@ -21,6 +21,7 @@ typedef struct Request { /* one picture */
     const char *raw, *prompt, *negative;
     int w, h; /* of the latent */
     int64_t steps, seed;
+    bool seeded; /* the seed stands in the prompt */
     double scale;
     const Doc *sampler;
     const double *multiplier; /* of the networks */
@@ -44,8 +45,12 @@ typedef struct Generate {
     int n_out, cap_out;
     Progress *progress;
     int64_t done, all; /* runs of samplers */
+    /* prompts as sd-scripts reads them for samples: sizes are rounded */
+    bool while_training;
 } Generate;
 
+/* Now, or SOURCE_DATE_EPOCH: YYYYMMDDhhmmss. */
+void generate_time(char text[16]);
 /* Fills g->request from options, prompts and seeds. */
 bool generate_requests(Generate *g, Err *e);
 /* Draws n requests that differ in text and seed only; their pictures to `out`. first: the
@@ -56,5 +61,11 @@ bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out
 bool generate_same(const Generate *g, const Request *a, const Request *b);
 /* The file of picture i (in its batch of requests), with its settings in it. */
 bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e);
+/* The same under a name of the caller's. */
+bool generate_write(Generate *g, const char *path, const Request *r, const Image *im,
+                    Err *e);
 bool generate_grid(Generate *g, Err *e);
+/* n pictures, `columns` in a row; smaller ones stand at the left top of their cell.
+ * out->rgb: image_free. */
+bool generate_beside(const Image *p, int n, int columns, Image *out, Err *e);
 #endif

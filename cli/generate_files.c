@@ -43,12 +43,9 @@ static const char *parameters(Generate *g, const Request *r) {
     return out;
 }
 
-bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e) {
+bool generate_write(Generate *g, const char *path, const Request *r, const Image *im,
+                    Err *e) {
     Arena *a = g->arena;
-    const char *path = g->o->sequential_file_name
-                           ? sequential(g)
-                           : arena_printf(a, "%s/im_%s_%03d_%lld.png", g->o->outdir,
-                                          g->time, index, (long long)r->seed);
     const ImageText text[] = {
         {"parameters", parameters(g, r)},
         {"prompt", r->prompt},
@@ -59,37 +56,50 @@ bool generate_save(Generate *g, const Request *r, int index, const Image *im, Er
         {"negative-prompt", r->negative},
         {"raw-prompt", r->raw},
     };
-    if (!image_write_png_texts(path, im, text, (int)COUNT(text), e)) return false;
-    if (!g->common->quiet) progress_say(g->progress, arena_printf(a, "%s", path));
+    return image_write_png_texts(path, im, text, (int)COUNT(text), e);
+}
+
+bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e) {
+    const char *path =
+        g->o->sequential_file_name
+            ? sequential(g)
+            : arena_printf(g->arena, "%s/im_%s_%03d_%lld.png", g->o->outdir, g->time,
+                           index, (long long)r->seed);
+    if (!generate_write(g, path, r, im, e)) return false;
+    if (!g->common->quiet) progress_say(g->progress, path);
     return true;
 }
 
-/* All pictures side by side, in about as many rows as columns; smaller ones stand at the
- * left top of their cell. */
-bool generate_grid(Generate *g, Err *e) {
-    int w = 0, h = 0, columns = 1;
-    for (int i = 0; i < g->n; i++) {
-        w = g->picture[i].w > w ? g->picture[i].w : w;
-        h = g->picture[i].h > h ? g->picture[i].h : h;
+bool generate_beside(const Image *p, int n, int columns, Image *out, Err *e) {
+    int w = 0, h = 0;
+    for (int i = 0; i < n; i++) {
+        w = p[i].w > w ? p[i].w : w;
+        h = p[i].h > h ? p[i].h : h;
     }
-    while (columns * columns < g->n) columns++;
-    const int rows = (g->n + columns - 1) / columns;
+    const int rows = (n + columns - 1) / columns;
     if ((int64_t)w * columns * h * rows > IMAGE_PIXELS_MAX)
-        return err_fail(e, "the grid of %d pictures would have more than %d pixels",
-                        g->n, IMAGE_PIXELS_MAX);
-    Image grid = {w * columns, h * rows, NULL};
-    grid.rgb = calloc((size_t)grid.w * (size_t)grid.h, 3);
-    if (!grid.rgb) return err_fail(e, "no memory for a grid of %d pictures", g->n);
-    for (int i = 0; i < g->n; i++) {
-        const Image *p = &g->picture[i];
-        for (int y = 0; y < p->h; y++) {
-            const size_t to = ((size_t)(i / columns * h + y) * (size_t)grid.w +
+        return err_fail(e, "%d pictures together would have more than %d pixels", n,
+                        IMAGE_PIXELS_MAX);
+    *out = (Image){w * columns, h * rows, NULL};
+    out->rgb = calloc((size_t)out->w * (size_t)out->h, 3);
+    if (!out->rgb) return err_fail(e, "no memory for %d pictures together", n);
+    for (int i = 0; i < n; i++)
+        for (int y = 0; y < p[i].h; y++) {
+            const size_t to = ((size_t)(i / columns * h + y) * (size_t)out->w +
                                (size_t)(i % columns * w)) *
                               3;
-            memcpy(grid.rgb + to, p->rgb + (size_t)y * (size_t)p->w * 3,
-                   (size_t)p->w * 3);
+            memcpy(out->rgb + to, p[i].rgb + (size_t)y * (size_t)p[i].w * 3,
+                   (size_t)p[i].w * 3);
         }
-    }
+    return true;
+}
+
+/* All pictures, in about as many rows as columns. */
+bool generate_grid(Generate *g, Err *e) {
+    int columns = 1;
+    while (columns * columns < g->n) columns++;
+    Image grid;
+    if (!generate_beside(g->picture, g->n, columns, &grid, e)) return false;
     const char *path = arena_printf(g->arena, "%s/grid_%s.png", g->o->outdir, g->time);
     bool ok = image_write_png(path, &grid, e);
     if (ok && !g->common->quiet) progress_say(g->progress, path);

@@ -44,6 +44,12 @@ static const double *multipliers(Generate *g, const PromptLine *p) {
     return m;
 }
 
+/* Of a sample: the next smaller size that there is. */
+static int64_t rounded(const Generate *g, int64_t pixels) {
+    if (!g->while_training) return pixels;
+    return pixels < 64 ? 64 : pixels - pixels % DRAW_FACTOR;
+}
+
 static bool request_of(Generate *g, const char *raw, const PromptLine *p, Request *r,
                        Err *e) {
     const GenerateOptions *o = g->o;
@@ -51,12 +57,15 @@ static bool request_of(Generate *g, const char *raw, const PromptLine *p, Reques
                    .prompt = p->prompt,
                    .negative = p->negative ? p->negative : "",
                    .steps = p->steps == PROMPT_UNSET ? o->steps : p->steps,
+                   .seeded = p->n_seed > 0,
                    .scale = isnan(p->scale) ? o->scale : p->scale,
                    .multiplier = multipliers(g, p)};
     r->sampler = sampler_named(g, p->sampler ? p->sampler : o->sampler, e);
     return r->sampler &&
-           size_of("the width", p->w == PROMPT_UNSET ? o->W : p->w, &r->w, e) &&
-           size_of("the height", p->h == PROMPT_UNSET ? o->H : p->h, &r->h, e);
+           size_of("the width", p->w == PROMPT_UNSET ? o->W : rounded(g, p->w), &r->w,
+                   e) &&
+           size_of("the height", p->h == PROMPT_UNSET ? o->H : rounded(g, p->h), &r->h,
+                   e);
 }
 
 static bool count_runs(Generate *g, const Request *r, Err *e) {
@@ -107,7 +116,7 @@ bool generate_requests(Generate *g, Err *e) {
         for (int i = 0; i < n_line; i++) {
             PromptLine p;
             Request r;
-            prompt_line(g->arena, line[i], false, &p);
+            prompt_line(g->arena, line[i], g->while_training, &p);
             if (it == 0) tell_ignored(g, &p);
             if (!request_of(g, line[i], &p, &r, e)) return false;
             for (int64_t k = 0; k < o->images_per_prompt; k++, drawn++) {

@@ -95,13 +95,15 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     if (!train_log_step(t, x, r, n.average, e)) return false;
     if (!r->updated) return true;
     progress_at(t->progress, r->step, &n);
-    return train_validation(t, r, e) && train_save_between(t, x, r, e);
+    return train_validation(t, r, e) && train_save_between(t, x, r, e) &&
+           train_samples(t, x, r, e);
 }
 
 static bool start(void *ctx, Exec *x, Err *e) {
     Trainer *t = ctx;
     return train_weights_start(t, x, e) &&
-           (!t->in || inputs_start(t->in, x, &t->lora, e));
+           (!t->in || inputs_start(t->in, x, &t->lora, e)) &&
+           train_samples_first(t, x, e);
 }
 
 /* ---- before the first one ---- */
@@ -133,6 +135,8 @@ static void introduce(const Trainer *t) {
     for (int i = 0; i < t->n_shape; i++)
         say(t, "bucket: %d x %d, batch %d", t->shape[i].w * 8, t->shape[i].h * 8,
             t->shape[i].batch);
+    if (t->text_given)
+        say(t, "text: the text encoder is not trained; each caption is encoded once");
     if (t->validator)
         say(t, "held out for validation: %d pictures", train_validation_pictures(t));
     say(t, "steps: %lld, seed: %llu", (long long)t->steps, (unsigned long long)t->seed);
@@ -237,6 +241,8 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     if (!train_base_weights(t, e) || !compile_all(t, e)) return e->code;
     train_facts(t);
     if (!train_resume_check(t, e)) return e->code;
+    if (t->data) train_text_feed(t);
+    if (!train_samples_open(t, e)) return e->code;
     introduce(t);
     if (t->data && !train_encode(t, e)) return e->code;
     if (t->data) tell_latents(t);
@@ -264,6 +270,7 @@ static int run(const Common *c, const void *opts, const Args *given,
         for (int i = 0; i < notes.n; i++) say(&t, "warning: %s", notes.word[i]);
         code = prepared(&t, words->n ? words->word[0] : train_recipe(t.o), e);
     }
+    train_samples_close(&t);
     train_validation_close(&t);
     train_plans_close(&t);
     if (t.feed) data_feed_close(t.feed);

@@ -51,7 +51,9 @@ typedef struct Trainer {
     /* plans */
     Device *dev;
     WeightSource weights;
-    Store *store, *vae_store;
+    Store *store, *vae_store, *text_store;
+    Exec *text_exec;             /* the text encoder on one caption, or NULL */
+    bool text_given;             /* plans read the captions' states, not their ids */
     BucketPlan *plan, *vae_plan; /* vae: shape in pixels */
     int n_plan, cap_plan, n_vae, cap_vae;
     PlanCache cache;
@@ -73,6 +75,7 @@ typedef struct Trainer {
     TrainLog *log;        /* --logging_dir, or NULL */
     Trace *trace;         /* --profile */
     Exec *last;           /* of the last micro-batch: where the weights are read from */
+    struct Samples *samples;     /* --sample_prompts, or NULL */
     struct Validator *validator; /* of cli/train_validation.c; NULL: nothing held out */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
@@ -114,6 +117,8 @@ BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first
 void train_given_plan(Trainer *t); /* reads --plan, or says why it cannot be used */
 Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call */
 Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e);
+/* The feeds give captions' states, if the plans read those. */
+void train_text_feed(Trainer *t);
 void train_vae_close(Trainer *t); /* gives its memory back */
 void train_plans_close(Trainer *t);
 
@@ -122,10 +127,20 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e);
 /* The feed of the data set; cli/train_data.c. */
 DataFeedJob train_feed_job(Trainer *t);
 
+/* cli/train_samples.c: pictures of the sample prompts, drawn with the adapters as they
+ * are. Opening judges prompts and samplers before the first step. */
+typedef struct Samples Samples;
+bool train_samples_open(Trainer *t, Err *e);
+bool train_samples_first(Trainer *t, Exec *x, Err *e);
+/* After an update: draws if it is time. */
+bool train_samples(Trainer *t, Exec *x, const StepResult *r, Err *e);
+void train_samples_close(Trainer *t);
+
 /* cli/train_validation.c: the loss on pictures that are held out. */
 typedef struct Validator Validator;
 bool train_validation_open(Trainer *t, const DataOptions *o, Err *e);
 bool train_validation_encode(Trainer *t, Err *e);
+void train_validation_text(Trainer *t, TextStates *text); /* to its feed */
 /* After a micro-batch: tells the loss if it is due. */
 bool train_validation(Trainer *t, const StepResult *r, Err *e);
 int train_validation_pictures(const Trainer *t);
@@ -172,6 +187,8 @@ bool train_weights_open(Trainer *t, Args *set, Err *e);
 bool train_weights_rules(Trainer *t, Err *e);
 bool train_weights_start(Trainer *t, Exec *x, Err *e);
 bool train_base_weights(Trainer *t, Err *e);
+/* Of --base_weights number i. */
+bool train_base_ratio(const TrainOptions *o, int i, double *ratio, Err *e);
 
 /* cli/train_log.c: --logging_dir. step: after every micro-batch; number: one of another
  * kind. Without the option nothing happens. */

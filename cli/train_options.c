@@ -90,7 +90,6 @@ static const char *const huber_words[] = {"snr", "exponential", "constant", NULL
     OPT(TrainOptions, kind, field, value, help, __VA_ARGS__)
 /* Long lists of options, one line each. */
 /* clang-format off */
-static const char no_samples[] = "no pictures are sampled while training";
 static const char no_network[] = "graphrun opens no socket";
 static const char one_process[] = "one process trains";
 static const char attention[] = "attention is always computed in blocks, with the same result up to rounding";
@@ -227,11 +226,11 @@ const Opt train_options[] = {
     T(TEXT, metadata_tags, "TEXT", "words for it, with commas between"),
 
     OPT_GROUP("samples, logs, validation", .anew = true),
-    T(INT, sample_every_n_steps, "N", "sample pictures every N updates", .later = no_samples),
-    T(INT, sample_every_n_epochs, "N", "sample pictures every N epochs", .later = no_samples),
-    T(FLAG, sample_at_first, NULL, "sample pictures before the first update", .later = no_samples),
-    T(TEXT, sample_prompts, "FILE", "prompts of the samples", .later = no_samples),
-    T(TEXT, sample_sampler, "NAME", "sampler of the samples", .later = no_samples),
+    T(INT, sample_every_n_steps, "N", "draw the sample prompts every N updates", AT_LEAST(1)),
+    T(INT, sample_every_n_epochs, "N", "draw them every N epochs; goes before --sample_every_n_steps", AT_LEAST(1)),
+    T(FLAG, sample_at_first, NULL, "draw them before the first update too"),
+    T(TEXT, sample_prompts, "FILE", "a line each, as for generate --from_file; they go to OUTPUT_DIR/sample, with a strip of pictures over time per prompt"),
+    T(TEXT, sample_sampler, "NAME", "a file in graphs/samplers, by name or path; sd-scripts' names are known too"),
     T(TEXT, logging_dir, "DIR", "losses, rates and norms as a TensorBoard file and log.jsonl, in DIR/TIME/network_train"),
     T(TEXT, log_prefix, "TEXT", "before TIME in the log folder's name"),
     T(TEXT, log_with, "NAME", "the form of logs; others need the network", .words = log_words),

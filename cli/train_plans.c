@@ -6,6 +6,7 @@
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
+static const char *const given_text[] = {"text", NULL};
 static const char *const recorded[] = {"unet.noise", "text_encoder.context", NULL};
 
 static bool same(const Shape *a, const Shape *b) {
@@ -44,7 +45,9 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
                      .net = t->job.net,
                      .n_net = t->job.n_net,
                      .dims = job_dims(&t->job, s),
-                     .given = replay ? given_nodes : NULL,
+                     .given = replay          ? given_nodes
+                              : t->text_given ? given_text
+                                              : NULL,
                      .given_draws = replay && inputs_have_ranks(t->in) ? drawn : NULL,
                      .absent = absent_inputs(t),
                      .train = true,
@@ -87,10 +90,48 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                                                                                  : NULL;
 }
 
+static bool plan_has_input(const Plan *p, const char *name) {
+    for (uint32_t i = 0; i < p->n_value; i++)
+        if (p->value[i].mem == MEM_INPUT && p->value[i].name &&
+            !strcmp(p->value[i].name, name))
+            return true;
+    return false;
+}
+
+/* Nothing of the text encoder is trained, and no caption changes from draw to draw. What
+ * --plan and --record name has the text encoder in it. */
+static bool text_is_fixed(const Trainer *t, const Plan *p) {
+    const Net *net = job_net(&t->job, "text_encoder");
+    if (!t->data || !t->data->captions_fixed || !net || net->train || t->given_plan ||
+        t->o->record || !plan_has_input(p, "ids"))
+        return false;
+    for (int i = 0; i < t->modules->n; i++)
+        if (!strcmp(t->modules->item[i].network, net->name)) return false;
+    return true;
+}
+
+/* The first plan tells what is trained. If the captions' states can be given, it is made
+ * once more without the text encoder. */
+static Plan *first_or_next(Trainer *t, const Shape *s, Err *e) {
+    bool first = !t->n_plan;
+    size_t noted = t->job.note.n;
+    Plan *p = compiled(t, s, e);
+    if (!p || !first || !text_is_fixed(t, p)) return p;
+    t->text_given = true;
+    t->modules = NULL;
+    t->adapted = NULL;
+    t->lora = (LoraTensors){0};
+    str_free(&t->report);
+    if (t->job.note.s) t->job.note.s[t->job.note.n = noted] = 0;
+    p = compiled(t, s, e);
+    if (p) t->text_given = plan_has_input(p, "text");
+    return p;
+}
+
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e) {
     for (int i = 0; i < t->n_plan; i++)
         if (same(&t->plan[i].shape, s)) return &t->plan[i];
-    BucketPlan b = {*s, compiled(t, s, e), NULL};
+    BucketPlan b = {*s, first_or_next(t, s, e), NULL};
     if (!b.plan) return NULL;
     PUSH(t->arena, t->plan, t->n_plan, t->cap_plan, b);
     return &t->plan[t->n_plan - 1];
@@ -149,6 +190,31 @@ Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e) {
     return b.exec;
 }
 
+/* ---- the text encoder on its own ---- */
+static Exec *text_exec(void *trainer, Err *e) {
+    Trainer *t = trainer;
+    if (t->text_exec) return t->text_exec;
+    Args *dims = args_new(t->arena);
+    args_set(dims, "B", val_int(1));
+    args_set(dims, "N", val_int(t->chunks));
+    Options like = {.reference_kernels = t->o->exact,
+                    .mixed_precision = t->mixed_precision};
+    const Net *net = job_net(&t->job, "text_encoder");
+    Plan *p =
+        job_network_plan_kept(&t->job, net, dims, &like, &t->cache, &t->job.note, e);
+    if (!p) return NULL;
+    t->text_store = store_open(t->dev, &t->weights, t->seed);
+    return t->text_exec = exec_open(t->text_store, p, e);
+}
+
+void train_text_feed(Trainer *t) {
+    if (!t->text_given) return;
+    TextSource source = {text_exec, t, "context", t->chunks};
+    TextStates *text = text_states_new(t->arena, &source);
+    data_feed_text(t->feed, text);
+    train_validation_text(t, text);
+}
+
 void train_vae_close(Trainer *t) {
     for (int i = 0; i < t->n_vae; i++) exec_close(t->vae_plan[i].exec);
     t->n_vae = 0;
@@ -160,5 +226,7 @@ void train_plans_close(Trainer *t) {
     for (int i = 0; i < t->n_plan; i++)
         if (t->plan[i].exec) exec_close(t->plan[i].exec);
     if (t->store) store_close(t->store);
+    if (t->text_exec) exec_close(t->text_exec);
+    if (t->text_store) store_close(t->text_store);
     train_vae_close(t);
 }

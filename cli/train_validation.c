@@ -18,8 +18,6 @@ struct Validator {
     double last;
 };
 
-static const char *const given_time[] = {"t", NULL};
-
 static bool has_time(const Trainer *t) {
     return yaml_get(yaml_get(t->job.recipe.objective->root, "nodes"), "t") != NULL;
 }
@@ -29,7 +27,12 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     Options opt;
     if (!train_options_of_plan(t, s, &opt, e)) return NULL;
     opt.train = false;
-    opt.given = t->validator->times > 1 ? given_time : NULL;
+    /* the timestep, and the captions' states as in the training plan */
+    const char *given[3] = {NULL};
+    int n = 0;
+    if (t->validator->times > 1) given[n++] = "t";
+    if (t->text_given) given[n++] = "text";
+    opt.given = given;
     opt.given_draws = NULL;
     opt.record = NULL;
     opt.record_gradients = false;
@@ -139,6 +142,10 @@ bool train_validation(Trainer *t, const StepResult *r, Err *e) {
 
 int train_validation_pictures(const Trainer *t) {
     return t->validator ? t->validator->data->n : 0;
+}
+
+void train_validation_text(Trainer *t, TextStates *text) {
+    if (t->validator) data_feed_text(t->validator->feed, text);
 }
 
 void train_validation_close(Trainer *t) {

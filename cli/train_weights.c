@@ -142,7 +142,7 @@ bool train_weights_start(Trainer *t, Exec *x, Err *e) {
 }
 
 /* ---- --base_weights ---- */
-static bool ratio_of(const TrainOptions *o, int i, double *ratio, Err *e) {
+bool train_base_ratio(const TrainOptions *o, int i, double *ratio, Err *e) {
     *ratio = 1;
     if (i >= o->base_weights_multiplier.n) return true;
     const char *text = o->base_weights_multiplier.word[i];
@@ -168,7 +168,8 @@ bool train_base_weights(Trainer *t, Err *e) {
     int opened = 0;
     for (int i = 0; ok && i < files->n; i++) {
         LoraFile *f = NULL;
-        ok = ratio_of(t->o, i, &in[i].ratio, e) && (f = lora_open(files->word[i], e));
+        ok = train_base_ratio(t->o, i, &in[i].ratio, e) &&
+             (f = lora_open(files->word[i], e));
         in[i].file = f;
         opened += f != NULL;
     }

@@ -12,8 +12,9 @@ enum { TOKENS = 77 };
 
 struct DataFeed {
     DataFeedJob job;
-    int64_t next; /* number of the next micro-batch */
-    Ahead *ahead; /* NULL: not started */
+    int64_t next;     /* number of the next micro-batch */
+    Ahead *ahead;     /* NULL: not started */
+    TextStates *text; /* NULL: captions stay ids */
 };
 
 typedef struct Prepared { /* one micro-batch */
@@ -26,6 +27,7 @@ typedef struct Prepared { /* one micro-batch */
     float *image;   /* [B,8h,8w,3], of objectives that see pixels; or NULL */
     float **pixels; /* pixels[i]: NULL, or of a picture to encode */
     int32_t *ids;
+    char *text; /* the captions' states, or NULL */
 } Prepared;
 
 DataFeed *data_feed_new(Arena *a, const DataFeedJob *job) {
@@ -140,6 +142,18 @@ static bool encode_sample(const DataFeed *f, Prepared *b, int i, Err *e) {
     return true;
 }
 
+/* The captions' states, one behind the other. */
+static bool encode_captions(const DataFeed *f, Prepared *b, Err *e) {
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS, bytes;
+    for (size_t i = 0; i < n; i++) {
+        const void *states = text_states(f->text, b->ids + words * i, &bytes, e);
+        if (!states) return false;
+        if (!b->text) b->text = arena_alloc(b->arena, n, bytes);
+        memcpy(b->text + bytes * i, states, bytes);
+    }
+    return true;
+}
+
 static bool next(void *ctx, MicroBatch *out, Err *e) {
     DataFeed *f = ctx;
     AheadWork work = {f, sizeof(Prepared), plan_batch, fill_batch, empty_batch};
@@ -150,16 +164,22 @@ static bool next(void *ctx, MicroBatch *out, Err *e) {
     Prepared *b = slot;
     for (int i = 0; i < b->batch.n; i++)
         if (b->pixels[i] && !encode_sample(f, b, i, e)) return false;
+    if (f->text && !encode_captions(f, b, e)) return false;
     *out = (MicroBatch){.shape = b->shape,
                         .latent = b->latent,
                         .image = b->image,
                         .ids = b->ids,
+                        .text = b->text,
                         .mask = b->mask,
                         .token_weight = b->weight,
                         .loss_weight = b->batch.loss_weight,
                         .epoch = b->epoch,
                         .last_of_epoch = b->last};
     return true;
+}
+
+void data_feed_text(DataFeed *f, TextStates *text) {
+    f->text = text;
 }
 
 void data_feed_seek(DataFeed *f, int64_t micro) {

@@ -5,6 +5,7 @@
 #define GRAPHRUN_DATA_FEED_H
 #include "io/data.h"
 #include "runtime/latents.h"
+#include "runtime/text_states.h"
 #include "runtime/train.h"
 
 typedef struct DataFeedJob {
@@ -26,6 +27,8 @@ typedef struct DataFeedJob {
 typedef struct DataFeed DataFeed;
 DataFeed *data_feed_new(Arena *a, const DataFeedJob *job);
 void data_feed_close(DataFeed *f);
+/* Micro-batches have `text` from now on; before the first one. */
+void data_feed_text(DataFeed *f, TextStates *text);
 /* The next micro-batch will be number `micro` (0 …) of the run. */
 void data_feed_seek(DataFeed *f, int64_t micro);
 Feed data_feed(DataFeed *f);

@@ -20,6 +20,7 @@ static bool put(Exec *x, const char *name, const void *data, Err *e) {
 bool train_write_batch(Exec *x, const MicroBatch *b, Err *e) {
     bool ok = put(x, "latent", b->latent, e) && put(x, "image", b->image, e) &&
               put(x, "ids", b->ids, e) && put(x, "loss_weight", b->loss_weight, e);
+    if (ok && b->text) ok = put(x, "text", b->text, e);
     if (ok && b->mask) ok = put(x, "mask", b->mask, e);
     if (ok && b->token_weight) ok = put(x, "token_weight", b->token_weight, e);
     if (ok && b->noise) ok = put(x, "noise", b->noise, e);

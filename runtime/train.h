@@ -21,6 +21,7 @@ typedef struct MicroBatch {
     const float *latent; /* [B,h,w,4], before ×0.18215; NULL: `image` */
     const float *image;  /* [B,8h,8w,3] in -1 … 1, of objectives that want pixels */
     const int32_t *ids;  /* [B,N,77] */
+    const void *text;    /* [B,rows,width], of the plan's type; NULL: made of ids */
     const float *mask;   /* [B,h,w], or NULL: there are no masks */
     const float *token_weight; /* [B,N,77], or NULL */
     const float *loss_weight;  /* [B] */
