@@ -238,7 +238,8 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
         return e->code;
     if (t->o->dry_run) return train_report(t, e) ? EXIT_DONE : e->code;
     if (!output_is_good(t, e)) return e->code;
-    if (!train_base_weights(t, e) || !compile_all(t, e)) return e->code;
+    if (!train_base_weights(t, e) || !compile_all(t, e) || !train_weights_judge(t, e))
+        return e->code;
     train_facts(t);
     if (!train_resume_check(t, e)) return e->code;
     if (t->data) train_text_feed(t);

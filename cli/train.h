@@ -185,6 +185,8 @@ bool train_resume_check(Trainer *t, Err *e);
  * rules: after; start: with the first plan bound; base: before anything reads the base. */
 bool train_weights_open(Trainer *t, Args *set, Err *e);
 bool train_weights_rules(Trainer *t, Err *e);
+/* Judges that file before pictures are encoded: once the modules are known. */
+bool train_weights_judge(Trainer *t, Err *e);
 bool train_weights_start(Trainer *t, Exec *x, Err *e);
 bool train_base_weights(Trainer *t, Err *e);
 /* Of --base_weights number i. */

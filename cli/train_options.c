@@ -225,7 +225,7 @@ const Opt train_options[] = {
     T(TEXT, metadata_license, "TEXT", "its licence"),
     T(TEXT, metadata_tags, "TEXT", "words for it, with commas between"),
 
-    OPT_GROUP("samples, logs, validation", .anew = true),
+    OPT_GROUP("samples and logs", .anew = true),
     T(INT, sample_every_n_steps, "N", "draw the sample prompts every N updates", AT_LEAST(1)),
     T(INT, sample_every_n_epochs, "N", "draw them every N epochs; goes before --sample_every_n_steps", AT_LEAST(1)),
     T(FLAG, sample_at_first, NULL, "draw them before the first update too"),
@@ -249,11 +249,13 @@ const Opt train_options[] = {
     OPT_IGNORED("console_log_level", TEXT, "NAME", "use --quiet or --verbose"),
     OPT_IGNORED("console_log_file", TEXT, "FILE", "redirect stderr"),
     OPT_IGNORED("console_log_simple", FLAG, NULL, "messages are plain lines"),
+
+    OPT_GROUP("validation"),
     T(INT, validation_seed, "N", "of the split and of the noise of the validation loss; the run's if not given", .min = 0, .max = 4294967295.0),
     T(FLOAT, validation_split, "X", "part of the pictures held out for a validation loss", .min = 0, .max = 0.99),
-    T(INT, validate_every_n_steps, "N", "updates between validations", AT_LEAST(1)),
-    T(INT, validate_every_n_epochs, "N", "epochs between validations; 1 if neither is given", AT_LEAST(1)),
-    T(INT, max_validation_steps, "N", "batches per validation, each at 4 timesteps; all if not given", AT_LEAST(1)),
+    T(INT, validate_every_n_steps, "N", "updates between validations", AT_LEAST(1), .anew = true),
+    T(INT, validate_every_n_epochs, "N", "epochs between validations; 1 if neither is given", AT_LEAST(1), .anew = true),
+    T(INT, max_validation_steps, "N", "batches per validation, each at 4 timesteps; all if not given", AT_LEAST(1), .anew = true),
 
     OPT_GROUP("this program"),
     T(TEXT, config_file, "FILE", "options as TOML; sections mean nothing, the command line wins", .anew = true),

@@ -5,6 +5,7 @@
 
 #include "cli/setting.h"
 #include "cli/train.h"
+#include "io/model_write.h"
 
 static bool listed(const char *const *names, const char *name) {
     for (; *names; names++)
@@ -112,13 +113,40 @@ static bool schedule_numbers(Trainer *t, Err *e) {
                      1 << 20);
 }
 
+/* --v2 decides how captions are padded, and what the file's metadata says; with --inputs
+ * nothing hangs on it, and it may be left out. */
+static bool version_as_told(const Trainer *t, const Checkpoint *base, Err *e) {
+    bool sd2 = !strcmp(model_family(base), "sd2");
+    if (t->o->v2 == sd2 || (sd2 && t->o->inputs)) return true;
+    return err_usage(e,
+                     sd2 ? "'%s' is a Stable Diffusion 2.x model: add --v2"
+                         : "--v2: '%s' is no Stable Diffusion 2.x model",
+                     checkpoint_path(base));
+}
+
+/* What the options say of the base, against what it is. */
+static bool base_as_told(const Trainer *t, Err *e) {
+    for (int i = 0; i < t->job.n_net; i++) {
+        const Net *net = &t->job.net[i];
+        const Checkpoint *base = job_checkpoint(&t->job, net->name);
+        const Val *layers = args_get(net->args, "layers");
+        const Val *skip = args_get(net->args, "clip_skip");
+        if (base && !strcmp(net->name, "unet") && !version_as_told(t, base, e))
+            return false;
+        if (layers && skip && skip->i > layers->i)
+            return err_usage(e, "--clip_skip: got %lld, '%s' has %lld layers",
+                             (long long)skip->i, net->name, (long long)layers->i);
+    }
+    return true;
+}
+
 bool train_setup(Trainer *t, const char *recipe, Err *e) {
     double steps;
     Args *set = args_new(t->arena);
     if (!job_load(&t->job, recipe, e) || !recipe_settings(t, set, e) ||
         !masks_setting(t, set, e) || !train_weights_open(t, set, e) ||
-        !job_open(&t->job, set, e) || !train_weights_rules(t, e) ||
-        !train_model_open(t, e) ||
+        !job_open(&t->job, set, e) || !base_as_told(t, e) ||
+        !train_weights_rules(t, e) || !train_model_open(t, e) ||
         !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
         !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
                     e) ||

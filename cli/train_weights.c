@@ -87,19 +87,45 @@ static const TensorEntry *start_find(Arena *a, const StartFile *s, const char *k
     return ends_with(key, ".lora_up.weight") ? &m->up : NULL;
 }
 
+static bool start_fits(const Trainer *t, const LoraTensor *l, const TensorEntry *w,
+                       Err *e) {
+    return (type_count(&w->type) == type_count(&l->type) &&
+            dtype_is_float(w->type.dtype)) ||
+           err_fail(e, "--network_weights: '%s' is %s, this run wants %s", l->key,
+                    type_text(t->arena, &w->type), type_text(t->arena, &l->type));
+}
+
 static bool start_tensor(Trainer *t, Exec *x, const LoraTensor *l, const TensorEntry *w,
                          Err *e) {
-    int64_t n = type_count(&l->type);
-    if (type_count(&w->type) != n || !dtype_is_float(w->type.dtype))
-        return err_fail(e, "--network_weights: '%s' is %s, this run wants %s", l->key,
-                        type_text(t->arena, &w->type), type_text(t->arena, &l->type));
+    if (!start_fits(t, l, w, e)) return false;
     const Type *own = exec_type(x, l->value);
     Arena *a = arena_new();
     void *data = arena_alloc(a, 1, type_bytes(own));
-    convert(data, own->dtype, w->data, w->type.dtype, n);
+    convert(data, own->dtype, w->data, w->type.dtype, type_count(&l->type));
     bool ok = exec_write(x, l->value, data, type_bytes(own), e);
     arena_free(a);
     return ok;
+}
+
+/* Before pictures are encoded: is there anything in the file, and does it fit? */
+bool train_weights_judge(Trainer *t, Err *e) {
+    if (!t->o->network_weights) return true;
+    StartFile s;
+    int found = 0;
+    bool ok = start_open(t->o->network_weights, &s, e);
+    for (int i = 0; ok && i < t->lora.n; i++) {
+        double alpha;
+        const LoraTensor *l = &t->lora.item[i];
+        const TensorEntry *w =
+            l->value ? start_find(t->arena, &s, l->key, &alpha) : NULL;
+        found += w != NULL;
+        ok = !w || start_fits(t, l, w, e);
+    }
+    start_close(&s);
+    return ok && (found || err_fail(e,
+                                    "--network_weights: '%s' has none of this run's "
+                                    "tensors",
+                                    t->o->network_weights));
 }
 
 static void tell_start(Trainer *t, int found, int wanted, int other_scale) {
@@ -134,9 +160,6 @@ bool train_weights_start(Trainer *t, Exec *x, Err *e) {
         ok = start_tensor(t, x, l, w, e);
     }
     start_close(&s);
-    if (ok && !found)
-        ok = err_fail(e, "--network_weights: '%s' has none of this run's tensors",
-                      t->o->network_weights);
     if (ok) tell_start(t, found, wanted, other_scale);
     return ok;
 }

@@ -37,6 +37,8 @@ says err "warning: 204 modules have another alpha in the file"
 train --network_dim 4 --output_name bad --max_train_steps 1 \
     --network_weights "$tmp/first.safetensors"
 exits 1; says err "this run wants"
+! grep -q encoded "$tmp/err"
+check "pictures were encoded before the file was judged" $?
 train --network_weights "$model" --output_name bad --max_train_steps 1
 exits 1; says err "has none of this run's tensors"
 train --dim_from_weights --output_name bad --max_train_steps 1

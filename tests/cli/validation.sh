@@ -64,4 +64,10 @@ train --validation_split 0.05
 exits 1; says err "validation_split holds out no picture"
 train --validation_split 1.5
 exits 2; says err "--validation_split: got '1.5', want 0 … 0.99"
+
+# the split decides what is trained on: to go on without it is to be told of it by name
+train --validation_split 0.25 --save_state_on_train_end
+exits 0
+train --resume "$tmp/to/cat-state"
+exits 2; says err "--validation_split: '0.25' there, '0' here"
 finish

@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../pictures.sh"
 
+sd2=$PWD/tests/golden/sd2/nano-sd2.safetensors
 cd "$tmp" || exit 1
 tiny_model tiny.safetensors
 mkdir -p img/1_cat to
@@ -48,9 +49,12 @@ done <<'END'
 --device tpu|--device: got 'tpu', want cpu or cuda
 --max_timestep 5000|--max_timestep
 --fp8_base|--fp8_base is not supported
+--v2|--v2: 'tiny.safetensors' is no Stable Diffusion 2.x model
+--clip_skip 3|--clip_skip: got 3, 'text_encoder' has 2 layers
 END
 wrong 2 "--output_dir is missing" train --pretrained_model_name_or_path tiny.safetensors \
     --train_data_dir img --resolution 64
+wrong 2 "is a Stable Diffusion 2.x model: add --v2" $base "$sd2"
 wrong 2 "no recipe 'nope'" train nope
 
 # ---- graph files of the user's own ----
