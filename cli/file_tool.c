@@ -8,6 +8,7 @@
 
 #include "cli/setting.h"
 #include "io/torch_file.h"
+#include "runtime/device.h"
 #include "runtime/exec.h"
 #include "runtime/lora_blocks.h"
 
@@ -40,14 +41,16 @@ bool tool_output(const char *option, const char *path, Err *e) {
 }
 
 Device *tool_device(const Common *c, const char *name, Err *e) {
+    Device *d = NULL;
     if (name && strcmp(name, "cpu")) {
         if (strcmp(name, "cuda"))
             err_usage(e, "--device: got '%s', want cpu or cuda", name);
-        else
-            err_fail(e, "--device cuda: this build has no CUDA backend");
+        else if ((d = cuda_open(e)))
+            err_fail(e, "--device cuda: plans do not run on a GPU yet");
+        cuda_close(d);
         return NULL;
     }
-    Device *d = cpu_open((int)c->threads);
+    d = cpu_open((int)c->threads);
     if (!d) err_fail(e, "no memory for the device's threads");
     return d;
 }

@@ -6,6 +6,7 @@
 enum { SCRATCH_BYTES = 1 << 21 }; /* per worker, 64-byte aligned, contents undefined */
 
 typedef struct Device Device;
+struct DeviceOps; /* runtime/device.h */
 struct Device {
     const char *name; /* "cpu" */
     int threads;
@@ -15,6 +16,7 @@ struct Device {
      * `threads`. */
     void (*par)(Device *d, int64_t n, void (*body)(void *arg, int64_t i, void *scratch),
                 void *arg);
+    const struct DeviceOps *ops; /* NULL: its memory is the host's */
 };
 
 typedef struct Tensor {

@@ -355,7 +355,8 @@ bool op_run(Arena *a, const Sig *s, const Tensor *in, Tensor *out, Err *e) {
     } else if (!k) {
         ok = err_fail(e, "op '%s' has no kernel for the CPU", s->op->name);
     } else {
-        Alone dev = {{"cpu", 1, alone_par}, aligned_alloc(64, SCRATCH_BYTES)};
+        Alone dev = {{.name = "cpu", .threads = 1, .par = alone_par},
+                     aligned_alloc(64, SCRATCH_BYTES)};
         Call c = {.in = inputs, .out = out, .n_in = s->n_in, .n_out = s->n_out};
         c.attrs = s->attrs;
         c.dev = &dev.dev;

@@ -161,7 +161,7 @@ Device *cpu_open(int threads) {
     Cpu *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
     Err e = {0};
     if (!c) return NULL;
-    *c = (Cpu){.dev = {"cpu", threads, run_all}};
+    *c = (Cpu){.dev = {.name = "cpu", .threads = threads, .par = run_all}};
     if (guard_open(&c->scratch, (uint64_t)threads * SCRATCH_BYTES, "scratch", &e)) {
         if (start_workers(c, threads - 1)) return &c->dev;
         guard_close(&c->scratch);

@@ -47,7 +47,8 @@ static void par_three(Device *d, int64_t n, void (*body)(void *, int64_t, void *
     }
     for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
 }
-static Device one = {"one", 1, par_one}, three = {"three", 3, par_three};
+static Device one = {.name = "one", .threads = 1, .par = par_one},
+              three = {.name = "three", .threads = 3, .par = par_three};
 
 /* ---- tensors ---- */
 

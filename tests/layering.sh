@@ -12,6 +12,7 @@ allowed() {
     kernels/*) echo "graph kernels ops/ops.def" ;;
     passes/*) echo "graph ops passes kernels/rng.h" ;;
     io/*) echo "graph io kernels/rng.h" ;;
+    runtime/cuda.c) echo "graph runtime kernels/gpu_host.h" ;; # launches by name
     runtime/*) echo "graph ops io runtime kernels/rng.h" ;;
     cli/version.c) echo "graph cli built.h kernels/isa.h" ;; # names the instruction set
     cli/*) echo "graph ops io passes runtime cli built.h kernels/rng.h" ;;

@@ -76,7 +76,8 @@ static void workers_par(Device *d, int64_t n, void (*body)(void *, int64_t, void
 }
 
 static inline Workers workers(int threads, bool backwards) {
-    return (Workers){{"cpu", threads, workers_par}, backwards};
+    return (Workers){{.name = "cpu", .threads = threads, .par = workers_par},
+                     backwards};
 }
 
 /* ---- one row ---- */

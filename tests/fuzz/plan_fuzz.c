@@ -73,7 +73,7 @@ static bool small(const Plan *p) {
 }
 
 static void replay(const Plan *p) {
-    Device dev = {"alone", 1, run_alone};
+    Device dev = {.name = "alone", .threads = 1, .par = run_alone};
     WeightSource none = {NULL, some_weight};
     Err e = {0};
     if (!small(p)) return;

@@ -20,6 +20,8 @@ typedef enum TwinOrder {
     TWIN_ORDERS
 } TwinOrder;
 
+/* Bytes of a kernel's parameter; 0: there is no such kernel. */
+size_t twin_bytes(const char *kernel);
 /* Runs a kernel. NULL: done; else what is wrong with the kernel or the launch (a thread
  * that never comes to a barrier at which others wait, a block that is too large ...). */
 const char *twin_launch(const char *kernel, const unsigned grid[3],

@@ -178,6 +178,11 @@ static const char *refused(const TwinKernel *k, const unsigned grid[3],
     return NULL;
 }
 
+extern "C" size_t twin_bytes(const char *kernel) {
+    const TwinKernel *k = find(kernel);
+    return k ? k->bytes : 0;
+}
+
 extern "C" const char *twin_launch(const char *kernel, const unsigned grid[3],
                                    const unsigned block[3], const void *parameter,
                                    size_t bytes, TwinOrder order, uint64_t seed) {

@@ -1,0 +1,39 @@
+/* Devices whose memory is not the host's: what store.c and exec.c ask of one. A device
+ * without DeviceOps (the CPU) works in the host's memory, and its kernels run when they are
+ * called. On one with them everything is enqueued, in order; what fails is remembered and
+ * told by the next call that can tell, with the plan step it belongs to. */
+#ifndef GRAPHRUN_RUNTIME_DEVICE_H
+#define GRAPHRUN_RUNTIME_DEVICE_H
+#include "graph/base.h"
+#include "graph/device.h"
+
+struct DeviceOps {
+    /* `what` is for messages: out of memory says what was planned and what was free. */
+    bool (*alloc)(Device *d, uint64_t bytes, const char *what, void **out, Err *e);
+    void (*release)(Device *d, void *p);
+    /* write: `from` may be changed as soon as it returns. read: waits for the bytes. */
+    bool (*write)(Device *d, void *to, const void *from, size_t bytes, Err *e);
+    bool (*read)(Device *d, void *to, const void *from, size_t bytes, Err *e);
+    bool (*copy)(Device *d, void *to, const void *from, size_t bytes, Err *e);
+    bool (*fill)(Device *d, void *to, int byte, size_t bytes, Err *e);
+    /* Kernels launched from now on belong to this plan step; texts stay. */
+    void (*at)(Device *d, const char *op, const char *path);
+    /* Between capture and captured nothing runs: launches become a graph. In it there is
+     * no memory to be had, nothing to read and nothing to wait for. */
+    bool (*capture)(Device *d, Err *e);
+    bool (*captured)(Device *d, void **graph, Err *e);
+    void (*replay)(Device *d, void *graph);
+    void (*forget)(Device *d, void *graph);
+    bool (*wait)(Device *d, Err *e); /* until everything is done; the first failure */
+};
+
+/* The same on any device. */
+bool device_write(Device *d, void *to, const void *from, size_t bytes, Err *e);
+bool device_read(Device *d, void *to, const void *from, size_t bytes, Err *e);
+bool device_copy(Device *d, void *to, const void *from, size_t bytes, Err *e);
+
+/* The first GPU of this machine. Fails if there is no driver or no GPU, or if the program was
+ * built without nvcc. */
+Device *cuda_open(Err *e);
+void cuda_close(Device *d);
+#endif

@@ -1,0 +1,348 @@
+/* A simulated driver under the real one's name (libcuda.so.1), for tests: kernels run as host
+ * twins. Streams are lazy: nothing runs before something waits, so that a program that reads
+ * too early fails every time. Captured work runs only when it is replayed; memory, reads
+ * and waits in a capture are refused as by the real driver. New memory is NaN and ends at a
+ * page that nobody may touch.
+ *
+ * GRAPHRUN_SIM plants a failure, NAME:N: call number N (1 …) of function NAME fails, with
+ * out of memory for cuMemAlloc_v2, else as a failed launch. GRAPHRUN_SIM_NO_GPU: the
+ * driver is there, but no card. */
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+
+#include "tests/twin/engine.h"
+
+namespace {
+enum {
+    OK = 0,
+    BAD_VALUE = 1,
+    NO_MEMORY = 2,
+    NO_FUNCTION = 500,
+    FAILED = 719,
+    IN_CAPTURE = 900,
+    INVALID_CAPTURE = 901
+};
+enum { PAGE = 4096, STEP = 256 };
+
+typedef std::function<int()> Work;
+struct Graph {
+    std::vector<Work> work;
+};
+struct Stream {
+    std::deque<Work> queue;
+    Graph *capture = nullptr;
+    bool spoilt = false;
+};
+struct Event {
+    Stream *stream = nullptr;
+    uint64_t asked = 0, done = 0;
+};
+struct Block {
+    void *map;
+    size_t bytes;
+};
+
+std::vector<Stream *> streams;
+std::map<uint64_t, Block> blocks;
+std::map<std::string, int> calls;
+int sticky; /* the first failure: every later call has it too */
+int device = 0, module_made, context_made;
+
+/* Counts the call; the planted failure if this is it. */
+int enter(const char *name) {
+    const int n = ++calls[name];
+    const char *plan = getenv("GRAPHRUN_SIM");
+    if (sticky) return sticky;
+    if (!plan || strncmp(plan, name, strlen(name)) || plan[strlen(name)] != ':')
+        return OK;
+    if (atoi(plan + strlen(name) + 1) != n) return OK;
+    return !strcmp(name, "cuMemAlloc_v2") ? NO_MEMORY : FAILED;
+}
+/* What a capture forbids spoils it. */
+int not_in_capture() {
+    int status = OK;
+    for (Stream *s : streams)
+        if (s->capture) s->spoilt = true, status = IN_CAPTURE;
+    return status;
+}
+#define ENTER(name)                                                                    \
+    if (int status = enter(#name)) return status
+#define OUTSIDE                                                                        \
+    if (int status = not_in_capture()) return status
+
+int drain(Stream *s) {
+    while (!s->queue.empty()) {
+        Work w = s->queue.front();
+        s->queue.pop_front();
+        if (int status = w()) return sticky = status;
+    }
+    return OK;
+}
+int enqueue(void *stream, Work w) {
+    Stream *s = (Stream *)stream;
+    if (s->capture)
+        s->capture->work.push_back(w);
+    else
+        s->queue.push_back(w);
+    return OK;
+}
+/* Is [at, at + bytes) inside one allocation? */
+bool inside(uint64_t at, size_t bytes) {
+    auto b = blocks.upper_bound(at);
+    if (b == blocks.begin()) return false;
+    --b;
+    return at + bytes <= b->first + b->second.bytes;
+}
+} // namespace
+
+extern "C" {
+int cuInit(unsigned) {
+    ENTER(cuInit);
+    return OK;
+}
+int cuGetErrorName(int status, const char **out) {
+    *out = status == NO_MEMORY         ? "CUDA_ERROR_OUT_OF_MEMORY"
+           : status == NO_FUNCTION     ? "CUDA_ERROR_NOT_FOUND"
+           : status == FAILED          ? "CUDA_ERROR_LAUNCH_FAILED"
+           : status == IN_CAPTURE      ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
+           : status == INVALID_CAPTURE ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"
+                                       : "CUDA_ERROR_INVALID_VALUE";
+    return OK;
+}
+int cuGetErrorString(int, const char **out) {
+    *out = "simulated";
+    return OK;
+}
+int cuDeviceGetCount(int *n) {
+    ENTER(cuDeviceGetCount);
+    *n = getenv("GRAPHRUN_SIM_NO_GPU") ? 0 : 1;
+    return OK;
+}
+int cuDeviceGet(int *out, int) {
+    ENTER(cuDeviceGet);
+    *out = device;
+    return OK;
+}
+int cuDeviceGetName(char *out, int room, int) {
+    ENTER(cuDeviceGetName);
+    snprintf(out, (size_t)room, "simulated GPU");
+    return OK;
+}
+int cuDevicePrimaryCtxRetain(void **out, int) {
+    ENTER(cuDevicePrimaryCtxRetain);
+    *out = &context_made;
+    return OK;
+}
+int cuDevicePrimaryCtxRelease_v2(int) {
+    ENTER(cuDevicePrimaryCtxRelease_v2);
+    return OK;
+}
+int cuCtxSetCurrent(void *) {
+    ENTER(cuCtxSetCurrent);
+    return OK;
+}
+int cuMemGetInfo_v2(size_t *unused, size_t *all) {
+    ENTER(cuMemGetInfo_v2);
+    *unused = (size_t)1 << 30, *all = (size_t)2 << 30;
+    return OK;
+}
+int cuMemAlloc_v2(uint64_t *out, size_t bytes) {
+    ENTER(cuMemAlloc_v2);
+    OUTSIDE;
+    const size_t own = (bytes + STEP - 1) / STEP * STEP;
+    const size_t whole = (own + PAGE - 1) / PAGE * PAGE;
+    char *map = (char *)mmap(NULL, whole + PAGE, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == (char *)MAP_FAILED) return NO_MEMORY;
+    mprotect(map + whole, PAGE, PROT_NONE);
+    memset(map, 0xff, whole);
+    *out = (uint64_t)(uintptr_t)(map + whole - own);
+    blocks[*out] = Block{map, bytes};
+    return OK;
+}
+int cuMemFree_v2(uint64_t at) {
+    ENTER(cuMemFree_v2);
+    OUTSIDE;
+    auto b = blocks.find(at);
+    if (b == blocks.end()) return BAD_VALUE;
+    for (Stream *s : streams)
+        if (int status = drain(s)) return status;
+    const size_t own = (b->second.bytes + STEP - 1) / STEP * STEP;
+    munmap(b->second.map, (own + PAGE - 1) / PAGE * PAGE + PAGE);
+    blocks.erase(b);
+    return OK;
+}
+int cuMemHostAlloc(void **out, size_t bytes, unsigned) {
+    ENTER(cuMemHostAlloc);
+    OUTSIDE;
+    *out = malloc(bytes);
+    return *out ? OK : NO_MEMORY;
+}
+int cuMemFreeHost(void *p) {
+    ENTER(cuMemFreeHost);
+    free(p);
+    return OK;
+}
+int cuStreamCreate(void **out, unsigned) {
+    ENTER(cuStreamCreate);
+    streams.push_back(new Stream);
+    *out = streams.back();
+    return OK;
+}
+int cuStreamDestroy_v2(void *stream) {
+    ENTER(cuStreamDestroy_v2);
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == stream) streams.erase(streams.begin() + (long)i);
+    delete (Stream *)stream;
+    return OK;
+}
+int cuStreamSynchronize(void *stream) {
+    ENTER(cuStreamSynchronize);
+    OUTSIDE;
+    return drain((Stream *)stream);
+}
+int cuEventCreate(void **out, unsigned) {
+    ENTER(cuEventCreate);
+    *out = new Event;
+    return OK;
+}
+int cuEventDestroy_v2(void *event) {
+    ENTER(cuEventDestroy_v2);
+    delete (Event *)event;
+    return OK;
+}
+int cuEventRecord(void *event, void *stream) {
+    ENTER(cuEventRecord);
+    Event *v = (Event *)event;
+    v->stream = (Stream *)stream;
+    const uint64_t now = ++v->asked;
+    return enqueue(stream, [=] {
+        v->done = now;
+        return OK;
+    });
+}
+int cuEventSynchronize(void *event) {
+    ENTER(cuEventSynchronize);
+    OUTSIDE;
+    Event *v = (Event *)event;
+    while (v->stream && v->done < v->asked && !v->stream->queue.empty()) {
+        Work w = v->stream->queue.front();
+        v->stream->queue.pop_front();
+        if (int status = w()) return sticky = status;
+    }
+    return OK;
+}
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
+    ENTER(cuMemcpyHtoDAsync_v2);
+    if (!inside(to, bytes)) return BAD_VALUE;
+    return enqueue(stream, [=] {
+        memcpy((void *)(uintptr_t)to, from, bytes);
+        return OK;
+    });
+}
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
+    ENTER(cuMemcpyDtoHAsync_v2);
+    if (!inside(from, bytes)) return BAD_VALUE;
+    return enqueue(stream, [=] {
+        memcpy(to, (const void *)(uintptr_t)from, bytes);
+        return OK;
+    });
+}
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+    ENTER(cuMemcpyDtoDAsync_v2);
+    if (!inside(from, bytes) || !inside(to, bytes)) return BAD_VALUE;
+    return enqueue(stream, [=] {
+        memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
+        return OK;
+    });
+}
+int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *stream) {
+    ENTER(cuMemsetD8Async);
+    if (!inside(to, bytes)) return BAD_VALUE;
+    return enqueue(stream, [=] {
+        memset((void *)(uintptr_t)to, byte, bytes);
+        return OK;
+    });
+}
+int cuModuleLoadData(void **out, const void *) {
+    ENTER(cuModuleLoadData);
+    OUTSIDE;
+    *out = &module_made;
+    return OK;
+}
+int cuModuleUnload(void *) {
+    ENTER(cuModuleUnload);
+    return OK;
+}
+int cuModuleGetFunction(void **out, void *, const char *name) {
+    ENTER(cuModuleGetFunction);
+    *out = twin_bytes(name) ? (void *)(uintptr_t)name : nullptr;
+    return *out ? OK : NO_FUNCTION;
+}
+int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                   unsigned by, unsigned bz, unsigned, void *stream, void **parameter,
+                   void **) {
+    ENTER(cuLaunchKernel);
+    const std::string name = (const char *)function;
+    const char *p = (const char *)parameter[0];
+    /* the parameter is copied now, as the real driver does */
+    auto kept = std::make_shared<std::vector<char>>(p, p + twin_bytes(name.c_str()));
+    return enqueue(stream, [=] {
+        const unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+        const char *why = twin_launch(name.c_str(), grid, block, kept->data(),
+                                      kept->size(), TWIN_RISING, 1);
+        if (why) fprintf(stderr, "simulated GPU: %s: %s\n", name.c_str(), why);
+        return why ? (int)FAILED : (int)OK;
+    });
+}
+int cuStreamBeginCapture_v2(void *stream, int) {
+    ENTER(cuStreamBeginCapture_v2);
+    Stream *s = (Stream *)stream;
+    if (s->capture) return BAD_VALUE;
+    s->capture = new Graph, s->spoilt = false;
+    return OK;
+}
+int cuStreamEndCapture(void *stream, void **graph) {
+    ENTER(cuStreamEndCapture);
+    Stream *s = (Stream *)stream;
+    if (!s->capture) return BAD_VALUE;
+    *graph = s->capture;
+    s->capture = nullptr;
+    if (!s->spoilt) return OK;
+    delete (Graph *)*graph;
+    *graph = nullptr;
+    return INVALID_CAPTURE;
+}
+int cuGraphInstantiateWithFlags(void **out, void *graph, unsigned long long) {
+    ENTER(cuGraphInstantiateWithFlags);
+    *out = new Graph(*(Graph *)graph);
+    return OK;
+}
+int cuGraphDestroy(void *graph) {
+    ENTER(cuGraphDestroy);
+    delete (Graph *)graph;
+    return OK;
+}
+int cuGraphLaunch(void *executable, void *stream) {
+    ENTER(cuGraphLaunch);
+    const Graph g = *(const Graph *)executable;
+    return enqueue(stream, [=] {
+        for (const Work &w : g.work)
+            if (int status = w()) return status;
+        return (int)OK;
+    });
+}
+int cuGraphExecDestroy(void *executable) {
+    ENTER(cuGraphExecDestroy);
+    delete (Graph *)executable;
+    return OK;
+}
+}
