@@ -4,7 +4,7 @@
 #include "ops/ops.h"
 
 static int64_t scales(int64_t n, int64_t block) {
-    return (n + block - 1) / block;
+    return n / block + (n % block != 0);
 }
 
 static bool encode_shape(Sig *s, Err *e) {
