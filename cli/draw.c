@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/sampler_plan.h"
+#include "runtime/latents.h"
 
 static const double latent_scale = 0.18215; /* of Stable Diffusion's VAE */
 
@@ -24,11 +25,11 @@ struct Draw {
     Tokenizer *tokenizer;
     int32_t pad;
     int64_t width;
-    Bound text, decode;
-    int decode_h, decode_w;
+    Bound text, decode, encode;
+    int decode_h, decode_w, encode_h, encode_w;
     DrawShape shape;
     bool ready; /* start and step are for `shape` */
-    Exec *start, *step;
+    Exec *start, *step, *picture;
     SamplerPlans sampler;
     AdaptersIn unet;
     const char **module; /* of all files, in order */
@@ -50,14 +51,16 @@ static RecipeNetwork network(Draw *d, const char *name, const char *doc,
 
 static bool open_networks(Draw *d, Err *e) {
     const DrawSpec *s = &d->spec;
-    RecipeNetwork *net = NEW(d->arena, RecipeNetwork, 3);
+    RecipeNetwork *net = NEW(d->arena, RecipeNetwork, 4);
+    const char *vae = s->vae ? s->vae : s->ckpt;
     net[0] = network(d, "unet", "unet", s->ckpt, e);
     net[1] = network(d, "text_encoder", "clip", s->ckpt, e);
-    net[2] = network(d, "vae_decoder", "vae_decoder", s->vae ? s->vae : s->ckpt, e);
+    net[2] = network(d, "vae_decoder", "vae_decoder", vae, e);
+    if (s->encodes) net[3] = network(d, "vae_encoder", "vae_encoder", vae, e);
     if (e->set) return false;
     args_set(net[1].args, "clip_skip", val_int(s->clip_skip));
     d->job.recipe.network = net;
-    d->job.recipe.n_network = 3;
+    d->job.recipe.n_network = s->encodes ? 4 : 3;
     return job_networks(&d->job, e);
 }
 
@@ -114,8 +117,9 @@ Draw *draw_open(const DrawSpec *s, Device *dev, Err *e) {
 static void sampler_close(Draw *d) {
     if (d->start) exec_close(d->start);
     if (d->step) exec_close(d->step);
+    if (d->picture) exec_close(d->picture);
     arena_free(d->plans);
-    d->start = d->step = NULL;
+    d->start = d->step = d->picture = NULL;
     d->plans = NULL;
     d->ready = false;
 }
@@ -130,6 +134,7 @@ void draw_close(Draw *d) {
     sampler_close(d);
     bound_close(&d->text);
     bound_close(&d->decode);
+    bound_close(&d->encode);
     if (d->store) store_close(d->store);
     tokenizer_close(d->tokenizer);
     job_close(&d->job);
@@ -188,6 +193,7 @@ static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapt
         !build_network(&b, net, in, n_in, &result, &n_result, e))
         return false;
     graph_output(g, "out", result[0].value);
+    for (int i = 1; i < n_result; i++) graph_output(g, result[i].name, result[i].value);
     if (!adapters_use(d->arena, g, net, d->spec.use, adapted ? d->spec.n_use : 0,
                       d->used, &out->adapters, e))
         return false;
@@ -241,6 +247,34 @@ bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *
     if (ok) exec_run(d->decode.exec);
     ok = ok && exec_read(d->decode.exec, "out", image,
                          n / 4 * 3 * DRAW_FACTOR * DRAW_FACTOR * sizeof *image, e);
+    arena_free(a);
+    return ok;
+}
+
+static Exec *encoder(void *ctx, int n, int w, int h, Err *e) {
+    Draw *d = ctx;
+    if (d->encode.exec && d->encode_h == h && d->encode_w == w) return d->encode.exec;
+    Args *dims = args_new(d->arena);
+    args_set(dims, "B", val_int(n));
+    args_set(dims, "H", val_int(h));
+    args_set(dims, "W", val_int(w));
+    if (!bind_network(d, "vae_encoder", dims, false, &d->encode, e)) return NULL;
+    d->encode_h = h, d->encode_w = w;
+    return d->encode.exec;
+}
+
+bool draw_encode(Draw *d, int h, int w, const float *image, int64_t seed, float *latent,
+                 Err *e) {
+    const size_t cells = (size_t)h * (size_t)w;
+    const VaeSource vae = {encoder, d};
+    const LatentDraw draw = {.seed = (uint64_t)seed, .purpose = "generate"};
+    Arena *a = arena_new();
+    float *moments = NEW(a, float, 8 * cells);
+    const bool ok =
+        vae_moments(&vae, 1, w * DRAW_FACTOR, h * DRAW_FACTOR, image, moments, e);
+    if (ok) latent_draw(moments, cells, &draw, latent);
+    for (size_t i = 0; ok && i < 4 * cells; i++)
+        latent[i] = (float)((double)latent[i] * latent_scale);
     arena_free(a);
     return ok;
 }
@@ -331,13 +365,26 @@ static bool declared(const Doc *d, const char *name) {
     return args && yaml_get(args, name);
 }
 
+static Args *sampler_args(const Draw *d, Arena *a, const DrawShape *s) {
+    Args *args = args_new(a);
+    if (declared(s->sampler, "steps")) args_set(args, "steps", val_int(s->steps));
+    if (declared(s->sampler, "first")) args_set(args, "first", val_int(s->first));
+    if (d->spec.v_prediction && declared(s->sampler, "prediction"))
+        args_set(args, "prediction", val_word("v"));
+    return args;
+}
+
+bool draw_first_run(Draw *d, const DrawShape *s, int64_t *run, Err *e) {
+    Arena *a = arena_new();
+    const bool ok = sampler_first(a, s->sampler, sampler_args(d, a, s), run, e);
+    arena_free(a);
+    return ok;
+}
+
 static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
     sampler_close(d);
     d->plans = arena_new();
-    Args *args = args_new(d->plans);
-    if (declared(s->sampler, "steps")) args_set(args, "steps", val_int(s->steps));
-    if (d->spec.v_prediction && declared(s->sampler, "prediction"))
-        args_set(args, "prediction", val_word("v"));
+    Args *args = sampler_args(d, d->plans, s);
     Answer a = {d, s};
     const SamplerModel model = {&a, answer};
     const SamplerWish wish = {.doc = s->sampler,
@@ -353,6 +400,10 @@ static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
     if (!sampler_plans(d->plans, &wish, &opt, &d->sampler, e)) return false;
     d->start = exec_open(d->store, d->sampler.start, e);
     d->step = d->start ? exec_open(d->store, d->sampler.step, e) : NULL;
+    if (d->step && d->sampler.picture) {
+        d->picture = exec_open(d->store, d->sampler.picture, e);
+        if (!d->picture) return false;
+    }
     if (!d->step || !adapters_fill(&d->unet, d->step, e)) return false;
     d->shape = *s;
     return d->ready = true;
@@ -361,7 +412,7 @@ static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
 static bool same_shape(const DrawShape *a, const DrawShape *b) {
     return a->batch == b->batch && a->h == b->h && a->w == b->w &&
            a->chunks == b->chunks && a->guided == b->guided &&
-           a->sampler == b->sampler && a->steps == b->steps;
+           a->sampler == b->sampler && a->steps == b->steps && a->first == b->first;
 }
 
 bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
@@ -371,6 +422,7 @@ bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float
                      (size_t)(DRAW_ROW * s->chunks) * (size_t)d->width;
     *out = (Sampler){.start = d->start,
                      .step = d->step,
+                     .picture = d->picture,
                      .runs = d->sampler.runs,
                      .given = {{"context", context, n * sizeof *context},
                                {"scale", scale, sizeof *scale}},

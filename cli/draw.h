@@ -18,6 +18,7 @@ typedef struct DrawSpec {
     int64_t clip_skip;
     bool v_prediction; /* else as the model's config says */
     bool exact;        /* reference kernels */
+    bool encodes;      /* pictures come in: the VAE's other half as well */
     AdapterUse *use;
     int n_use;
 } DrawSpec;
@@ -26,7 +27,7 @@ typedef struct DrawShape {   /* what a sampler's plan is for */
     int batch, h, w, chunks; /* of the latent; of text */
     bool guided;             /* two answers per picture */
     const Doc *sampler;
-    int64_t steps;
+    int64_t steps, first; /* first: of the steps that are run; 0: all, from noise */
 } DrawShape;
 
 typedef struct Draw Draw;
@@ -49,6 +50,12 @@ bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float
                   Sampler *out, Err *e);
 /* latent [h,w,4] as the sampler leaves it -> picture [8h,8w,3], about -1 ... 1. */
 bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *e);
+/* picture [8h,8w,3], -1 ... 1 -> latent [h,w,4] as a sampler has it, drawn with `seed` from
+ * what the encoder says. Only with spec.encodes. */
+bool draw_encode(Draw *d, int h, int w, const float *image, int64_t seed, float *latent,
+                 Err *e);
+/* The run that step `first` of a sampler begins with. */
+bool draw_first_run(Draw *d, const DrawShape *s, int64_t *run, Err *e);
 /* Modules of the files that found no place in text encoder or U-Net; of how many. Known
  * once both plans were made. */
 int draw_unused(const Draw *d, int *of, const char **first);

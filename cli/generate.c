@@ -120,6 +120,7 @@ static bool prepare(Generate *g, Err *e) {
                            .clip_skip = o->clip_skip,
                            .v_prediction = o->v_parameterization,
                            .exact = o->exact,
+                           .encodes = o->image_path != NULL,
                            .use = g->use,
                            .n_use = g->n_use};
     g->draw = draw_open(&spec, g->dev, e);
@@ -127,7 +128,8 @@ static bool prepare(Generate *g, Err *e) {
     if (g->common->verbose) fputs(draw_note(g->draw), stderr);
     if (o->inputs && !(g->in = safetensors_open(o->inputs, e))) return false;
     generate_time(g->time);
-    return generate_requests(g, e) && folder_make(o->outdir, e);
+    return generate_sources(g, e) && generate_requests(g, e) &&
+           folder_make(o->outdir, e);
 }
 
 static int run(const Common *c, const void *opts, const Args *given,
@@ -159,11 +161,11 @@ static const GenerateOptions defaults = {.outdir = "outputs",
                                          .batch_size = 1,
                                          .steps = 50,
                                          .scale = 7.5,
+                                         .strength = 0.8,
                                          .seed = UNSET_INT,
                                          .clip_skip = 1,
                                          .max_embeddings_multiples = 1};
 #define G(...) OPT(GenerateOptions, __VA_ARGS__)
-static const char later_img2img[] = "pictures are drawn from noise only";
 static const Opt options[] = {
     OPT_GROUP("model"),
     G(TEXT, ckpt, "PATH", "a checkpoint file or a Diffusers folder"),
@@ -183,6 +185,12 @@ static const Opt options[] = {
       .max = 1 << 20),
     G(INT, max_embeddings_multiples, "N", "chunks of 75 tokens that a prompt may have",
       .min = 1, .max = 16),
+    OPT_GROUP("from pictures"),
+    G(TEXT, image_path, "PATH",
+      "a picture to begin with, or a folder of them; resized to --W and --H"),
+    G(TEXT, mask_path, "PATH", "white is drawn, black is kept; a picture or a folder"),
+    G(FLOAT, strength, "X", "share of the steps that are run on it; 1: all", .min = 0,
+      .max = 1),
     OPT_GROUP("how"),
     G(TEXT, sampler, "NAME",
       "a file in graphs/samplers, by name or path; sd-scripts' names are known too"),
@@ -207,13 +215,10 @@ static const Opt options[] = {
     G(TEXT, inputs, "FILE",
       "noise [B,4,h,w] and step_noise [steps,B,4,h,w] of the first batch"),
     G(TEXT, record, "FILE",
-      "embeddings, latents.N, decoded and image of the first batch, as tensors"),
+      "embeddings, init, latents.N, decoded, image of the first batch, as tensors"),
     OPT_GROUP("the machine"),
     G(TEXT, device, "NAME", "cpu or cuda"),
     G(FLAG, exact, NULL, "reference kernels only"),
-    {.name = "image_path", .kind = OPT_TEXT, .value = "PATH", .refused = later_img2img},
-    {.name = "mask_path", .kind = OPT_TEXT, .value = "PATH", .refused = later_img2img},
-    {.name = "strength", .kind = OPT_TEXT, .value = "X", .refused = later_img2img},
     OPT_REFUSED("interactive", FLAG, NULL, "give --prompt or --from_file"),
     OPT_REFUSED("textual_inversion_embeddings", LIST, "FILE..",
                 "embeddings in the text encoder are not there yet"),

@@ -8,21 +8,22 @@
 
 typedef struct GenerateOptions {
     const char *ckpt, *vae, *prompt, *from_file, *outdir, *sampler, *device, *inputs,
-        *record;
+        *record, *image_path, *mask_path;
     WordList network_module, network_weights, network_mul, lbws;
     int64_t n_iter, images_per_prompt, W, H, batch_size, steps, seed, clip_skip,
         max_embeddings_multiples;
-    double scale;
+    double scale, strength;
     bool v2, v_parameterization, sequential_file_name, iter_same_seed, grid, exact,
         network_show_meta, network_merge;
 } GenerateOptions;
 
 typedef struct Request { /* one picture */
     const char *raw, *prompt, *negative;
-    int w, h; /* of the latent */
-    int64_t steps, seed;
-    bool seeded; /* the seed stands in the prompt */
+    int w, h;                   /* of the latent */
+    int64_t steps, first, seed; /* first: of the steps that are run */
+    bool seeded;                /* the seed stands in the prompt */
     double scale;
+    const char *image, *mask; /* what it begins with; NULL: noise, everywhere */
     const Doc *sampler;
     const double *multiplier; /* of the networks */
 } Request;
@@ -38,6 +39,8 @@ typedef struct Generate {
     int n_use;
     Request *request;
     int n, cap;
+    const char *
+        *source[2]; /* pictures and masks to begin with, NULL-terminated, or NULL */
     char time[16];  /* YYYYMMDDhhmmss */
     Image *picture; /* all, for a grid */
     TensorFile *in; /* --inputs */
@@ -51,6 +54,20 @@ typedef struct Generate {
 
 /* Now, or SOURCE_DATE_EPOCH: YYYYMMDDhhmmss. */
 void generate_time(char text[16]);
+typedef struct Beginning { /* pictures that a batch begins with, as latents [B,h,w,4] */
+    float *image, *noise,
+        *mask;   /* mask [B,h,w]: 1 where it is drawn; NULL: everywhere */
+    int64_t run; /* the first */
+} Beginning;
+/* Pictures of --image_path and --mask_path, one per request in turn. */
+bool generate_sources(Generate *g, Err *e);
+/* x [n,h,w,4]: noise -> what the first run starts from; out->image NULL: the noise. */
+bool generate_begin(Generate *g, Arena *a, const Request *r, int n, const Sampler *s,
+                    const DrawShape *shape, float *x, Beginning *out, Err *e);
+/* After run `run`: what is not to be drawn becomes the picture again. */
+bool generate_keep(const Beginning *b, const Sampler *s, int64_t run, float *x,
+                   int64_t n, Err *e);
+
 /* Fills g->request from options, prompts and seeds. */
 bool generate_requests(Generate *g, Err *e);
 /* Draws n requests that differ in text and seed only; their pictures to `out`. first: the

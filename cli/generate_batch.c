@@ -14,13 +14,16 @@ typedef struct BatchRun {
     int n;
     bool first;
     int64_t each; /* numbers of one latent */
+    const Sampler *sampler;
+    Beginning from;
 } BatchRun;
 
 bool generate_same(const Generate *g, const Request *a, const Request *b) {
     for (int i = 0; i < g->n_use; i++)
         if (a->multiplier[i] != b->multiplier[i]) return false;
     return a->w == b->w && a->h == b->h && a->steps == b->steps &&
-           a->scale == b->scale && a->sampler == b->sampler;
+           a->scale == b->scale && a->sampler == b->sampler && a->first == b->first &&
+           !a->image == !b->image && !a->mask == !b->mask;
 }
 
 /* ---- numbers ---- */
@@ -92,6 +95,11 @@ static bool done(void *ctx, int64_t run, const float *x, int64_t n, Err *e) {
     g->done += b->n;
     progress_at(g->progress, g->done, NULL);
     return true;
+}
+
+static bool mix(void *ctx, int64_t run, float *x, int64_t n, Err *e) {
+    const BatchRun *b = ctx;
+    return generate_keep(&b->from, b->sampler, run, x, n, e);
 }
 
 /* ---- texts ---- */
@@ -215,14 +223,16 @@ static bool decode(BatchRun *b, Arena *a, const float *x, Image *out, Err *e) {
 
 bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out,
                     Err *e) {
-    BatchRun b = {g, r, n, first, (int64_t)r->w * r->h * 4};
+    BatchRun b = {
+        .g = g, .r = r, .n = n, .first = first, .each = (int64_t)r->w * r->h * 4};
     Arena *a = arena_new();
     DrawShape s = {.batch = n,
                    .h = r->h,
                    .w = r->w,
                    .guided = r->scale > 1,
                    .sampler = r->sampler,
-                   .steps = r->steps};
+                   .steps = r->steps,
+                   .first = r->first};
     float *context, *x = NEW(a, float, n *b.each);
     const float scale = (float)r->scale;
     Sampler sampler;
@@ -235,7 +245,12 @@ bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out
         sampler.ctx = &b;
         sampler.drawn = drawn;
         sampler.done = done;
-        ok = sample_run(&sampler, x, n * b.each, 0, e) && decode(&b, a, x, out, e);
+        b.sampler = &sampler;
+        ok = generate_begin(g, a, r, n, &sampler, &s, x, &b.from, e);
+        if (ok && b.from.image) record_picture(&b, "init", 4, r->h, r->w, b.from.image);
+        if (b.from.mask) sampler.mix = mix;
+        ok = ok && sample_run(&sampler, x, n * b.each, b.from.run, e) &&
+             decode(&b, a, x, out, e);
     }
     arena_free(a);
     return ok;

@@ -35,6 +35,9 @@ static const char *parameters(Generate *g, const Request *r) {
                (long long)r->steps, title ? title->s : r->sampler->name, r->scale,
                (long long)r->seed, r->w * DRAW_FACTOR, r->h * DRAW_FACTOR,
                meta_base_name(g->arena, g->o->ckpt));
+    if (r->image)
+        str_printf(&s, ", Denoising strength: %g",
+                   (double)(r->steps - r->first) / (double)r->steps);
     if (g->o->clip_skip > 1)
         str_printf(&s, ", Clip skip: %lld", (long long)g->o->clip_skip);
     str_add(&s, ", Version: graphrun " GRAPHRUN_VERSION);

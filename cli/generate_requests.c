@@ -72,10 +72,28 @@ static bool count_runs(Generate *g, const Request *r, Err *e) {
     Args *args = args_new(g->arena);
     const YNode *decl = yaml_get(r->sampler->root, "args");
     if (decl && yaml_get(decl, "steps")) args_set(args, "steps", val_int(r->steps));
-    int64_t runs;
+    int64_t runs, first = 0;
     if (!sampler_runs(g->arena, r->sampler, args, &runs, e)) return false;
-    g->all += runs;
+    const DrawShape shape = {
+        .sampler = r->sampler, .steps = r->steps, .first = r->first};
+    if (r->image && !draw_first_run(g->draw, &shape, &first, e)) return false;
+    g->all += runs - first;
     return true;
+}
+
+/* Of n steps the last int(n strength) and one more are run (training.md 8: the schedule's
+ * offset is 1), at most all. */
+static void begin_with(Generate *g, const PromptLine *p, int64_t at, Request *r) {
+    const char **path[2] = {&r->image, &r->mask};
+    for (int i = 0; i < 2; i++) {
+        int n = 0;
+        while (g->source[i] && g->source[i][n]) n++;
+        if (n) *path[i] = g->source[i][at % n];
+    }
+    if (!r->image) return;
+    const double strength = isnan(p->strength) ? g->o->strength : p->strength;
+    const int64_t run = (int64_t)((double)r->steps * strength) + 1;
+    r->first = run < r->steps ? r->steps - run : 0;
 }
 
 static void tell_ignored(const Generate *g, const PromptLine *p) {
@@ -125,6 +143,7 @@ bool generate_requests(Generate *g, Err *e) {
                          : single            ? o->seed
                          : o->iter_same_seed ? nth_seed(seed, it)
                                              : nth_seed(seed, drawn);
+                begin_with(g, &p, drawn, &r);
                 PUSH(g->arena, g->request, g->n, g->cap, r);
                 if (!count_runs(g, &r, e)) return false;
             }

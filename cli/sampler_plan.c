@@ -69,7 +69,15 @@ bool sampler_plans(Arena *a, const SamplerWish *w, const Options *opt,
     if (!g) return false;
     keep_outputs(g, "start.", "start.");
     out->start = finished(g, opt, e);
-    g = out->start ? built(a, w, w->model, opt, e) : NULL;
+    if (!out->start) return false;
+    if (yaml_get(w->doc->root, "picture")) {
+        g = built(a, w, &unasked, opt, e);
+        if (!g) return false;
+        keep_outputs(g, "picture.", "picture.");
+        out->picture = finished(g, opt, e);
+        if (!out->picture) return false;
+    }
+    g = built(a, w, w->model, opt, e);
     if (!g) return false;
     keep_outputs(g, "state.", "next.");
     g = draws_given(a, g, out, e);

@@ -12,8 +12,8 @@ typedef struct SamplerWish {
     Graph *(*adapt)(void *ctx, Graph *g, Err *e);
     void *ctx;
 } SamplerWish;
-typedef struct SamplerPlans { /* see runtime/sample.h */
-    Plan *start, *step;
+typedef struct SamplerPlans {     /* see runtime/sample.h */
+    Plan *start, *step, *picture; /* picture: NULL if the sampler has none */
     int64_t runs;
     const char **draw;
     int n_draw;

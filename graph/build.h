@@ -83,12 +83,15 @@ typedef struct SamplerModel {
 } SamplerModel;
 /* One step of a sampler. Reads the scalar "k" (f64[], the step from 0), the input "noise"
  * (of type `latent`; starts only) and an input "state.NAME" per state; outputs
- * "start.NAME" and "state.NAME" (its value after the step), of the same type. */
+ * "start.NAME" and "state.NAME" (its value after the step), of the same type. If it has
+ * `picture:`, also "picture.x" of the inputs "image" and "noise" (both `latent`) and k. */
 bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
                    const SamplerModel *model, Err *e);
 
 /* How often that step runs, k = 0, 1 ...: `runs:`, or the argument `steps`. */
 bool sampler_runs(Arena *a, const Doc *d, const Args *args, int64_t *runs, Err *e);
+/* With which of these runs it begins if it begins with a picture (`picture: run:`). */
+bool sampler_first(Arena *a, const Doc *d, const Args *args, int64_t *run, Err *e);
 
 /* Small sizes for all symbols of a document: for a graph that is built to see whether it
  * can be. */

@@ -15,6 +15,7 @@ typedef struct Steps {
     int n;
     Type *of;         /* type of each state; rank -1: not known, that of its start */
     Id *start, *next; /* each state before the first step and after this one */
+    Id picture;       /* NO_ID: the sampler has no such thing */
 } Steps;
 
 static Id input(Ctx *c, Level *l, const char *name, const char *as, Type t, bool batch,
@@ -37,6 +38,20 @@ static bool starts(Steps *s, Ctx *c, Level *l, Err *e) {
     return true;
 }
 
+/* The state x at run k if it was a picture's latent with noise. */
+static bool picture(Steps *s, Ctx *c, const Level *l, Err *e) {
+    const YNode *x = yaml_get(yaml_get(s->d->root, "picture"), "x");
+    s->picture = NO_ID;
+    if (!x) return true;
+    Level with = *l;
+    with.scope = scope_new(c->a);
+    for (int i = 0; i < l->scope->n; i++)
+        scope_set(with.scope, l->scope->item[i].name, l->scope->item[i].id);
+    scope_set(with.scope, "noise", graph_find(c->g, "noise"));
+    input(c, &with, "image", "image", s->type, true, x->loc);
+    return formula_eval(c, &with, x, &s->picture, e);
+}
+
 /* Tables, starts, one step. */
 static bool one_step(Steps *s, Err *e) {
     const YNode *root = s->d->root;
@@ -48,6 +63,7 @@ static bool one_step(Steps *s, Err *e) {
         return false;
     scope_set(l.scope, "k",
               graph_value(c.g, ROLE_SCALAR, type_scalar(F64), "k", root->loc));
+    if (!picture(s, &c, &l, e)) return false;
     for (int i = 0; i < s->n; i++) {
         const char *name = s->state->key[i]->s;
         if (s->of[i].rank < 0) s->of[i] = c.g->value[s->start[i]]->type;
@@ -122,6 +138,39 @@ bool build_sampler(Build *b, const Doc *d, const Args *args, Type latent,
         graph_output(b->g, arena_printf(c.a, "start.%s", name), start);
         graph_output(b->g, arena_printf(c.a, "state.%s", name), s.next[i]);
     }
+    if (s.picture == NO_ID) return true;
+    const Id noised = widen(c.g, s.picture, true, e);
+    if (noised == NO_ID) return false;
+    graph_output(b->g, "picture.x", noised);
+    return true;
+}
+
+static bool slot_number(Arena *a, const YNode *slot, const Args *bound, double *n,
+                        Err *e) {
+    Env env = {.args = bound};
+    Val v = {.kind = VAL_NONE};
+    return slot_eval(a, slot, &env, &v, e) &&
+           (val_number(&v, n) || err_at(e, slot->loc, "want a number"));
+}
+
+bool sampler_first(Arena *a, const Doc *d, const Args *args, int64_t *run, Err *e) {
+    Args *bound = args_new(a);
+    int64_t runs;
+    double n;
+    const YNode *slot = yaml_get(yaml_get(d->root, "picture"), "run");
+    if (!slot)
+        return err_at(e, d->root->loc,
+                      "sampler '%s' does not say how it begins with a picture: it has "
+                      "no 'picture:'",
+                      d->name);
+    if (!sampler_runs(a, d, args, &runs, e) || !doc_bind(a, d, args, bound, e) ||
+        !slot_number(a, slot, bound, &n, e))
+        return false;
+    if (!(n >= 0 && n < (double)runs && n == (double)(int64_t)n))
+        return err_at(e, slot->loc,
+                      "sampler '%s' would begin with run %g, want one of 0 ... %lld",
+                      d->name, n, (long long)runs - 1);
+    *run = (int64_t)n;
     return true;
 }
 

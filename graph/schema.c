@@ -239,6 +239,11 @@ static const Key train_keys[] = {
     { "output_name",                 &text, false, "name of the LoRA file" },
     { 0 }
 };
+static const Key picture_keys[] = {
+    { "run", &expr,         true, "the first run of step $first, which a picture begins with" },
+    { "x",   &slot_formula, true, "the state x there, from `image`, a latent, and `noise`" },
+    { 0 }
+};
 static const Key data_keys[] = {
     { "config",            &text,  false, "dataset description (TOML or JSON)" },
     { "batch",             &expr,  false, "samples per micro-batch" },
@@ -268,6 +273,7 @@ static const Key plan_keys[] = {
 };
 static const Slot train = { .what = "a train section", .keys = train_keys };
 static const Slot data = { .what = "a data section", .keys = data_keys };
+static const Slot picture = { .what = "how it begins with a picture", .keys = picture_keys };
 static const Slot sample = { .what = "a sample section", .keys = sample_keys };
 static const Slot plan = { .what = "a plan section", .keys = plan_keys };
 
@@ -325,6 +331,7 @@ static const Key sampler_keys[] = {
     { "tables",    &nodes,     false, "constants, one entry per step" },
     { "state",     &formulas,  true,  "values carried from step to step, and their start" },
     { "step",      &nodes,     true,  "one step; a node with a state's name is its new value" },
+    { "picture",   &picture,   false, "how it begins with a picture, in step $first instead of 0" },
     { "templates", &templates, false, "groups of nodes, used by name" },
     FROM, DOC, { 0 }
 };

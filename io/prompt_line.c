@@ -12,7 +12,7 @@ typedef struct Piece {
     Arena *arena;
     const char *value;
     PromptLine *out;
-    bool one_seed;
+    bool while_training;
 } Piece;
 
 static bool digits(const char *s, int64_t *x) {
@@ -36,12 +36,22 @@ static bool take_s(Piece *p) {
     return true;
 }
 
-static bool take_l(Piece *p) {
+static bool number(const char *s, double *x) {
     char *end;
-    const size_t n = strspn(p->value, ".0123456789");
-    const double x = strtod(p->value, &end);
-    if (!n || (size_t)(end - p->value) != n) return false; /* "3.5.1" */
-    p->out->scale = x;
+    const size_t n = strspn(s, ".0123456789");
+    const double got = strtod(s, &end);
+    if (!n || (size_t)(end - s) != n) return false; /* "3.5.1" */
+    *x = got;
+    return true;
+}
+
+static bool take_l(Piece *p) {
+    return number(p->value, &p->out->scale);
+}
+static bool take_t(Piece *p) {
+    double x;
+    if (p->while_training || !number(p->value, &x) || x > 1) return false;
+    p->out->strength = x;
     return true;
 }
 
@@ -51,7 +61,7 @@ static bool take_d(Piece *p) {
     for (const char *s = p->value; digits(s, &x) && n < PROMPT_SEEDS;) {
         p->out->seed[n++] = x;
         s += strspn(s, "0123456789");
-        if (p->one_seed || *s != ',') break;
+        if (p->while_training || *s != ',') break;
         s++;
     }
     if (n) p->out->n_seed = n;
@@ -84,8 +94,9 @@ static bool take_ss(Piece *p) {
 static const struct {
     const char *name;
     bool (*take)(Piece *p);
-} options[] = {{"w", take_w}, {"h", take_h},   {"s", take_s},   {"l", take_l},
-               {"d", take_d}, {"am", take_am}, {"ss", take_ss}, {"n", take_n}};
+} options[] = {{"w", take_w},   {"h", take_h}, {"s", take_s},
+               {"l", take_l},   {"d", take_d}, {"am", take_am},
+               {"ss", take_ss}, {"n", take_n}, {"t", take_t}};
 
 static bool take(Piece *p, const char *text) {
     for (size_t i = 0; i < COUNT(options); i++) {
@@ -105,9 +116,12 @@ static const char *trimmed(Arena *a, const char *s, size_t n) {
 }
 
 void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out) {
-    *out = (PromptLine){
-        .w = PROMPT_UNSET, .h = PROMPT_UNSET, .steps = PROMPT_UNSET, .scale = NAN};
-    Piece p = {.arena = a, .out = out, .one_seed = while_training};
+    *out = (PromptLine){.w = PROMPT_UNSET,
+                        .h = PROMPT_UNSET,
+                        .steps = PROMPT_UNSET,
+                        .scale = NAN,
+                        .strength = NAN};
+    Piece p = {.arena = a, .out = out, .while_training = while_training};
     int cap = 0;
     line = trimmed(a, line, strlen(line));
     for (bool first = true; line; first = false) {

@@ -97,8 +97,31 @@ bool sample_run(const Sampler *s, float *x, int64_t n, int64_t from, Err *e) {
     if (ok && from) memcpy(latent->data, x, latent->bytes);
     for (int64_t k = from; ok && k < s->runs; k++)
         ok = one_run(s, &st, k, n, e) &&
+             (!s->mix || s->mix(s->ctx, k, latent->data, n, e)) &&
              (!s->done || s->done(s->ctx, k, latent->data, n, e));
     if (ok) memcpy(x, latent->data, latent->bytes);
     states_free(&st);
     return ok;
+}
+
+static bool write_if(Exec *x, const char *name, const void *data, size_t bytes,
+                     Err *e) {
+    return !exec_type(x, name) || exec_write(x, name, data, bytes, e);
+}
+
+bool sample_picture(const Sampler *s, int64_t run, const float *image,
+                    const float *noise, int64_t n, float *out, Err *e) {
+    const double k = (double)run;
+    const size_t bytes = sizeof *out * (size_t)n;
+    if (run >= s->runs) {
+        memmove(out, image, bytes);
+        return true;
+    }
+    if (!s->picture) return err_fail(e, "the sampler cannot begin with a picture");
+    if (!write_if(s->picture, "image", image, bytes, e) ||
+        !write_if(s->picture, "noise", noise, bytes, e) ||
+        !write_if(s->picture, "k", &k, sizeof k, e))
+        return false;
+    exec_run(s->picture);
+    return exec_read(s->picture, "picture.x", out, bytes, e);
 }

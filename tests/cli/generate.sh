@@ -95,7 +95,54 @@ for name in dpmsolver++ dpmsingle k_euler k_dpm_2_a k_lms; do
     exits 0
 done
 
+# from a picture: every sampler that says how; a black mask keeps all of it, whatever the
+# sampler and the prompt are, a white one nothing
+"$g" init-weights unet clip vae_decoder vae_encoder --variant tiny --seed 1 --dtype f32 \
+    --quiet -o whole.safetensors || exit 1
+bmp() { # bmp BYTE: one pixel, 24 bits
+    printf 'BM\072\0\0\0\0\0\0\0\066\0\0\0\050\0\0\0\001\0\0\0\001\0\0\0\001\0\030\0'
+    printf '\0\0\0\0\004\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+    printf "\\$1\\$1\\$1\\0"
+}
+bmp 000 >black.bmp
+bmp 377 >white.bmp
+from() { # from RECORD PROMPT OPTION...
+    to=$1 text=$2
+    shift 2
+    runs "$g" generate --ckpt whole.safetensors --prompt "$text --d 1" --W 64 --H 64 \
+        --steps 4 --outdir f --image_path one/im_000002.png --record "$to" "$@"
+    exits 0
+}
+from kept 'another prompt' --mask_path black.bmp
+for file in $("$g" graphs list | sed -n 's|^samplers/\([a-z0-9_]*\)\.yaml .*|\1|p'); do
+    case $file in schedule | pndm) continue ;; esac
+    from free 'a cat' --sampler "$file" --strength 0.5
+    from white 'a cat --t 0.5' --sampler "$file" --mask_path white.bmp
+    from black 'a cat' --sampler "$file" --mask_path black.bmp
+    for name in free white black kept; do pixels $name >$name.pixels; done
+    cmp -s free.pixels white.pixels
+    check "$file: a white mask keeps something" $?
+    cmp -s black.pixels kept.pixels
+    check "$file: a black mask keeps not all" $?
+    ! cmp -s free.pixels kept.pixels
+    check "$file: nothing is drawn" $?
+done
+from more 'a cat' --strength 1
+from less 'a cat' --strength 0
+for name in more less; do pixels $name >$name.pixels; done
+! cmp -s more.pixels less.pixels
+check "strength changes nothing" $?
+mkdir both && cp one/im_00000[12].png both || exit 1
+draws many --ckpt whole.safetensors --from_file prompts.txt --image_path both
+text many/im_000002.png 'Denoising strength: 1'
+
 # what is wrong is said
+runs "$g" generate --ckpt whole.safetensors --prompt x --mask_path black.bmp
+exits 2; says err "--mask_path needs --image_path"
+runs "$g" generate --ckpt whole.safetensors --prompt x --image_path a.gone
+exits 1; says err "a.gone"
+runs "$g" generate --ckpt whole.safetensors --prompt x --image_path f --sampler pndm
+exits 2; says err "sampler 'pndm' does not say how it begins with a picture"
 runs "$g" generate --ckpt m1.safetensors
 exits 2; says err "--prompt TEXT or --from_file FILE"
 runs "$g" generate --ckpt m1.safetensors --prompt x --W 60 --H 64
