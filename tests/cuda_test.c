@@ -389,8 +389,8 @@ int main(void) {
         test_formulas(types[i]);
         test_tables(types[i]);
         test_convolutions(types[i]);
-        test_attention(types[i], false, 71, 77, 40);
-        test_attention(types[i], true, 70, 70, 8);
+        test_attention(types[i], false, 7, 77, 40);
+        if (!i) test_attention(types[i], true, 70, 70, 8);
         test_attention(types[i], false, 3, 130, 160);
         test_many(types[i]);
         test_fused_norms(types[i]);
