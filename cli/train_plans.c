@@ -100,30 +100,24 @@ static bool plan_has_input(const Plan *p, const char *name) {
 
 /* Nothing of the text encoder is trained, and no caption changes from draw to draw. What
  * --plan and --record name has the text encoder in it. */
-static bool text_is_fixed(const Trainer *t, const Plan *p) {
+static bool text_is_fixed(Trainer *t, const Shape *s, bool *fixed, Err *e) {
     const Net *net = job_net(&t->job, "text_encoder");
-    if (!t->data || !t->data->captions_fixed || !net || net->train || t->given_plan ||
-        t->o->record || !plan_has_input(p, "ids"))
+    Options opt;
+    *fixed = t->data && t->data->captions_fixed && net && !net->train &&
+             !t->given_plan && !t->o->record;
+    if (!*fixed) return true;
+    if (!train_options_of_plan(t, s, &opt, e) || !job_modules(&t->job, &opt, e))
         return false;
-    for (int i = 0; i < t->modules->n; i++)
-        if (!strcmp(t->modules->item[i].network, net->name)) return false;
+    for (int i = 0; i < opt.modules->n; i++)
+        *fixed = *fixed && strcmp(opt.modules->item[i].network, net->name) != 0;
     return true;
 }
 
-/* The first plan tells what is trained. If the captions' states can be given, it is made
- * once more without the text encoder. */
+/* All plans read the captions' states, if the first can. */
 static Plan *first_or_next(Trainer *t, const Shape *s, Err *e) {
-    bool first = !t->n_plan;
-    size_t noted = t->job.note.n;
+    if (t->n_plan) return compiled(t, s, e);
+    if (!text_is_fixed(t, s, &t->text_given, e)) return NULL;
     Plan *p = compiled(t, s, e);
-    if (!p || !first || !text_is_fixed(t, p)) return p;
-    t->text_given = true;
-    t->modules = NULL;
-    t->adapted = NULL;
-    t->lora = (LoraTensors){0};
-    str_free(&t->report);
-    if (t->job.note.s) t->job.note.s[t->job.note.n = noted] = 0;
-    p = compiled(t, s, e);
     if (p) t->text_given = plan_has_input(p, "text");
     return p;
 }
