@@ -22,8 +22,7 @@ static __device__ inline int code_of(const GpuCodes &c, float x) {
 extern "C" __global__ void gr_encode(GpuCodes c) {
     __shared__ float most[GPU_BLOCK];
     const int t = (int)threadIdx.x;
-    const int64_t blocks = c.n / c.block + (c.n % c.block != 0);
-    for (int64_t b = blockIdx.x; b < blocks; b += gridDim.x) {
+    for (int64_t b = blockIdx.x; b < c.blocks; b += gridDim.x) {
         const int64_t from = b * c.block;
         const int64_t to = from + c.block < c.n ? from + c.block : c.n;
         float own = 0;

@@ -5,10 +5,16 @@
 #ifndef GRAPHRUN_CODES_H
 #define GRAPHRUN_CODES_H
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { CODES = 256 };
 
 /* Rising. */
 void codes_map(bool is_signed, float map[CODES]);
+
+/* Of n elements; the last may be short. */
+static inline int64_t codes_blocks(int64_t n, int64_t block) {
+    return n / block + (n % block != 0);
+}
 
 #endif

@@ -206,7 +206,7 @@ enum { GPU_CODES = 256 };
 typedef struct GpuCodes {
     GpuTensor x, scale;
     uint8_t *code;
-    int64_t n, block;
+    int64_t n, block, blocks; /* elements, of one block; blocks */
     int32_t is_signed;
     float map[GPU_CODES];
 } GpuCodes;

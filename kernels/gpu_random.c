@@ -58,8 +58,8 @@ static void encode(const Call *c) {
     GpuCodes p = *(const GpuCodes *)c->prep;
     p.x = gpu_tensor(&c->in[0]), p.code = c->out[0].data;
     p.scale = gpu_tensor(&c->out[1]), p.n = type_count(c->in[0].type);
-    const int64_t blocks = (p.n + p.block - 1) / p.block;
-    gpu_blocks(c, "gr_encode", blocks < GPU_MOST_BLOCKS ? blocks : GPU_MOST_BLOCKS,
+    p.blocks = codes_blocks(p.n, p.block);
+    gpu_blocks(c, "gr_encode", p.blocks < GPU_MOST_BLOCKS ? p.blocks : GPU_MOST_BLOCKS,
                p.block, &p, sizeof p);
 }
 static void decode(const Call *c) {

@@ -1,11 +1,8 @@
 /* Rows that keep a tensor in one byte per element: a code into a fixed map of 256 numbers,
  * and one scale per block of elements. What optimizers with `codes` states are made of;
  * made by the compiler, never differentiated. The map stands in kernels/codes.h. */
+#include "kernels/codes.h"
 #include "ops/ops.h"
-
-static int64_t scales(int64_t n, int64_t block) {
-    return n / block + (n % block != 0);
-}
 
 static bool encode_shape(Sig *s, Err *e) {
     const CodesAttrs *at = s->attrs;
@@ -13,7 +10,7 @@ static bool encode_shape(Sig *s, Err *e) {
     if (!dtype_mix(x->dtype, F32))
         return shape_error(e, "'x' is %s, want f32, f16 or bf16", type_name(x).s);
     if (at->block < 1) return shape_error(e, "'block' is %lld", (long long)at->block);
-    int64_t n = type_count(x), blocks = scales(n, at->block);
+    int64_t n = type_count(x), blocks = codes_blocks(n, at->block);
     s->out[0] = type_of(U8, 1, &n);
     s->out[1] = type_of(F32, 1, &blocks);
     return true;
@@ -56,7 +53,7 @@ static bool decode_shape(Sig *s, Err *e) {
     const CodesAttrs *at = s->attrs;
     Type t = type_of(F32, at->shape.n, at->shape.v);
     if (at->block < 1) return shape_error(e, "'block' is %lld", (long long)at->block);
-    int64_t n = type_count(&t), blocks = scales(n, at->block);
+    int64_t n = type_count(&t), blocks = codes_blocks(n, at->block);
     Type codes = type_of(U8, 1, &n), scale = type_of(F32, 1, &blocks);
     if (dtype_mix(s->in[1].dtype, F32)) scale.dtype = s->in[1].dtype;
     for (int i = 0; i < 2; i++)
