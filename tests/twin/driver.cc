@@ -47,7 +47,7 @@ struct Event {
 };
 struct Block {
     void *map;
-    size_t bytes;
+    size_t bytes, mapped; /* asked for; with the page that nobody may touch */
 };
 
 std::vector<Stream *> streams;
@@ -78,12 +78,15 @@ int not_in_capture() {
 #define OUTSIDE                                                                        \
     if (int status = not_in_capture()) return status
 
+int one(Stream *s) {
+    Work w = s->queue.front();
+    s->queue.pop_front();
+    const int status = w();
+    return status ? sticky = status : OK;
+}
 int drain(Stream *s) {
-    while (!s->queue.empty()) {
-        Work w = s->queue.front();
-        s->queue.pop_front();
-        if (int status = w()) return sticky = status;
-    }
+    while (!s->queue.empty())
+        if (int status = one(s)) return status;
     return OK;
 }
 int enqueue(void *stream, Work w) {
@@ -165,7 +168,7 @@ int cuMemAlloc_v2(uint64_t *out, size_t bytes) {
     mprotect(map + whole, PAGE, PROT_NONE);
     memset(map, 0xff, whole);
     *out = (uint64_t)(uintptr_t)(map + whole - own);
-    blocks[*out] = Block{map, bytes};
+    blocks[*out] = Block{map, bytes, whole + PAGE};
     return OK;
 }
 int cuMemFree_v2(uint64_t at) {
@@ -175,8 +178,7 @@ int cuMemFree_v2(uint64_t at) {
     if (b == blocks.end()) return BAD_VALUE;
     for (Stream *s : streams)
         if (int status = drain(s)) return status;
-    const size_t own = (b->second.bytes + STEP - 1) / STEP * STEP;
-    munmap(b->second.map, (own + PAGE - 1) / PAGE * PAGE + PAGE);
+    munmap(b->second.map, b->second.mapped);
     blocks.erase(b);
     return OK;
 }
@@ -233,11 +235,8 @@ int cuEventSynchronize(void *event) {
     ENTER(cuEventSynchronize);
     OUTSIDE;
     Event *v = (Event *)event;
-    while (v->stream && v->done < v->asked && !v->stream->queue.empty()) {
-        Work w = v->stream->queue.front();
-        v->stream->queue.pop_front();
-        if (int status = w()) return sticky = status;
-    }
+    while (v->stream && v->done < v->asked && !v->stream->queue.empty())
+        if (int status = one(v->stream)) return status;
     return OK;
 }
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
