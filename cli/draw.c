@@ -6,9 +6,6 @@
 #include <string.h>
 
 #include "cli/sampler_plan.h"
-#include "runtime/latents.h"
-
-static const double latent_scale = 0.18215; /* of Stable Diffusion's VAE */
 
 typedef struct Bound { /* a network's forward plan with adapters */
     Exec *exec;
@@ -242,11 +239,11 @@ bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *
     const size_t n = (size_t)h * (size_t)w * 4;
     Arena *a = arena_new();
     float *x = NEW(a, float, n);
-    for (size_t i = 0; i < n; i++) x[i] = (float)((double)latent[i] / latent_scale);
+    for (size_t i = 0; i < n; i++) x[i] = (float)((double)latent[i] / LATENT_SCALE);
     bool ok = exec_write(d->decode.exec, "latent", x, n * sizeof *x, e);
     if (ok) exec_run(d->decode.exec);
     ok = ok && exec_read(d->decode.exec, "out", image,
-                         n / 4 * 3 * DRAW_FACTOR * DRAW_FACTOR * sizeof *image, e);
+                         n / 4 * 3 * LATENT_FACTOR * LATENT_FACTOR * sizeof *image, e);
     arena_free(a);
     return ok;
 }
@@ -271,10 +268,10 @@ bool draw_encode(Draw *d, int h, int w, const float *image, int64_t seed, float 
     Arena *a = arena_new();
     float *moments = NEW(a, float, 8 * cells);
     const bool ok =
-        vae_moments(&vae, 1, w * DRAW_FACTOR, h * DRAW_FACTOR, image, moments, e);
+        vae_moments(&vae, 1, w * LATENT_FACTOR, h * LATENT_FACTOR, image, moments, e);
     if (ok) latent_draw(moments, cells, &draw, latent);
     for (size_t i = 0; ok && i < 4 * cells; i++)
-        latent[i] = (float)((double)latent[i] * latent_scale);
+        latent[i] = (float)((double)latent[i] * LATENT_SCALE);
     arena_free(a);
     return ok;
 }
@@ -372,6 +369,13 @@ static Args *sampler_args(const Draw *d, Arena *a, const DrawShape *s) {
     if (d->spec.v_prediction && declared(s->sampler, "prediction"))
         args_set(args, "prediction", val_word("v"));
     return args;
+}
+
+bool draw_runs(Draw *d, const DrawShape *s, int64_t *runs, Err *e) {
+    Arena *a = arena_new();
+    const bool ok = sampler_runs(a, s->sampler, sampler_args(d, a, s), runs, e);
+    arena_free(a);
+    return ok;
 }
 
 bool draw_first_run(Draw *d, const DrawShape *s, int64_t *run, Err *e) {

@@ -5,12 +5,12 @@
 #include "cli/adapter_use.h"
 #include "cli/job.h"
 #include "io/data.h"
+#include "runtime/latents.h"
 #include "runtime/sample.h"
 
 enum {
-    DRAW_FACTOR = 8, /* pixels per side of a latent */
-    DRAW_ROW = 77,   /* tokens that the text encoder sees at once */
-    DRAW_INNER = 75  /* without those that begin and end a row */
+    DRAW_ROW = 77,  /* tokens that the text encoder sees at once */
+    DRAW_INNER = 75 /* without those that begin and end a row */
 };
 
 typedef struct DrawSpec {
@@ -54,6 +54,8 @@ bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *
  * what the encoder says. Only with spec.encodes. */
 bool draw_encode(Draw *d, int h, int w, const float *image, int64_t seed, float *latent,
                  Err *e);
+/* How often its step runs, from noise. */
+bool draw_runs(Draw *d, const DrawShape *s, int64_t *runs, Err *e);
 /* The run that step `first` of a sampler begins with. */
 bool draw_first_run(Draw *d, const DrawShape *s, int64_t *run, Err *e);
 /* Modules of the files that found no place in text encoder or U-Net; of how many. Known

@@ -28,17 +28,20 @@ static void show_meta(const TensorFile *t) {
         printf("  %s: %s\n", t->meta_key[i], t->meta_value[i]);
 }
 
-/* A plain LoRA is one; any other file is what its keys say. */
+bool generate_use(Generate *g, TensorFile *t, const char *adapter, double multiplier,
+                  Err *e) {
+    AdapterFile *f = adapter_file_open(t, lora_only(t) ? "lora" : adapter, NULL, e);
+    if (!f) return false;
+    g->file[g->n_use] = f;
+    g->use[g->n_use++] = (AdapterUse){.file = f, .multiplier = multiplier};
+    return true;
+}
+
 static bool open_network(Generate *g, int i, Err *e) {
-    const char *path = g->o->network_weights.word[i];
-    TensorFile *t = tensors_open(path, e);
+    TensorFile *t = tensors_open(g->o->network_weights.word[i], e);
     if (!t) return false;
     if (g->o->network_show_meta) show_meta(t);
-    g->file[i] = adapter_file_open(t, lora_only(t) ? "lora" : NULL, NULL, e);
-    g->use[i].file = g->file[i];
-    g->n_use += g->file[i] != NULL;
-    if (!g->file[i] && !e->set) return false;
-    return g->file[i] && multiplier(g, i, e);
+    return generate_use(g, t, NULL, 1, e) && multiplier(g, i, e);
 }
 
 static bool open_networks(Generate *g, Err *e) {
@@ -61,6 +64,13 @@ static bool open_networks(Generate *g, Err *e) {
                                          &g->use[i].n_weight, e)))
             return false;
     return true;
+}
+
+void generate_close(Generate *g) {
+    for (int i = 0; g->picture && i < g->n; i++) image_free(&g->picture[i]);
+    draw_close(g->draw);
+    for (int i = 0; i < g->n_use; i++) adapter_file_close(g->file[i]);
+    arena_free(g->arena);
 }
 
 /* ---- the run ---- */
@@ -142,12 +152,9 @@ static int run(const Common *c, const void *opts, const Args *given,
     if (g.progress) progress_end(g.progress);
     if (ok && g.o->record)
         ok = safetensors_write(g.o->record, g.out, g.n_out, NULL, 0, e);
-    for (int i = 0; g.picture && i < g.n; i++) image_free(&g.picture[i]);
-    draw_close(g.draw);
-    for (int i = 0; i < g.n_use; i++) adapter_file_close(g.file[i]);
     tensors_close(g.in);
+    generate_close(&g);
     cpu_close(g.dev);
-    arena_free(g.arena);
     return ok ? EXIT_DONE : e->code;
 }
 

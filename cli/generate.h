@@ -52,12 +52,19 @@ typedef struct Generate {
     bool while_training;
 } Generate;
 
+/* Takes a file over, also on failure, as one more adapter in use; g->use and g->file have
+ * room. A plain LoRA is one; any other file is of the adapter that is named, or (NULL) what
+ * its keys say. */
+bool generate_use(Generate *g, TensorFile *t, const char *adapter, double multiplier,
+                  Err *e);
+/* What was opened for drawing: model, adapters, pictures, arena. */
+void generate_close(Generate *g);
 /* Now, or SOURCE_DATE_EPOCH: YYYYMMDDhhmmss. */
 void generate_time(char text[16]);
 typedef struct Beginning { /* pictures that a batch begins with, as latents [B,h,w,4] */
-    float *image, *noise,
-        *mask;   /* mask [B,h,w]: 1 where it is drawn; NULL: everywhere */
-    int64_t run; /* the first */
+    float *image, *noise, *mask, /* [B,h,w]: 1 where it is drawn; NULL: everywhere */
+        *kept;                   /* room for what is not drawn, beside a mask */
+    int64_t run;                 /* the first */
 } Beginning;
 /* Pictures of --image_path and --mask_path, one per request in turn. */
 bool generate_sources(Generate *g, Err *e);

@@ -205,7 +205,7 @@ static bool to_image(const float *x, int w, int h, Image *out, Err *e) {
 }
 
 static bool decode(BatchRun *b, Arena *a, const float *x, Image *out, Err *e) {
-    const int w = b->r->w * DRAW_FACTOR, h = b->r->h * DRAW_FACTOR;
+    const int w = b->r->w * LATENT_FACTOR, h = b->r->h * LATENT_FACTOR;
     const int64_t n = (int64_t)w * h * 3;
     float *image = NEW(a, float, n * b->n);
     uint8_t *bytes = NEW(a, uint8_t, n * b->n);

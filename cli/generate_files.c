@@ -33,7 +33,7 @@ static const char *parameters(Generate *g, const Request *r) {
                "\nSteps: %lld, Sampler: %s, CFG scale: %g, Seed: %lld, Size: %dx%d, "
                "Model: %s",
                (long long)r->steps, title ? title->s : r->sampler->name, r->scale,
-               (long long)r->seed, r->w * DRAW_FACTOR, r->h * DRAW_FACTOR,
+               (long long)r->seed, r->w * LATENT_FACTOR, r->h * LATENT_FACTOR,
                meta_base_name(g->arena, g->o->ckpt));
     if (r->image)
         str_printf(&s, ", Denoising strength: %g",

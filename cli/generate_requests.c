@@ -29,10 +29,10 @@ static int64_t nth_seed(uint64_t seed, int64_t n) {
 }
 
 static bool size_of(const char *what, int64_t pixels, int *out, Err *e) {
-    *out = (int)(pixels / DRAW_FACTOR);
-    return (pixels % DRAW_FACTOR == 0 && pixels >= 64 && pixels <= 4096) ||
+    *out = (int)(pixels / LATENT_FACTOR);
+    return (pixels % LATENT_FACTOR == 0 && pixels >= 64 && pixels <= 4096) ||
            err_usage(e, "%s is %lld, want a multiple of %d of 64 ... 4096", what,
-                     (long long)pixels, DRAW_FACTOR);
+                     (long long)pixels, LATENT_FACTOR);
 }
 
 static const double *multipliers(Generate *g, const PromptLine *p) {
@@ -47,7 +47,7 @@ static const double *multipliers(Generate *g, const PromptLine *p) {
 /* Of a sample: the next smaller size that there is. */
 static int64_t rounded(const Generate *g, int64_t pixels) {
     if (!g->while_training) return pixels;
-    return pixels < 64 ? 64 : pixels - pixels % DRAW_FACTOR;
+    return pixels < 64 ? 64 : pixels - pixels % LATENT_FACTOR;
 }
 
 static bool request_of(Generate *g, const char *raw, const PromptLine *p, Request *r,
@@ -69,13 +69,10 @@ static bool request_of(Generate *g, const char *raw, const PromptLine *p, Reques
 }
 
 static bool count_runs(Generate *g, const Request *r, Err *e) {
-    Args *args = args_new(g->arena);
-    const YNode *decl = yaml_get(r->sampler->root, "args");
-    if (decl && yaml_get(decl, "steps")) args_set(args, "steps", val_int(r->steps));
-    int64_t runs, first = 0;
-    if (!sampler_runs(g->arena, r->sampler, args, &runs, e)) return false;
     const DrawShape shape = {
         .sampler = r->sampler, .steps = r->steps, .first = r->first};
+    int64_t runs, first = 0;
+    if (!draw_runs(g->draw, &shape, &runs, e)) return false;
     if (r->image && !draw_first_run(g->draw, &shape, &first, e)) return false;
     g->all += runs - first;
     return true;

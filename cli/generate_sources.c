@@ -1,36 +1,29 @@
 /* Pictures that generate begins with (img2img), and masks of what is drawn in them
  * (inpainting; see generate.h). A mask's kept part gets the noise that belongs to each run,
  * so that both parts fit together on the way; behind the last run it is the picture. */
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/generate.h"
 #include "io/file.h"
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The file itself, or all pictures of a folder in the order of their names. */
 static const char **pictures(Arena *a, const char *option, const char *path, Err *e) {
-    const char **list = NULL;
-    int n = 0, cap = 0;
-    DIR *dir = folder_exists(path) ? opendir(path) : NULL;
-    if (!dir) PUSH(a, list, n, cap, path);
-    for (const struct dirent *f; dir && (f = readdir(dir));) {
+    const char **list = NULL, **name;
+    int n = 0, cap = 0, n_name = 0;
+    if (!folder_exists(path))
+        PUSH(a, list, n, cap, path);
+    else if (!folder_list(a, path, &name, &n_name, e))
+        return NULL;
+    for (int i = 0; i < n_name; i++) {
         Image im;
         Err no = {0};
-        const char *file = arena_printf(a, "%s/%s", path, f->d_name);
-        if (f->d_name[0] != '.' && image_size(file, &im.w, &im.h, &no))
-            PUSH(a, list, n, cap, file);
+        const char *file = arena_printf(a, "%s/%s", path, name[i]);
+        if (image_size(file, &im.w, &im.h, &no)) PUSH(a, list, n, cap, file);
     }
-    if (dir) closedir(dir);
     if (!n) {
         err_fail(e, "--%s: no pictures in '%s'", option, path);
         return NULL;
     }
-    qsort(list, (size_t)n, sizeof *list, by_name);
     PUSH(a, list, n, cap, NULL);
     return list;
 }
@@ -60,7 +53,7 @@ static bool load(const char *path, int w, int h, Filter f, Image *out, Err *e) {
 }
 
 static bool encode(Generate *g, Arena *a, const Request *r, float *latent, Err *e) {
-    const int w = r->w * DRAW_FACTOR, h = r->h * DRAW_FACTOR;
+    const int w = r->w * LATENT_FACTOR, h = r->h * LATENT_FACTOR;
     const size_t n = (size_t)w * (size_t)h * 3;
     float *x = NEW(a, float, n);
     Image im;
@@ -90,7 +83,10 @@ bool generate_begin(Generate *g, Arena *a, const Request *r, int n, const Sample
     if (!draw_first_run(g->draw, shape, &out->run, e)) return false;
     out->image = NEW(a, float, all);
     out->noise = memcpy(NEW(a, float, all), x, sizeof *x * (size_t)all);
-    if (r->mask) out->mask = NEW(a, float, cells *n);
+    if (r->mask) {
+        out->mask = NEW(a, float, cells *n);
+        out->kept = NEW(a, float, all);
+    }
     for (int i = 0; i < n; i++)
         if (!encode(g, a, &r[i], out->image + i * 4 * cells, e) ||
             (r->mask && !mask_of(&r[i], out->mask + i * cells, e)))
@@ -100,11 +96,8 @@ bool generate_begin(Generate *g, Arena *a, const Request *r, int n, const Sample
 
 bool generate_keep(const Beginning *b, const Sampler *s, int64_t run, float *x,
                    int64_t n, Err *e) {
-    float *kept = malloc((size_t)n * sizeof *kept);
-    if (!kept) return err_fail(e, "no memory for a mask's latents");
-    const bool ok = sample_picture(s, run + 1, b->image, b->noise, n, kept, e);
-    for (int64_t i = 0; ok && i < n; i++)
-        x[i] = b->mask[i / 4] * x[i] + (1 - b->mask[i / 4]) * kept[i];
-    free(kept);
-    return ok;
+    if (!sample_picture(s, run + 1, b->image, b->noise, n, b->kept, e)) return false;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = b->mask[i / 4] * x[i] + (1 - b->mask[i / 4]) * b->kept[i];
+    return true;
 }

@@ -10,7 +10,6 @@
 #include "cli/train.h"
 #include "io/file.h"
 #include "io/image_write.h"
-#include "io/lora_read.h"
 
 enum { STRIP = 16 /* pictures of a prompt that are kept at most */ };
 
@@ -29,29 +28,16 @@ struct Samples {
 };
 
 /* ---- the model and its adapters ---- */
-static void close_model(Generate *g) {
-    draw_close(g->draw);
-    for (int i = 0; i < g->n_use; i++) adapter_file_close(g->file[i]);
-    for (int i = 0; g->picture && i < g->n; i++) image_free(&g->picture[i]);
-    arena_free(g->arena);
-}
-
-/* As recipe has it; a plain LoRA's file tells by itself. */
-static const char *adapter_name(const Trainer *t, const TensorFile *f) {
+/* As the recipe has it. */
+static const char *adapter_name(const Trainer *t) {
     const Doc *d = t->modules->item[0].adapter;
-    if (lora_only(f)) return "lora";
     return file_exists(d->src->path) ? d->src->path : d->name;
 }
 
-static bool use_file(Generate *g, const char *path, double multiplier, const Trainer *t,
-                     Err *e) {
+static bool use_file(Generate *g, const char *path, double multiplier,
+                     const char *adapter, Err *e) {
     TensorFile *f = tensors_open(path, e);
-    if (!f) return false;
-    AdapterFile *a = adapter_file_open(f, t ? adapter_name(t, f) : "lora", NULL, e);
-    if (!a) return false;
-    g->file[g->n_use] = a;
-    g->use[g->n_use++] = (AdapterUse){.file = a, .multiplier = multiplier};
-    return true;
+    return f && generate_use(g, f, adapter, multiplier, e);
 }
 
 /* --base_weights are adapters here, not merged. */
@@ -59,7 +45,7 @@ static bool use_base_weights(Generate *g, const TrainOptions *o, Err *e) {
     for (int i = 0; i < o->base_weights.n; i++) {
         double ratio;
         if (!train_base_ratio(o, i, &ratio, e) ||
-            !use_file(g, o->base_weights.word[i], ratio, NULL, e))
+            !use_file(g, o->base_weights.word[i], ratio, "lora", e))
             return false;
     }
     return true;
@@ -76,7 +62,8 @@ static bool open_model(Trainer *t, Generate *g, const char *lora, Err *e) {
                     .while_training = true};
     g->use = NEW(g->arena, AdapterUse, o->base_weights.n + 2);
     g->file = NEW(g->arena, AdapterFile *, o->base_weights.n + 2);
-    if (!use_base_weights(g, o, e) || (lora && !use_file(g, lora, 1, t, e)))
+    if (!use_base_weights(g, o, e) ||
+        (lora && !use_file(g, lora, 1, adapter_name(t), e)))
         return false;
     DrawSpec spec = {.ckpt = g->o->ckpt,
                      .vae = o->vae,
@@ -90,13 +77,17 @@ static bool open_model(Trainer *t, Generate *g, const char *lora, Err *e) {
 }
 
 /* ---- files ---- */
+/* What every file's name begins with: "DIR/sample/NAME_". */
+static const char *begin(const Trainer *t, Arena *a) {
+    const char *name = t->o->output_name;
+    return arena_printf(a, "%s/sample/%s%s", t->o->output_dir, name ? name : "",
+                        name ? "_" : "");
+}
 /* "NAME_e000002" or "NAME_000100", as sd-scripts. */
 static const char *stem(const Trainer *t, Arena *a, int64_t step, int epoch) {
-    const char *name =
-        t->o->output_name ? arena_printf(a, "%s_", t->o->output_name) : "";
-    return epoch ? arena_printf(a, "%s/sample/%se%06d", t->o->output_dir, name, epoch)
-                 : arena_printf(a, "%s/sample/%s%06" PRId64, t->o->output_dir, name,
-                                step);
+    const char *all = begin(t, a);
+    return epoch ? arena_printf(a, "%se%06d", all, epoch)
+                 : arena_printf(a, "%s%06" PRId64, all, step);
 }
 
 static bool write_picture(Trainer *t, Generate *g, int i, const char *stem, Err *e) {
@@ -137,10 +128,8 @@ static bool write_strip(Trainer *t, Generate *g, int i, Err *e) {
     const Strip *s = &t->samples->strip[i];
     Image all;
     if (!generate_beside(s->picture, s->n, s->n, &all, e)) return false;
-    const char *name = t->o->output_name;
     const char *path =
-        arena_printf(g->arena, "%s/sample/%s%sstrip_%02d.png", t->o->output_dir,
-                     name ? name : "", name ? "_" : "", i);
+        arena_printf(g->arena, "%sstrip_%02d.png", begin(t, g->arena), i);
     bool ok = image_write_png(path, &all, e);
     image_free(&all);
     return ok;
@@ -178,7 +167,7 @@ static bool sample(Trainer *t, Exec *x, int64_t step, int epoch, Err *e) {
     if (ok) {
         ok = open_model(t, &g, lora, e) &&
              draw_prompts(t, &g, stem(t, a, step, epoch), e);
-        close_model(&g);
+        generate_close(&g);
         ok = folder_remove(now, e) && ok;
     }
     arena_free(a);
@@ -251,7 +240,7 @@ bool train_samples_open(Trainer *t, Err *e) {
     t->samples->n = g.n;
     t->samples->strip = NEW(t->arena, Strip, g.n);
     for (int i = 0; i < g.n; i++) t->samples->strip[i].every = 1;
-    close_model(&g);
+    generate_close(&g);
     return ok;
 }
 

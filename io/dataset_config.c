@@ -3,7 +3,6 @@
  * default. What may stand where is said in dataset_keys.c. */
 #include "io/dataset_config.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,28 +312,11 @@ static bool read_top(Ctx *c, const Toml *top) {
 }
 
 /* ---- folders "N_name" ---- */
-static int by_bytes(const void *x, const void *y) {
-    return strcmp(*(const char *const *)x, *(const char *const *)y);
-}
-
-/* Names in a folder that do not start with a dot, sorted. */
-static bool list_folder(Ctx *c, const char *path, const char ***name, int *n) {
-    DIR *dir = opendir(path);
-    if (!dir) return err_fail(c->e, "cannot open the folder '%s'", path);
-    int cap = 0;
-    for (struct dirent *f; (f = readdir(dir));)
-        if (f->d_name[0] != '.')
-            PUSH(c->a, *name, *n, cap, arena_strdup(c->a, f->d_name));
-    closedir(dir);
-    if (*n) qsort(*name, (size_t)*n, sizeof **name, by_bytes);
-    return true;
-}
-
 static bool add_folders(Ctx *c, const char *root, bool is_reg, DatasetConfig *d,
                         int *cap) {
     const char **name = NULL;
     int n = 0;
-    if (!list_folder(c, root, &name, &n)) return false;
+    if (!folder_list(c->a, root, &name, &n, c->e)) return false;
     for (int i = 0; i < n; i++) {
         const char *path = arena_printf(c->a, "%s/%s", root, name[i]);
         if (!folder_exists(path)) continue;

@@ -27,6 +27,8 @@ void file_forget(const void *map, size_t map_bytes, const void *p, size_t n);
 void file_release(void *map, size_t map_bytes, const void *data, size_t n);
 
 bool folder_exists(const char *path);
+/* Names in a folder that do not start with a dot, sorted by bytes; in a. */
+bool folder_list(Arena *a, const char *path, const char ***name, int *n, Err *e);
 bool file_exists(const char *path); /* a regular file */
 /* Makes a folder and those above it, as far as missing. */
 bool folder_make(const char *path, Err *e);

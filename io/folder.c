@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,6 +42,22 @@ FolderOut *folder_begin(const char *path, Err *e) {
     failed(e, "write", path);
     arena_free(a);
     return NULL;
+}
+
+static int by_bytes(const void *x, const void *y) {
+    return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+bool folder_list(Arena *a, const char *path, const char ***name, int *n, Err *e) {
+    DIR *dir = opendir(path);
+    if (!dir) return err_fail(e, "cannot open the folder '%s'", path);
+    int cap = 0;
+    *name = NULL, *n = 0;
+    for (struct dirent *f; (f = readdir(dir));)
+        if (f->d_name[0] != '.') PUSH(a, *name, *n, cap, arena_strdup(a, f->d_name));
+    closedir(dir);
+    if (*n) qsort(*name, (size_t)*n, sizeof **name, by_bytes);
+    return true;
 }
 
 const char *folder_place(const FolderOut *f) {

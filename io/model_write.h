@@ -48,8 +48,8 @@ typedef struct DiffusersSave {
     bool v_prediction; /* in a scheduler config that has to be made */
     bool bin;          /* weights as torch.save writes them, not as safetensors */
 } DiffusersSave;
-/* A Diffusers folder: weights as safetensors or .bin, configs (the source's, else made from shapes
- * and the family's constants), the source's tokenizer. `path` must not exist or be empty;
+/* A Diffusers folder: weights as safetensors or .bin, configs (the source's, else made from
+ * shapes and the family's constants), the source's tokenizer. `path` must not exist or be empty;
  * it appears whole. *overflow as in StoredList. */
 bool diffusers_write(const char *path, const Checkpoint *c, const DiffusersSave *s,
                      int64_t *overflow, Err *e);

@@ -18,8 +18,8 @@ typedef struct PromptLine {
 } PromptLine;
 
 /* --w --h --s (1 ... 1000; others become the nearest) --d (several between commas) --l --n
- * --ss --am --t (only outside training); capitals are the same. while_training: the first piece is tried as an option
- * too, and one seed is all there is, as sd-scripts' samples have it. */
+ * --ss --am --t (not while training); capitals are the same. while_training: the first piece is
+ * tried as an option too, and one seed is all there is, as sd-scripts' samples have it. */
 void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out);
 /* Lines of a text, without blank ones and those that begin with '#'; NULL-terminated. */
 const char **prompt_lines(Arena *a, const char *text, size_t n);

@@ -10,6 +10,8 @@
 #include "runtime/exec.h"
 
 enum { LATENT_FACTOR = 8 /* pixels per side of a latent */ };
+/* Of Stable Diffusion's VAE: what the U-Net sees is a latent times this. */
+#define LATENT_SCALE 0.18215
 
 typedef struct Latent {
     float *moments; /* [h,w,8]; NULL: see sample, or the picture varies */

@@ -1,5 +1,5 @@
-/* Kept in the order of first use and found by a sorted index of the ids' hashes; equal ids,
- * not equal hashes, make a caption the same. */
+/* Kept sorted by the hash of their ids; equal ids, not equal hashes, make two captions the
+ * same. */
 #include "runtime/text_states.h"
 
 #include <string.h>

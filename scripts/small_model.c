@@ -17,6 +17,7 @@
 #include "io/data.h"
 #include "io/file.h"
 #include "io/model_write.h"
+#include "runtime/latents.h"
 
 enum {
     SIDE = 64,
@@ -24,7 +25,6 @@ enum {
     CELLS = SIDE / CELL,
     CHANNELS = 4
 };
-static const double latent_scale = 0.18215; /* of Stable Diffusion's VAE */
 
 typedef struct Tool {
     Arena *arena;
@@ -41,8 +41,7 @@ typedef struct Set { /* the pictures of a folder, by name */
 /* ---- pictures ---- */
 
 static int is_picture(const struct dirent *d) {
-    size_t n = strlen(d->d_name);
-    return n > 4 && !strcmp(d->d_name + n - 4, ".png");
+    return ends_with(d->d_name, ".png");
 }
 
 static bool list(Tool *t, const char *dir, Set *out) {
@@ -227,7 +226,7 @@ static bool join(Tool *t) {
     for (int c = 0; c < CHANNELS; c++) {
         mean[c] = m.sum[c] / m.n;
         double spread = sqrt(m.square[c] / m.n - mean[c] * mean[c]);
-        factor[c] = 1 / (latent_scale * spread);
+        factor[c] = 1 / (LATENT_SCALE * spread);
         printf("latent channel %d: mean %.4f, spread %.4f\n", c, mean[c], spread);
     }
     Checkpoint *to = checkpoint_open(t->arg[0], &t->err), *vae = NULL;
