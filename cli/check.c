@@ -7,6 +7,7 @@
 #include "cli/opt.h"
 #include "cli/setting.h"
 #include "graph/build.h"
+#include "passes/passes.h"
 
 typedef struct CheckOptions {
     bool modules;
@@ -85,41 +86,13 @@ static void print_modules(const Modules *m) {
     str_free(&s);
 }
 
-/* Values from which an output can be reached through nodes that have a gradient. */
-static bool *gradient_reach(Check *c, const Graph *g) {
-    bool *reach = NEW(c->a, bool, g->n_value + 1);
-    for (uint32_t i = 0; i < g->n_output; i++) reach[g->output[i].value] = true;
-    for (uint32_t i = g->n_node; i-- > 0;) {
-        const Node *n = g->node[i];
-        bool any = false;
-        for (int k = 0; k < n->n_out; k++) any |= reach[n->out[k]];
-        if (!any || !n->op->grad || (n->op->flags & OP_NO_GRAD)) continue;
-        for (int k = 0, row = 0; k < n->n_in; k++) {
-            unsigned flags = n->op->in[row].flags;
-            if (n->in[k] != NO_ID && !(flags & IN_INDEX)) reach[n->in[k]] = true;
-            if (!(flags & IN_VARIADIC)) row++;
-        }
-    }
-    return reach;
-}
-
-static bool check_gradients(Check *c, const Graph *g, Err *e) {
-    bool *reach = gradient_reach(c, g);
-    for (uint32_t i = 0; i < g->n_value; i++) {
-        const Value *v = g->value[i];
-        if (v->role == ROLE_TRAIN && !reach[i])
-            return err_at(e, v->loc, "no gradient reaches the trainable '%s'", v->name);
-    }
-    return true;
-}
-
 /* Modules of a recipe's entries in g, injected, with all their tensors named and reached. */
 static bool check_modules(Check *c, const Graph *g, const Recipe *r, const Net *net,
                           int n_net, Err *e) {
     Modules m = {0};
     if (!modules_match(c->a, g, r, net, n_net, &m, e)) return false;
     Graph *with = adapters_inject(g, &m, true, e);
-    if (!with || !graph_verify(with, e) || !check_gradients(c, with, e)) return false;
+    if (!with || !graph_verify(with, e) || !modules_learn(with, g, &m, e)) return false;
     for (int i = 0; i < m.n; i++) {
         const YNode *save = yaml_get(m.item[i].adapter->root, "save");
         for (int k = 0; save && k < save->n; k++) {

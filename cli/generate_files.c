@@ -10,10 +10,16 @@
 #include "io/image_text.h"
 #include "io/image_write.h"
 
-/* im_000001.png ...: the first number that is free. */
-static const char *sequential(Generate *g) {
-    for (int n = 1;; n++) {
-        const char *path = arena_printf(g->arena, "%s/im_%06d.png", g->o->outdir, n);
+/* The names of the original. The number is the first that is free: `index` (in the batch)
+ * or the one behind it when a picture of the same second and seed is there already. */
+static const char *free_name(Generate *g, const Request *r, int index) {
+    const GenerateOptions *o = g->o;
+    for (int n = o->sequential_file_name ? 1 : index;; n++) {
+        const char *path =
+            o->sequential_file_name
+                ? arena_printf(g->arena, "%s/im_%06d.png", o->outdir, n)
+                : arena_printf(g->arena, "%s/im_%s_%03d_%lld.png", o->outdir, g->time,
+                               n, (long long)r->seed);
         if (!file_exists(path)) return path;
     }
 }
@@ -63,11 +69,7 @@ bool generate_write(Generate *g, const char *path, const Request *r, const Image
 }
 
 bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e) {
-    const char *path =
-        g->o->sequential_file_name
-            ? sequential(g)
-            : arena_printf(g->arena, "%s/im_%s_%03d_%lld.png", g->o->outdir, g->time,
-                           index, (long long)r->seed);
+    const char *path = free_name(g, r, index);
     if (!generate_write(g, path, r, im, e)) return false;
     if (!g->common->quiet) progress_say(g->progress, path);
     return true;

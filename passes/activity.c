@@ -25,8 +25,7 @@ static void go_forward(const Graph *g, Id *from) {
     }
 }
 
-static void go_backward(const Graph *g, Id loss, bool *to) {
-    to[loss] = true;
+void gradient_reach(const Graph *g, bool *to) {
     for (uint32_t k = g->n_node; k-- > 0;) {
         const Node *n = g->node[k];
         bool reached = false;
@@ -46,6 +45,7 @@ bool activity_find(Arena *a, const Graph *g, Activity *out, Err *e) {
     out->from = NEW(a, Id, g->n_value);
     out->to = NEW(a, bool, g->n_value);
     go_forward(g, out->from);
-    go_backward(g, out->loss, out->to);
+    out->to[out->loss] = true;
+    gradient_reach(g, out->to);
     return true;
 }

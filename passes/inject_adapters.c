@@ -44,17 +44,32 @@ static bool on_unused_node(const Graph *plain, const Modules *m, const Value *v)
     return false;
 }
 
-static bool check_path(const Graph *g, const Activity *y, const Value *v,
-                       const Graph *plain, const Modules *m, Err *e) {
-    if (y->to[v->id] || on_unused_node(plain, m, v)) return true;
+static bool no_path(const Graph *g, const Value *v, const char *to, Err *e) {
     const Node *end = path_end(g, v->id);
-    err_at(e, v->loc, "trainable '%s' has no gradient path to the loss", v->name);
+    err_at(e, v->loc, "trainable '%s' has no gradient path to %s", v->name, to);
     if (end)
         err_note(e, "note: the path ends at '%s' (%s)",
                  end->at.path ? end->at.path : "?", end->op->name);
     else
         err_note(e, "note: no node reads it");
     return false;
+}
+
+bool modules_learn(const Graph *g, const Graph *plain, const Modules *m, Err *e) {
+    bool *reached = NEW(g->arena, bool, g->n_value);
+    const Id loss = graph_output_find(g, "loss");
+    for (uint32_t i = 0; i < g->n_output; i++)
+        if (loss == NO_ID || g->output[i].value == loss)
+            reached[g->output[i].value] = true;
+    gradient_reach(g, reached);
+    for (uint32_t i = 0; i < g->n_value; i++) {
+        const Value *v = g->value[i];
+        const bool of_module =
+            v->role == ROLE_TRAIN && graph_find(plain, v->name) == NO_ID;
+        if (of_module && !reached[i] && !on_unused_node(plain, m, v))
+            return no_path(g, v, loss == NO_ID ? "an output" : "the loss", e);
+    }
+    return true;
 }
 
 Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
@@ -69,13 +84,10 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     opt->adapted = out;
     uint32_t trainables = 0;
     uint64_t elements = 0;
-    Activity y;
-    if (opt->train && !activity_find(out->arena, out, &y, e)) return NULL;
+    if (opt->train && !modules_learn(out, g, m, e)) return NULL;
     for (uint32_t i = 0; i < out->n_value; i++) {
         const Value *v = out->value[i];
         if (v->role != ROLE_TRAIN) continue;
-        bool network = graph_find(g, v->name) != NO_ID; /* some layers may be unused */
-        if (opt->train && !network && !check_path(out, &y, v, g, m, e)) return NULL;
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }

@@ -55,6 +55,12 @@ typedef struct Pass {
 } Pass;
 extern const Pass pipeline[]; /* ends with name NULL */
 
+/* Can every trainable of the modules, injected into `plain` with the result g, learn? An
+ * error with the place where its way ends, if no gradient of the output "loss" (without
+ * one: of any output) comes to it. Modules around nodes that no output of `plain` needs
+ * are let pass: layers behind `clip_skip` have some, which are saved and never learn. */
+bool modules_learn(const Graph *g, const Graph *plain, const Modules *m, Err *e);
+
 /* All passes from `first` on (NULL: from the start), graph_verify after each; then lower. */
 Graph *passes_run(Graph *g, Options *opt, const char *first, Err *e);
 Plan *plan_lower(const Graph *g, const Options *opt, Err *e);

@@ -31,6 +31,8 @@ typedef struct Activity {
 } Activity;
 /* The loss is the output "loss", an f32 scalar; anything else is an error. */
 bool activity_find(Arena *a, const Graph *g, Activity *out, Err *e);
+/* `to` marks values; marks every value that a gradient of theirs flows to as well. */
+void gradient_reach(const Graph *g, bool *to);
 /* Does a gradient flow through input i of the node? */
 bool differentiable(const Graph *g, const Node *n, int i);
 static inline bool active(const Activity *y, Id v) {

@@ -36,4 +36,18 @@ sed -i 's/wraps: .*/wraps: [conv2d]/' "$tmp/bent.yaml"
 runs "$GRAPHRUN" check "$tmp/bent.yaml"
 exits 0
 says out "cannot be merged"
+
+# a tensor that cannot learn: where its way ends
+sed 's/output: .*/output: {add: plain}/
+     s/  lora_up: .*/&\n  plain: {op: like, x: x, out: $out, init: zeros}/' "$tmp/loud.yaml" >"$tmp/idle.yaml"
+runs "$GRAPHRUN" check "$tmp/idle.yaml"
+exits 2
+says err "lora_down.weight' has no gradient path to an output"
+says err "note: the path ends at"
+
+# in a recipe, a layer that nothing uses keeps its modules: they are saved, never trained
+printf 'recipe: skipping\nfrom: [lora.yaml]\noptions: {clip_skip: 2}\n' >"$tmp/skipping.yaml"
+runs "$GRAPHRUN" check "$tmp/skipping.yaml"
+exits 0
+says out "skipping.yaml: ok (recipe skipping)"
 finish

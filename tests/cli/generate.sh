@@ -32,6 +32,18 @@ text $f 'Negative prompt: dog'
 text $f 'Steps: 3, Sampler: Euler a, CFG scale: 5, Seed: 8, Size: 64x64, Model: m1'
 text $f 'a (cat:1.2) --n dog --d 7,8 --l 5'
 
+# two prompts of one seed, drawn in the same second: two files, and again two more
+printf 'a cat --d 9\na dog --d 9\n' >same.txt
+for count in 2 4; do
+    SOURCE_DATE_EPOCH=0 runs "$g" generate --ckpt m1.safetensors --W 64 --H 64 --steps 1 \
+        --from_file same.txt --outdir same
+    exits 0
+    [ "$(ls same | wc -l)" = $count ]
+    check "not $count files: $(ls same)" $?
+done
+text same/im_19700101000000_000_9.png 'a cat'
+text same/im_19700101000000_001_9.png 'a dog'
+
 # a picture is its seed's, whatever batch it is in, on any number of threads
 printf 'a cat --d 1\n# a comment\n\na dog on a mat --n bad --d 2\n' >prompts.txt
 draws one --ckpt m1.safetensors --from_file prompts.txt --batch_size 1 --threads 1
