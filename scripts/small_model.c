@@ -7,7 +7,8 @@
  *   join MODEL VAE OUT CODES...  the model with that VAE, its latents moved to mean 0 and
  *                                Stable Diffusion's spread: an exact change of the VAE
  *   prompts DIR N                N captions in equal steps, a line each with its seed
- *   nearest DIR N DRAWN          rank of the right picture for each of N drawn ones */
+ *   nearest DIR N DRAWN          rank of the right picture for each of N drawn ones
+ *   style TARGET DIR...          how far each folder's pictures are from TARGET's style */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -313,13 +314,75 @@ static bool ranks(Tool *t) {
     return true;
 }
 
+/* ---- the demo's measure of style ---- */
+
+enum { CHROMA = 4, LUMA = 4, EDGE = 3, CLASSES = CHROMA * LUMA * EDGE };
+
+/* Number of limits that x has reached. */
+static int bin(int x, const int *limit, int n) {
+    int k = 0;
+    while (k < n && x >= limit[k]) k++;
+    return k;
+}
+
+/* Rec. 601. */
+static int luma(const uint8_t *p) {
+    return (299 * p[0] + 587 * p[1] + 114 * p[2]) / 1000;
+}
+
+/* What a pixel is: its chroma (largest less smallest of RGB), its luma, and the step of the
+ * luma to its left or upper neighbour, the larger. */
+static int class_of(const uint8_t *rgb, int x, int y) {
+    static const int chromas[] = {16, 64, 128}, lumas[] = {64, 128, 192},
+                     edges[] = {16, 64};
+    const uint8_t *p = rgb + 3 * (y * SIDE + x);
+    const int most = p[0] > p[1] ? p[0] : p[1], least = p[0] < p[1] ? p[0] : p[1];
+    const int chroma = (most > p[2] ? most : p[2]) - (least < p[2] ? least : p[2]);
+    int step = 0;
+    if (x) step = abs(luma(p) - luma(p - 3));
+    if (y && step < abs(luma(p) - luma(p - 3 * SIDE)))
+        step = abs(luma(p) - luma(p - 3 * SIDE));
+    return (bin(chroma, chromas, CHROMA - 1) * LUMA + bin(luma(p), lumas, LUMA - 1)) *
+               EDGE +
+           bin(step, edges, EDGE - 1);
+}
+
+/* Shares of the classes among all pixels of a folder. */
+static bool classes(Tool *t, const char *dir, double *share) {
+    Set s;
+    if (!list(t, dir, &s)) return false;
+    for (int i = 0; i < CLASSES; i++) share[i] = 0;
+    for (int i = 0; i < s.n; i++) {
+        Image im;
+        if (!pixels(t, &s, i, &im)) return false;
+        for (int p = 0; p < SIDE * SIDE; p++)
+            share[class_of(im.rgb, p % SIDE, p / SIDE)] += 1.0 / (SIDE * SIDE * s.n);
+        image_free(&im);
+    }
+    return true;
+}
+
+/* Total variation: the share of pixels that would have to be of another class. */
+static bool style(Tool *t) {
+    double target[CLASSES], drawn[CLASSES];
+    if (!classes(t, t->arg[0], target)) return false;
+    for (int i = 1; i < t->n_arg; i++) {
+        double sum = 0;
+        if (!classes(t, t->arg[i], drawn)) return false;
+        for (int k = 0; k < CLASSES; k++) sum += fabs(drawn[k] - target[k]);
+        printf("%.4f %s\n", sum / 2, t->arg[i]);
+    }
+    return true;
+}
+
 static const struct {
     const char *name;
     int least;
     bool (*run)(Tool *);
 } command[] = {{"pictures", 4, pictures}, {"latents", 2, latents},
                {"psnr", 2, psnr},         {"join", 4, join},
-               {"prompts", 2, prompts},   {"nearest", 3, ranks}};
+               {"prompts", 2, prompts},   {"nearest", 3, ranks},
+               {"style", 2, style}};
 
 int main(int argc, char **argv) {
     Tool t = {arena_new(), argv + 2, argc - 2, {0}};
