@@ -51,7 +51,9 @@ static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
         if (!name) continue;
         while (*x && strcmp(*x, name)) x++;
         if (!*x || (i < 0 && x - names == n))
-            return err_usage(e, "no pass '%s'%s", name, did_you_mean(a, name, names));
+            return err_usage(e, "%s: no pass '%s'%s",
+                             i < 0 ? "--dump-after" : "--disable-pass", name,
+                             nearest_or_all(a, name, names));
     }
     return true;
 }

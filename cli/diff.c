@@ -29,7 +29,7 @@ static bool compare(const Common *c, const char *a, const char *b, Err *e) {
     Str known = {0};
     for (size_t i = 0; i < COUNT(kinds); i++)
         str_printf(&known, "%s%s", i ? " or " : "", kinds[i].what);
-    err_fail(e, "'%s' is not %s", odd, known.s);
+    err_fail(e, "'%s' is not %s: these can be compared", odd, known.s);
     str_free(&known);
     return false;
 }

@@ -8,19 +8,6 @@
 #include "io/file.h"
 #include "kernels/rng.h"
 
-/* sd-scripts' words that are no file's name here. */
-static const char *const other_names[][2] = {
-    {"dpmsolver++", "dpmpp_2m"}, {"dpmsingle", "dpmpp_2s"}, {"k_lms", "lms"},
-    {"k_euler", "euler"},        {"k_euler_a", "euler_a"},  {"k_dpm_2", "dpm_2"},
-    {"k_dpm_2_a", "dpm_2_a"},
-};
-
-static const Doc *sampler_named(Generate *g, const char *name, Err *e) {
-    for (size_t i = 0; i < COUNT(other_names); i++)
-        if (!strcmp(name, other_names[i][0])) name = other_names[i][1];
-    return draw_sampler_doc(g->draw, name, e);
-}
-
 /* Seeds that are not given: numbers of a list that begins with --seed. */
 static int64_t nth_seed(uint64_t seed, int64_t n) {
     uint32_t c[4] = {(uint32_t)n, rng_stream("generate", "seeds"), 0, 0};
@@ -60,7 +47,7 @@ static bool request_of(Generate *g, const char *raw, const PromptLine *p, Reques
                    .seeded = p->n_seed > 0,
                    .scale = isnan(p->scale) ? o->scale : p->scale,
                    .multiplier = multipliers(g, p)};
-    r->sampler = sampler_named(g, p->sampler ? p->sampler : o->sampler, e);
+    r->sampler = draw_sampler_doc(g->draw, p->sampler ? p->sampler : o->sampler, e);
     return r->sampler &&
            size_of("the width", p->w == PROMPT_UNSET ? o->W : rounded(g, p->w), &r->w,
                    e) &&

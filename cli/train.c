@@ -211,6 +211,13 @@ static int train(Trainer *t, Err *e) {
     return EXIT_DONE;
 }
 
+static bool can_write(const char *option, const char *path, Err *e) {
+    Err why = {0};
+    FileOut *f = path ? file_begin(path, &why) : NULL;
+    if (f) file_abort(f);
+    return !path || f || err_fail(e, "%s: %s", option, err_said(&why));
+}
+
 /* Judged before hours of training, not after them. */
 static bool output_is_good(const Trainer *t, Err *e) {
     const TrainOptions *o = t->o;
@@ -219,7 +226,9 @@ static bool output_is_good(const Trainer *t, Err *e) {
     if (o->output_name && (!*o->output_name || strchr(o->output_name, '/')))
         return err_usage(e, "--output_name: got '%s', want a name without '/'",
                          o->output_name);
-    if (!folder_make(o->output_dir, e)) return false;
+    if (!folder_make(o->output_dir, e) || !can_write("--profile", o->profile, e) ||
+        !can_write("--record", o->record, e))
+        return false;
     if (!t->model || !folder_exists(checkpoint_path(t->model))) return true;
     const char *to = arena_printf(t->arena, "%s/%s", o->output_dir,
                                   o->output_name ? o->output_name : "last");
@@ -231,7 +240,7 @@ static int prepared(Trainer *t, const char *recipe, Err *e) {
     t->dev = tool_device(t->common, t->o->device, e);
     if (!t->dev) return e->code;
     if (!train_setup(t, recipe, e) || !train_resume_open(t, e)) return e->code;
-    train_given_plan(t);
+    if (!train_given_plan(t, e)) return e->code;
     if (t->o->profile) t->trace = trace_new(t->arena);
     bool replay = t->o->inputs != NULL;
     if (!(replay ? open_inputs(t, e) : train_data_open(t, e)) || !train_schedule(t, e))

@@ -114,7 +114,8 @@ const BucketPlan *train_largest(const Trainer *t);
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
-void train_given_plan(Trainer *t); /* reads --plan, or says why it cannot be used */
+/* Reads --plan, or notes why it cannot be used; no such file: an error. */
+bool train_given_plan(Trainer *t, Err *e);
 Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call */
 Exec *train_vae_exec(void *trainer, int n, int w, int h, Err *e);
 /* The feeds give captions' states, if the plans read those. */

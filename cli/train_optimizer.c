@@ -1,69 +1,8 @@
 /* --optimizer_type, its aliases and --optimizer_args: which optimizer document they mean,
- * and its arguments as settings of the recipe. Names are those of the documents and of
- * their `also` lists, in any case and without hyphens: sd-scripts' "SGDNesterov" is
- * sgd-nesterov.yaml. */
-#include <ctype.h>
+ * and its arguments as settings of the recipe. */
 #include <string.h>
 
 #include "cli/train_options.h"
-
-static bool same_name(const char *a, const char *b) {
-    for (;; a++, b++) {
-        while (*a == '-' || *a == '_') a++;
-        while (*b == '-' || *b == '_') b++;
-        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
-        if (!*a) return true;
-    }
-}
-
-/* Does the document answer to this name? Every name goes into the list. */
-static bool answers(Arena *a, const Doc *d, const char *name, WordList *names) {
-    const YNode *also = yaml_get(d->root, "also");
-    bool yes = same_name(d->name, name);
-    word_add(a, names, d->name);
-    for (int i = 0; also && i < also->n; i++) {
-        yes |= same_name(also->item[i]->s, name);
-        word_add(a, names, also->item[i]->s);
-    }
-    return yes;
-}
-
-/* The shipped document, or NULL with the names that there are; a running mean (a document
- * that gives no new p) is none. */
-static const Doc *shipped(Arena *a, const char *name, WordList *names, Err *e) {
-    Library *lib = library_new(a);
-    for (const char *const *s = doc_shipped(a, DOC_OPTIMIZER); *s; s++) {
-        const Doc *d = doc_load(lib, *s, DOC_OPTIMIZER, NULL, loc_none(), e);
-        if (!d) return NULL;
-        if (yaml_get(yaml_get(d->root, "update"), "p") && answers(a, d, name, names))
-            return d;
-    }
-    return NULL;
-}
-
-static const Doc *find(Arena *a, const char *name, Err *e) {
-    WordList names = {0};
-    const Doc *d = shipped(a, name, &names, e);
-    if (d || e->set) return d;
-    Err none = {0};
-    d = doc_load(library_new(a), name, DOC_OPTIMIZER, NULL, loc_none(), &none);
-    if (d) return d;
-    if (strchr(name, '/') || strstr(name, ".yaml")) {
-        *e = none;
-        return NULL;
-    }
-    word_add(a, &names, NULL);
-    Str all = {0};
-    for (int i = 0; i + 1 < names.n; i++)
-        str_printf(&all, "%s%s", i ? ", " : "", names.word[i]);
-    char *small = arena_strdup(a, name);
-    for (char *p = small; *p; p++) *p = (char)tolower((unsigned char)*p);
-    err_usage(e,
-              "--optimizer_type: no optimizer '%s'%s; there are %s, or your own file",
-              name, did_you_mean(a, small, names.word), all.s);
-    str_free(&all);
-    return NULL;
-}
 
 /* A Python literal as a graph file has it: True, (0.9, 0.99), [1, 2], 'text'. */
 static const char *literal(Arena *a, const char *text) {
@@ -112,8 +51,9 @@ bool train_optimizer(Arena *a, const TrainOptions *o, const Args *given, Args *s
                          type);
     if (alias) type = o->use_8bit_adam ? "AdamW8bit" : "Lion";
     if (alias || named) {
-        const Doc *d = find(a, type, e);
-        if (!d) return false;
+        const Doc *d =
+            doc_load(library_new(a), type, DOC_OPTIMIZER, NULL, loc_none(), e);
+        if (!d) return err_note(e, "note: from --optimizer_type"), false;
         bool own = strchr(type, '/') || strstr(type, ".yaml");
         args_set(set, "optimizer_type", val_word(own ? type : d->name));
     }

@@ -3,6 +3,7 @@
 
 #include "cli/mixed_precision.h"
 #include "cli/train.h"
+#include "io/file.h"
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
@@ -14,15 +15,18 @@ static bool same(const Shape *a, const Shape *b) {
            a->chunks == b->chunks;
 }
 
-void train_given_plan(Trainer *t) {
+bool train_given_plan(Trainer *t, Err *e) {
     Err why = {0};
     bool old;
     t->cache = plan_cache_default(t->arena);
-    if (!t->o->plan) return;
+    if (!t->o->plan) return true;
+    if (!file_exists(t->o->plan))
+        return err_usage(e, "--plan: no file '%s'", t->o->plan);
     t->given_plan = job_plan_read(t->job.arena, t->o->plan, &old, &why);
     if (!t->given_plan)
         str_printf(&t->job.note, "warning: the plan is compiled again: %s\n",
                    err_said(&why));
+    return true;
 }
 
 /* Inputs with a default that this run does not write. */
@@ -75,17 +79,14 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     PlanWish wish = {.cache = &t->cache, .given = t->given_plan, .to_run = true};
     PlanOrigin from;
     Plan *p = job_plan(&t->job, &opt, &wish, &from, e);
+    if (from.note.s && t->n_shape > 1)
+        str_printf(&t->job.note, "bucket %d x %d, batch %d: ", s->w * 8, s->h * 8,
+                   s->batch);
     if (from.note.s) str_add(&t->job.note, from.note.s);
     str_free(&from.note);
     if (!p || !first) return p;
     t->modules = opt.modules;
     t->adapted = opt.adapted;
-    if (!t->modules || !(t->modules->n || t->model)) {
-        err_at(e, t->job.recipe.doc->root->loc,
-               "recipe '%s' trains nothing: no adapter is made and no network trained",
-               t->job.recipe.doc->name);
-        return NULL;
-    }
     return lora_tensors(t->arena, t->modules, opt.adapted, "kohya", &t->lora, e) ? p
                                                                                  : NULL;
 }

@@ -160,6 +160,7 @@ bool train_report(Trainer *t, Err *e) {
         if (!train_plan(t, &t->shape[i], e)) return false;
     Str s = {0};
     bool ok = (t->common->json ? json_report : text_report)(t, &s, e);
+    if (ok && !t->common->quiet && t->job.note.n) fputs(t->job.note.s, stderr);
     if (ok) fputs(s.s, stdout);
     str_free(&s);
     return ok;

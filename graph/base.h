@@ -102,6 +102,8 @@ bool ends_with(const char *s, const char *end);
 const char *nearest(const char *word, const char *const *names);
 /* "; did you mean 'x'?" for the same, or "" */
 const char *did_you_mean(Arena *a, const char *word, const char *const *names);
+/* The same, or "; there are x, y, z" */
+const char *nearest_or_all(Arena *a, const char *word, const char *const *names);
 
 /* ---- checked sizes ---- */
 static inline bool mul_u64(uint64_t a, uint64_t b, uint64_t *r) {

@@ -2,10 +2,12 @@
  * an embedded file by its path in graphs/.
  *
  * Where a bare name (`lora`) is looked for: beside the file that asks, and in the folder of
- * its kind next to that file's own; $GRAPHRUN_GRAPHS; embedded. A name with a slash or
+ * its kind next to that file's own; $GRAPHRUN_GRAPHS; embedded; embedded by an `also` name or in
+ * another spelling (`Lion`, `SGDNesterov`). A name with a slash or
  * .yaml is a path: relative to the file that asks, then as it stands, then as before. A
  * bare name passes over files of another kind (a recipe `lora` beside an adapter). */
 #include "graph/schema.h"
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -312,15 +314,55 @@ const char *const *doc_shipped(Arena *a, DocKind kind) {
     return list;
 }
 
-static bool not_found(const Search *s, const char *name, Loc loc, Err *e) {
+/* "SGDNesterov" and "sgd-nesterov" are one name. */
+static bool same_name(const char *a, const char *b) {
+    for (;; a++, b++) {
+        while (*a == '-' || *a == '_') a++;
+        while (*b == '-' || *b == '_') b++;
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
+        if (!*a) return true;
+    }
+}
+
+/* The shipped document that answers to the name in any spelling. Every name that there is
+ * goes into the list. */
+static Entry *try_also(Search *s, const char *name, const char *const **names) {
+    Arena *a = s->lib->arena;
+    const char **list = NULL;
+    int n = 0, cap = 0;
+    Entry *found = NULL;
+    for (const char *const *i = doc_shipped(a, s->want); *i && !s->e->set; i++) {
+        const char *file = arena_printf(a, "%s/%s.yaml", kinds[s->want].folder, *i);
+        Entry *d = try_embedded(s->lib, file, s->e);
+        if (!d || d->doc.kind != s->want) continue;
+        const YNode *also = yaml_get(d->doc.root, "also");
+        for (int k = -1; k < (also && also->kind == Y_LIST ? also->n : 0); k++) {
+            const char *its = k < 0 ? d->doc.name : also->item[k]->s;
+            if (same_name(its, name)) found = d;
+            PUSH(a, list, n, cap, its);
+        }
+    }
+    PUSH(a, list, n, cap, NULL);
+    *names = list;
+    return found;
+}
+
+/* Upper case is no difference; where no name is near, all are told. */
+static const char *hint(Arena *a, const char *name, const char *const *names) {
+    char *small = arena_strdup(a, name);
+    for (char *p = small; *p; p++) *p = (char)tolower((unsigned char)*p);
+    return nearest_or_all(a, small, names);
+}
+
+static bool not_found(const Search *s, const char *name, const char *const *names,
+                      Loc loc, Err *e) {
     const char *kind = doc_kind_name(s->want);
     if (e->set) return false;
     if (!s->bare) {
         if (loc.src) return err_at(e, loc, "no file '%.200s'", name);
         return err_usage(e, "no file '%.200s'", name);
     }
-    const char *near =
-        did_you_mean(s->lib->arena, name, doc_shipped(s->lib->arena, s->want));
+    const char *near = hint(s->lib->arena, name, names);
     if (s->other)
         near =
             arena_printf(s->lib->arena, " ('%s' is %s %s)%s", s->other->doc.src->path,
@@ -336,9 +378,12 @@ Doc *doc_load(Library *lib, const char *name, DocKind want, const Doc *from, Loc
     const Entry *asks = NULL;
     for (int i = 0; i < lib->n && !asks; i++)
         if (&lib->entry[i]->doc == from) asks = lib->entry[i];
+    const char *const *names = doc_shipped(lib->arena, want);
     Entry *n = name[0] ? search(&s, name, asks) : NULL;
+    if (!n && !e->set && s.bare && doc_kind_folder(want))
+        n = try_also(&s, name, &names);
     if (!n || e->set) {
-        not_found(&s, name, loc, e);
+        not_found(&s, name, names, loc, e);
         return NULL;
     }
     if (want != DOC_KINDS && n->doc.kind != want) {

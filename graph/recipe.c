@@ -158,8 +158,15 @@ static bool bind_options(Reader *r) {
     for (int i = 0; i < r->options->n; i++) {
         const char *name = r->options->key[i]->s;
         if (!bind_one(&b, name, r->options->item[i], r->set_in_file[i],
-                      args_get(given, name), r->r->options, r->e))
+                      args_get(given, name), r->r->options, r->e)) {
+            if (!r->set_in_file[i] && !args_get(given, name))
+                err_note(
+                    r->e,
+                    "note: it is given as --set %s=VALUE (`train`: --%s VALUE), or "
+                    "under 'options' in a recipe",
+                    name, name);
             return false;
+        }
     }
     return true;
 }

@@ -327,6 +327,7 @@ static const Key sampler_keys[] = {
     { "args",      &args,      false, "arguments: a type means required, anything else is the default" },
     { "let",       &exprs,     false, "named expressions" },
     { "title",     &text,      false, "what other programs call it" },
+    { "also",      &texts,     false, "further names in recipes and of --sampler" },
     { "runs",      &expr,      false, "how often the step runs; without it once for each of $steps" },
     { "tables",    &nodes,     false, "constants, one entry per step" },
     { "state",     &formulas,  true,  "values carried from step to step, and their start" },
@@ -338,7 +339,7 @@ static const Key sampler_keys[] = {
 static const Key optimizer_keys[] = {
     { "args",   &args,     false, "arguments: a type means required, anything else is the default" },
     { "let",    &exprs,    false, "named expressions" },
-    { "also",   &texts,    false, "further names of --optimizer_type" },
+    { "also",   &texts,    false, "further names in recipes and of --optimizer_type" },
     { "usual_rate", &expr, false, "usual learning rate where it is a factor of what the optimizer finds; 0: it is not read" },
     { "state",  &states,   false, "values carried from update to update, and their start" },
     { "update", &nodes,    true,  "one update; the node p is the new parameter" },

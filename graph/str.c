@@ -131,6 +131,16 @@ const char *did_you_mean(Arena *a, const char *word, const char *const *names) {
     return name ? arena_printf(a, "; did you mean '%s'?", name) : "";
 }
 
+const char *nearest_or_all(Arena *a, const char *word, const char *const *names) {
+    const char *near = did_you_mean(a, word, names);
+    if (*near || !names || !*names) return near;
+    Str all = {0};
+    for (int i = 0; names[i]; i++) str_printf(&all, "%s%s", i ? ", " : "", names[i]);
+    const char *out = arena_printf(a, "; there are %s", all.s);
+    str_free(&all);
+    return out;
+}
+
 /* ---- words ---- */
 
 bool starts_with(const char *s, const char *start) {

@@ -91,6 +91,13 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }
+    if (opt->train && !trainables) {
+        err_at(e, opt->recipe->doc->root->loc,
+               "recipe '%s' trains nothing: its adapters make no module (is a rank 0?) "
+               "and no network is trained",
+               opt->recipe->doc->name);
+        return NULL;
+    }
     report(out, "inject-adapters: %d modules, %u trainable tensors, %llu elements",
            m->n, trainables, (unsigned long long)elements);
     return out;

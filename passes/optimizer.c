@@ -283,7 +283,11 @@ static bool find_gradients(const Graph *g, Id **train, Id **grad, int *n, Err *e
         if (g->value[i]->role != ROLE_TRAIN) continue;
         const char *name = arena_printf(g->arena, "grad.%s", g->value[i]->name);
         Id dx = graph_output_find(g, name);
-        if (dx == NO_ID) return err_usage(e, "the graph has no output '%s'", name);
+        if (dx == NO_ID) {
+            err_usage(e, "the graph has no output '%s'", name);
+            err_note(e, "note: pass 'differentiate' makes it");
+            return false;
+        }
         PUSH(g->arena, *train, *n, cap, i);
         PUSH(g->arena, *grad, n2, cap2, dx);
     }

@@ -132,6 +132,29 @@ static void test_search(void) {
     arena_free(a);
 }
 
+/* A shipped file answers to its `also` names, and to any spelling. */
+static void test_also(void) {
+    static const struct {
+        const char *name;
+        DocKind kind;
+        const char *want;
+    } cases[] = {
+        {"SGDNesterov", DOC_OPTIMIZER, "graphs/optimizers/sgd-nesterov.yaml"},
+        {"PagedAdamW", DOC_OPTIMIZER, "graphs/optimizers/adamw.yaml"},
+        {"k_euler_a", DOC_SAMPLER, "graphs/samplers/euler_a.yaml"},
+        {"dpmsolver++", DOC_SAMPLER, "graphs/samplers/dpmpp_2m.yaml"},
+        {"Lionn", DOC_OPTIMIZER, "error: no optimizer 'Lionn'; did you mean 'lion'?"},
+        {"schedule", DOC_SAMPLER,
+         "error: no sampler 'schedule' ('graphs/samplers/sched"},
+    };
+    Arena *a = arena_new();
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *got = loaded_from(a, cases[i].name, cases[i].kind);
+        CHECK(starts_with(got, cases[i].want), "%s: got %s", cases[i].name, got);
+    }
+    arena_free(a);
+}
+
 static void test_once(void) {
     Arena *a = arena_new();
     Err e = {0};
@@ -338,6 +361,7 @@ int main(int argc, char **argv) {
     test_shipped();
     test_wrong(argc > 1 && !strcmp(argv[1], "--update"));
     test_search();
+    test_also();
     test_once();
     test_args();
     test_presets();
