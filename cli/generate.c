@@ -144,9 +144,12 @@ static bool prepare(Generate *g, Err *e) {
 
 static int run(const Common *c, const void *opts, const Args *given,
                const WordList *words, Err *e) {
-    (void)given, (void)words;
+    (void)words;
     Generate g = {.common = c, .o = opts, .arena = arena_new()};
-    bool ok = prepare(&g, e);
+    bool ok = !args_get(given, "strength") || g.o->image_path ||
+              err_usage(e, "--strength needs --image_path: without a picture to begin "
+                           "with, all steps are run");
+    ok = ok && prepare(&g, e);
     if (ok) g.progress = talk_progress(g.arena, c, "steps", g.all);
     ok = ok && draw_all(&g, e);
     if (g.progress) progress_end(g.progress);

@@ -66,6 +66,10 @@ static int run(const Common *c, const void *opts, const Args *given,
         err_usage(e, "got '%s' behind the plan, want `why NODE`", words->word[1]);
         return EXIT_MISUSE;
     }
+    if (words->n == 3 && c->json) {
+        err_usage(e, "`why` has no JSON; `inspect PLAN --json` has every step");
+        return EXIT_MISUSE;
+    }
     Arena *a = arena_new();
     bool old;
     StepTimes t = {0};

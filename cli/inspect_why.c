@@ -217,7 +217,8 @@ bool inspect_why(Str *s, Arena *a, const Plan *p, const char *node,
     unsigned long k = strtoul(node, &end, 10);
     if (*node && !*end) {
         if (k >= p->n_step)
-            return err_usage(e, "no step %s: the plan has %u", node, p->n_step);
+            return err_usage(e, "no step %s: the plan's are 0 ... %u", node,
+                             p->n_step - 1);
         step(&w, (uint32_t)k);
         return true;
     }

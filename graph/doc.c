@@ -354,13 +354,24 @@ static const char *hint(Arena *a, const char *name, const char *const *names) {
     return nearest_or_all(a, small, names);
 }
 
+/* Of a path: the shipped file that its last part may have meant. */
+static const char *file_hint(const Search *s, const char *name) {
+    Arena *a = s->lib->arena;
+    const char *slash = strrchr(name, '/'), *last = slash ? slash + 1 : name;
+    if (!ends_with(last, ".yaml")) return "";
+    const char *near =
+        nearest(arena_strndup(a, last, strlen(last) - 5), doc_shipped(a, s->want));
+    return near ? arena_printf(a, "; did you mean '%s'?", near) : "";
+}
+
 static bool not_found(const Search *s, const char *name, const char *const *names,
                       Loc loc, Err *e) {
     const char *kind = doc_kind_name(s->want);
     if (e->set) return false;
     if (!s->bare) {
-        if (loc.src) return err_at(e, loc, "no file '%.200s'", name);
-        return err_usage(e, "no file '%.200s'", name);
+        const char *near = file_hint(s, name);
+        if (loc.src) return err_at(e, loc, "no file '%.200s'%s", name, near);
+        return err_usage(e, "no file '%.200s'%s", name, near);
     }
     const char *near = hint(s->lib->arena, name, names);
     if (s->other)

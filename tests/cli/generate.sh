@@ -32,6 +32,10 @@ text $f 'Negative prompt: dog'
 text $f 'Steps: 3, Sampler: Euler a, CFG scale: 5, Seed: 8, Size: 64x64, Model: m1'
 text $f 'a (cat:1.2) --n dog --d 7,8 --l 5'
 
+runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --strength 0.5 --outdir no
+exits 2; says err "--strength needs --image_path"; [ ! -e no ]
+check "refused, but a folder is there" $?
+
 # two prompts of one seed, drawn in the same second: two files, and again two more
 printf 'a cat --d 9\na dog --d 9\n' >same.txt
 for count in 2 4; do
