@@ -361,7 +361,7 @@ static const char *file_hint(const Search *s, const char *name) {
     if (!ends_with(last, ".yaml")) return "";
     const char *near =
         nearest(arena_strndup(a, last, strlen(last) - 5), doc_shipped(a, s->want));
-    return near ? arena_printf(a, "; did you mean '%s'?", near) : "";
+    return near ? arena_printf(a, "; did you mean '%s.yaml'?", near) : "";
 }
 
 static bool not_found(const Search *s, const char *name, const char *const *names,
