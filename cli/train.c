@@ -79,6 +79,17 @@ static void say_loss_scale(Trainer *t, const StepResult *r) {
                                            (double)r->loss_scale));
 }
 
+static void say_nan(Trainer *t, const StepResult *r) {
+    if (!r->nan || !r->updated) return;
+    t->n_nan++;
+    progress_say(t->progress,
+                 arena_printf(t->arena,
+                              "step %lld: not a number: loss %g, gradient norm %g; no "
+                              "update (the %lld. of this run)",
+                              (long long)r->step, (double)r->loss, (double)r->grad_norm,
+                              (long long)t->n_nan));
+}
+
 static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     Trainer *t = ctx;
     if (t->record && !record_step(t, x, r, e)) return false;
@@ -88,10 +99,13 @@ static bool after_micro_batch(void *ctx, Exec *x, const StepResult *r, Err *e) {
     t->place = r->place;
     if (t->trace) trace_add(t->trace, x);
     say_loss_scale(t, r);
+    say_nan(t, r);
     int64_t per_epoch = t->data ? t->data->batches_per_epoch : t->steps * t->accumulate;
     ProgressNumbers n = {.loss = r->loss, .memory_bytes = talk_memory_bytes()};
-    n.average = loss_average_add(t->arena, &t->average, r->epoch,
-                                 (int)((r->place.micro - 1) % per_epoch), r->loss);
+    const int place = (int)((r->place.micro - 1) % per_epoch);
+    n.average = isfinite(r->loss)
+                    ? loss_average_add(t->arena, &t->average, r->epoch, place, r->loss)
+                    : loss_average(&t->average);
     if (!train_log_step(t, x, r, n.average, e)) return false;
     if (!r->updated) return true;
     progress_at(t->progress, r->step, &n);
@@ -193,6 +207,7 @@ static int train(Trainer *t, Err *e) {
                       .seed = t->seed,
                       .lr = &t->lr,
                       .accumulate = t->accumulate,
+                      .skip_nan = t->skip_nan,
                       .stop = &stop_signal};
     TrainPlace place = t->place;
     catch_signals();

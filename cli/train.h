@@ -38,6 +38,8 @@ typedef struct Trainer {
     bool full_half;
     LrSchedule lr;
     int accumulate; /* micro-batches per update */
+    bool skip_nan;
+    int64_t n_nan; /* updates left out for it */
     /* data: a data set or recorded inputs */
     Dataset *data;
     Latents latents;

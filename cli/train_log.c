@@ -157,7 +157,7 @@ static bool add_rates(TrainLog *l, const Trainer *t, Exec *x, Err *e) {
 }
 
 static bool end_epoch(TrainLog *l, int epoch, Err *e) {
-    add(l, "loss/epoch_average", l->epoch_loss / (double)l->epoch_n);
+    if (l->epoch_n) add(l, "loss/epoch_average", l->epoch_loss / (double)l->epoch_n);
     l->epoch_loss = 0;
     l->epoch_n = 0;
     return end_event(l, "epoch", epoch, 0, e);
@@ -166,13 +166,15 @@ static bool end_epoch(TrainLog *l, int epoch, Err *e) {
 bool train_log_step(Trainer *t, Exec *x, const StepResult *r, double average, Err *e) {
     TrainLog *l = t->log;
     if (!l) return true;
-    add(l, "loss/current", (double)r->loss);
+    const bool number = isfinite(r->loss);
+    if (number) add(l, "loss/current", (double)r->loss);
     add(l, "loss/average", average);
     if (r->updated && !add_rates(l, t, x, e)) return false;
-    if (r->updated) add(l, "norm/grad_norm", (double)r->grad_norm);
+    if (r->updated && isfinite(r->grad_norm))
+        add(l, "norm/grad_norm", (double)r->grad_norm);
     if (r->loss_scale > 0) add(l, "loss_scale", (double)r->loss_scale);
-    l->epoch_loss += (double)r->loss;
-    l->epoch_n++;
+    l->epoch_loss += number ? (double)r->loss : 0;
+    l->epoch_n += number;
     return end_event(l, "step", r->place.update, r->epoch, e) &&
            (!r->last_of_epoch || end_epoch(l, r->epoch, e));
 }

@@ -46,6 +46,7 @@ const TrainOptions train_defaults = {
     .max_train_steps = 1600,
     .max_train_epochs = UNSET_INT,
     .gradient_accumulation_steps = 1,
+    .on_nan = "stop",
     .seed = UNSET_INT,
     .mixed_precision = "no",
     .device = "cpu",
@@ -82,6 +83,7 @@ const TrainOptions train_defaults = {
 static const char *const module_words[] = {"networks.lora", "networks.dylora", NULL};
 static const char *const model_words[] = {"safetensors", "ckpt", "pt", NULL};
 static const char *const log_words[] = {"tensorboard", NULL};
+static const char *const nan_words[] = {"stop", "skip", NULL};
 static const char *const loss_words[] = {"l2", "l1", "huber", "smooth_l1", NULL};
 static const char *const huber_words[] = {"snr", "exponential", "constant", NULL};
 
@@ -146,6 +148,7 @@ const Opt train_options[] = {
     T(INT, max_train_steps, "N", "updates", AT_LEAST(1), .anew = true),
     T(INT, max_train_epochs, "N", "epochs; wins over --max_train_steps", AT_LEAST(1), .anew = true),
     T(INT, gradient_accumulation_steps, "N", "micro-batches per update", .min = 1, .max = 1 << 20),
+    T(TEXT, on_nan, "POLICY", "a loss or gradient that is no number: end, or leave the update out", .words = nan_words, .anew = true),
     T(INT, seed, "N", "of all random numbers; without one a new one is drawn", .min = 0, .max = 4294967295.0, .anew = true),
     T(TEXT, mixed_precision, "TYPE", "no, fp16, bf16: what samples go through is stored in 16 bits", .words = mixed_precision_words),
     T(FLAG, full_fp16, NULL, "adapters and their gradients in half too; needs --mixed_precision fp16"),

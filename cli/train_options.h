@@ -69,7 +69,7 @@ typedef struct TrainOptions {
     double ip_noise_gamma, min_snr_gamma, v_pred_like_loss;
     bool zero_terminal_snr, scale_v_pred_loss_like_noise_pred, debiased_estimation_loss;
     int64_t min_timestep, max_timestep;
-    const char *loss_type, *huber_schedule;
+    const char *on_nan, *loss_type, *huber_schedule;
     double huber_c, huber_scale;
     /* saving */
     const char *output_dir, *output_name, *save_model_as, *save_precision;

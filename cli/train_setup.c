@@ -108,6 +108,10 @@ static bool schedule_numbers(Trainer *t, Err *e) {
         !job_number(&t->job, train, "gradient_accumulation_steps", 1, &accumulate, e))
         return false;
     t->accumulate = (int)accumulate;
+    const char *nan = train_text(train, "on_nan", "stop");
+    t->skip_nan = !strcmp(nan, "skip");
+    if (!t->skip_nan && strcmp(nan, "stop"))
+        return err_usage(e, "on_nan is '%s', want stop or skip", nan);
     return (accumulate >= 1 && accumulate <= 1 << 20) ||
            err_usage(e, "gradient_accumulation_steps is %g, want 1 … %d", accumulate,
                      1 << 20);

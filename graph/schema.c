@@ -227,6 +227,7 @@ static const Key train_keys[] = {
     { "timescale",                   &expr, false, "of inverse_sqrt" },
     { "min_lr_ratio",                &expr, false, "where the decay ends" },
     { "step_rules",                  &text, false, "of piecewise_constant: 1:100,0.1:200,0.05" },
+    { "on_nan",                      &text, false, "stop, or skip: no update where loss or gradient are no numbers" },
     { "seed",                        &expr, false, "of all random numbers" },
     { "mixed_precision",             &text, false, "no, fp16 or bf16" },
     { "full_fp16",                   &expr, false, "trainables and gradients in half; needs fp16" },

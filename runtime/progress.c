@@ -157,7 +157,11 @@ double loss_average_add(Arena *a, LossAverage *l, int epoch, int index, double l
         PUSH(a, l->loss, l->n, l->cap, loss);
         l->sum += loss;
     }
-    return l->sum / l->n;
+    return loss_average(l);
+}
+
+double loss_average(const LossAverage *l) {
+    return l->n ? l->sum / l->n : 0;
 }
 
 void loss_average_restore(Arena *a, LossAverage *l, const double *loss, int n) {

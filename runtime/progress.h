@@ -46,6 +46,7 @@ typedef struct LossAverage {
 } LossAverage;
 /* index: of the micro-batch within its epoch (0 …). Returns the average. Grows in a. */
 double loss_average_add(Arena *a, LossAverage *l, int epoch, int index, double loss);
+double loss_average(const LossAverage *l); /* 0: of nothing */
 /* As it was with these n entries. */
 void loss_average_restore(Arena *a, LossAverage *l, const double *loss, int n);
 #endif

@@ -93,8 +93,19 @@ static bool results(Exec *x, StepResult *r, float *ok, Err *e) {
            read_if_there(x, "loss_scale", &r->loss_scale, e);
 }
 
+/* *row: updates in a row that were none for this reason. */
+static bool nan_may_pass(const TrainLoop *t, Exec *x, const StepResult *r, int *row,
+                         Err *e) {
+    *row += r->updated;
+    if (t->skip_nan && *row < TRAIN_NAN_ROW) return true;
+    not_a_number(x, r->step, r->loss, r->grad_norm, e);
+    if (t->skip_nan)
+        err_note(e, "note: the %dth update in a row: skipping helps no more", *row);
+    return false;
+}
+
 /* One micro-batch, and the update if it is the last of its window. */
-static bool micro_batch(const TrainLoop *t, TrainPlace *at, Err *e) {
+static bool micro_batch(const TrainLoop *t, TrainPlace *at, int *nan_row, Err *e) {
     MicroBatch b;
     if (!t->feed.next(t->feed.ctx, &b, e)) return false;
     Exec *x = t->exec(t->ctx, &b.shape, e);
@@ -113,8 +124,10 @@ static bool micro_batch(const TrainLoop *t, TrainPlace *at, Err *e) {
     if (!results(x, &r, &ok, e)) return false;
     /* with a scale of 1 it is not the scale that makes the gradient overflow */
     bool overflow = isfinite(r.loss) && (scale > 1 || (scale > 0 && !update));
-    if (ok == 0 && !overflow) return not_a_number(x, r.step, r.loss, r.grad_norm, e);
-    r.skipped = update && ok == 0;
+    r.nan = ok == 0 && !overflow;
+    if (r.nan && !nan_may_pass(t, x, &r, nan_row, e)) return false;
+    if (update && !r.nan) *nan_row = 0;
+    r.skipped = update && ok == 0 && overflow;
     at->sample += (uint64_t)b.shape.batch;
     at->micro++;
     at->in_window = update ? 0 : at->in_window + 1;
@@ -125,6 +138,8 @@ static bool micro_batch(const TrainLoop *t, TrainPlace *at, Err *e) {
 
 bool train_loop(const TrainLoop *t, TrainPlace *place, Err *e) {
     bool ok = !place->micro || t->feed.seek(t->feed.ctx, place->micro, e);
-    while (ok && place->update < t->steps && !*t->stop) ok = micro_batch(t, place, e);
+    int nan_row = 0;
+    while (ok && place->update < t->steps && !*t->stop)
+        ok = micro_batch(t, place, &nan_row, e);
     return ok;
 }

@@ -53,6 +53,7 @@ typedef struct StepResult {
     bool updated; /* false: the gradients of this micro-batch were only added up */
     /* fp16: a gradient overflowed; the step counts, the parameters are as they were */
     bool skipped;
+    bool nan;         /* with skip_nan: no number, and so no update either */
     float loss_scale; /* for the next step; 0: there is none */
     int epoch;
     bool last_of_epoch;
@@ -73,6 +74,8 @@ typedef struct TrainLoop {
     int accumulate; /* micro-batches per update; an epoch's end makes one with fewer */
     const LrSchedule *lr;
     uint64_t seed;
+    bool
+        skip_nan; /* go on where the loss or a gradient is no number, without an update */
     const volatile int *stop; /* set by a signal handler: leave after a micro-batch */
 } TrainLoop;
 
@@ -81,7 +84,8 @@ bool train_write_batch(Exec *x, const MicroBatch *b, Err *e);
 
 /* Runs from *place (zeros: the start) until `steps` updates, a stop or a failure; *place is
  * then where it stands. A NaN or Inf in the loss or a gradient stops before the update:
- * err_fail naming the first bad op. With a loss scale above 1 a gradient that overflowed is
- * skipped instead. */
+ * err_fail naming the first bad op; with skip_nan only the TRAIN_NAN_ROW-th update in a row
+ * does. With a loss scale above 1 a gradient that overflowed is skipped instead. */
+enum { TRAIN_NAN_ROW = 50 };
 bool train_loop(const TrainLoop *t, TrainPlace *place, Err *e);
 #endif

@@ -167,7 +167,8 @@ typedef struct Run {
     int n;
     float noise[8], rate[8], scale[8];
     float latent[2];
-    bool skipped[8];
+    bool skipped[8], nan[8];
+    bool skip_nan;
 } Run;
 
 static bool next(void *ctx, MicroBatch *b, Err *e) {
@@ -188,6 +189,7 @@ static bool after(void *ctx, Exec *x, const StepResult *result, Err *e) {
     (void)x, (void)e;
     r->rate[r->n] = number(r->s, "lr.0");
     r->scale[r->n] = result->loss_scale;
+    r->nan[r->n] = result->nan;
     r->skipped[r->n++] = result->skipped;
     return true;
 }
@@ -203,6 +205,7 @@ static void run_loop(Run *r, int64_t steps, int accumulate, Err *e) {
                       .steps = steps,
                       .accumulate = accumulate,
                       .lr = &lr,
+                      .skip_nan = r->skip_nan,
                       .stop = &stop};
     TrainPlace place = {0};
     train_loop(&loop, &place, e);
@@ -264,7 +267,25 @@ static void test_stops(void) {
     close_step(&s);
 }
 
+/* on_nan: skip. Such a step counts and changes nothing; what comes after it learns. */
+static void test_skips(void) {
+    Step s;
+    Err e = {0};
+    if (!open_step(&s, 1, &e)) {
+        CHECK(false, "%s", e.text);
+        return;
+    }
+    Run r = {.s = &s, .noise = {1, NAN, 1}, .latent = {1, 2}, .skip_nan = true};
+    run_loop(&r, 3, 1, &e);
+    CHECK(!e.set && r.n == 3, "%d steps: %s", r.n, e.text);
+    CHECK(!r.nan[0] && r.nan[1] && !r.nan[2] && !r.skipped[1], "%d %d %d", r.nan[0],
+          r.nan[1], r.nan[2]);
+    CHECK(kept(&s).t == 2 && isfinite(number(&s, "grad_norm")), "t %g", kept(&s).t);
+    close_step(&s);
+}
+
 int main(void) {
+    test_skips();
     test_overflow();
     test_bounds();
     test_loop();

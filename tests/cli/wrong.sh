@@ -155,6 +155,11 @@ poison model.diffusion_model.input_blocks.0.0.bias
 # shellcheck disable=SC2086
 wrong 1 "note: the first op with a NaN or Inf is 'unet.conv_in'" $base nan.safetensors
 says err "step 1"
+# shellcheck disable=SC2086
+wrong 1 "note: the 50th update in a row" ${base%--max*}--max_train_steps 60 --pretrained_model_name_or_path nan.safetensors --on_nan skip
+says err "note: the first op with a NaN or Inf is 'unet.conv_in'"
+# shellcheck disable=SC2086
+wrong 2 "--on_nan" $base tiny.safetensors --on_nan go
 poison cond_stage_model.transformer.text_model.final_layer_norm.weight
 # shellcheck disable=SC2086
 wrong 1 "note: the first op with a NaN or Inf is 'text_encoder." $base nan.safetensors
