@@ -1,4 +1,4 @@
-/* Plans for drawing (see draw.h). Guidance (Ho and Salimans 2022) is in the plan: both
+/* Plans for drawing (see draw.h). Guidance (Ho and Salimans 2022) is in the plan: all
  * answers come from one batch, the one without the prompt first. */
 #include "cli/draw.h"
 
@@ -319,14 +319,33 @@ static Id times(Graph *g, Id t, int n, Err *e) {
     return in[0] == NO_ID ? NO_ID : graph_formula(g, "x0 + x1", 2, in, e);
 }
 
+/* What guidance makes of all answers `out`: with two, without + s (with - without); with
+ * three, for a scale n of its own, empty + s (with - empty) - n (negative - empty). */
+static Id guide(const DrawShape *s, Graph *g, Id out, Err *e) {
+    Id x[5];
+    int n = 0;
+    for (; n < s->answers; n++)
+        if ((x[n] = samples(g, out, n * s->batch, s->batch, e)) == NO_ID) return NO_ID;
+    x[n++] = input_of(g, ROLE_SCALAR, "scale", type_scalar(F32), false);
+    if (s->answers == 3)
+        x[n++] = input_of(g, ROLE_SCALAR, "negative_scale", type_scalar(F32), false);
+    const Id id = graph_formula(g,
+                                s->answers == 3 ? "x2 + x3 * (x1 - x2) - x4 * (x0 - x2)"
+                                                : "x0 + x2 * (x1 - x0)",
+                                n, x, e);
+    if (id != NO_ID) g->value[id]->batch = true;
+    return id;
+}
+
 static bool answer(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err *e) {
     const Answer *a = ctx;
-    const int batch = a->s->batch, all = a->s->guided ? 2 * batch : batch;
+    const int all = a->s->answers * a->s->batch;
     Graph *g = b->g;
     static const char *const first[][2] = {{"axis", "0"}};
     if (n_in != 2) return err_fail(e, "a sampler gives its model x and t");
     Id x = in[0].value;
-    if (a->s->guided) x = with_attrs(g, "concat", first, 1, 2, (Id[]){x, x}, e);
+    if (a->s->answers > 1)
+        x = with_attrs(g, "concat", first, 1, a->s->answers, (Id[]){x, x, x}, e);
     const Type context =
         type_of(F32, 3, (int64_t[]){all, DRAW_ROW * a->s->chunks, a->d->width});
     Named given[3] = {{"latent", x},
@@ -337,14 +356,7 @@ static bool answer(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err 
     if (given[1].value == NO_ID ||
         !build_network(b, job_net(&a->d->job, "unet"), given, 3, &result, &n, e))
         return false;
-    *out = result[0].value;
-    if (!a->s->guided) return true;
-    const Id scale = input_of(g, ROLE_SCALAR, "scale", type_scalar(F32), false);
-    Id parts[3] = {samples(g, *out, 0, batch, e), NO_ID, scale};
-    if (parts[0] != NO_ID) parts[1] = samples(g, *out, batch, batch, e);
-    if (parts[1] == NO_ID) return false;
-    *out = graph_formula(g, "x0 + x2 * (x1 - x0)", 3, parts, e);
-    if (*out != NO_ID) g->value[*out]->batch = true;
+    *out = a->s->answers > 1 ? guide(a->s, g, result[0].value, e) : result[0].value;
     return *out != NO_ID;
 }
 
@@ -415,22 +427,23 @@ static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
 
 static bool same_shape(const DrawShape *a, const DrawShape *b) {
     return a->batch == b->batch && a->h == b->h && a->w == b->w &&
-           a->chunks == b->chunks && a->guided == b->guided &&
+           a->chunks == b->chunks && a->answers == b->answers &&
            a->sampler == b->sampler && a->steps == b->steps && a->first == b->first;
 }
 
 bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
                   Sampler *out, Err *e) {
     if (!(d->ready && same_shape(s, &d->shape)) && !make_sampler(d, s, e)) return false;
-    const size_t n = (size_t)s->batch * (s->guided ? 2 : 1) *
-                     (size_t)(DRAW_ROW * s->chunks) * (size_t)d->width;
+    const size_t n = (size_t)(s->batch * s->answers) * (size_t)(DRAW_ROW * s->chunks) *
+                     (size_t)d->width;
     *out = (Sampler){.start = d->start,
                      .step = d->step,
                      .picture = d->picture,
                      .runs = d->sampler.runs,
                      .given = {{"context", context, n * sizeof *context},
-                               {"scale", scale, sizeof *scale}},
-                     .n_given = s->guided ? 2 : 1,
+                               {"scale", scale, sizeof *scale},
+                               {"negative_scale", scale + 1, sizeof *scale}},
+                     .n_given = s->answers,
                      .draw = d->sampler.draw,
                      .n_draw = d->sampler.n_draw};
     return true;

@@ -25,7 +25,7 @@ typedef struct DrawSpec {
 
 typedef struct DrawShape {   /* what a sampler's plan is for */
     int batch, h, w, chunks; /* of the latent; of text */
-    bool guided;             /* two answers per picture */
+    int answers; /* per picture: 1; 2: guided; 3: guided, with a scale of the negative */
     const Doc *sampler;
     int64_t steps, first; /* first: of the steps that are run; 0: all, from noise */
 } DrawShape;
@@ -42,10 +42,10 @@ const Doc *draw_sampler_doc(Draw *d, const char *name, Err *e);
 void draw_multipliers(Draw *d, const double *m, int n);
 /* States of `chunks` rows of 77 ids each: [chunks, 77, width]. */
 bool draw_text(Draw *d, const int32_t *ids, int chunks, float *states, Err *e);
-/* The sampler for a shape, ready to run but for ctx, drawn and done. context [2 batch or
- * batch, 77 chunks, width] (what guidance leads away from comes first) and scale, of
- * guidance, stay the caller's and must live as long. Valid until another shape or other
- * multipliers are asked for. */
+/* The sampler for a shape, ready to run but for ctx, drawn and done. context [answers batch,
+ * 77 chunks, width]: what guidance leads away from, the prompts, and with three answers the
+ * empty text. scale [2]: of guidance and of the negative. Both stay the caller's and must
+ * live as long. Valid until another shape or other multipliers are asked for. */
 bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
                   Sampler *out, Err *e);
 /* latent [h,w,4] as the sampler leaves it -> picture [8h,8w,3], about -1 ... 1. */

@@ -41,7 +41,9 @@ static bool open_network(Generate *g, int i, Err *e) {
     TensorFile *t = tensors_open(g->o->network_weights.word[i], e);
     if (!t) return false;
     if (g->o->network_show_meta) show_meta(t);
-    return generate_use(g, t, NULL, 1, e) && multiplier(g, i, e);
+    const WordList *adapter = &g->o->adapter;
+    const char *named = adapter->n ? adapter->word[adapter->n > 1 ? i : 0] : NULL;
+    return generate_use(g, t, named, 1, e) && multiplier(g, i, e);
 }
 
 static bool open_networks(Generate *g, Err *e) {
@@ -56,6 +58,11 @@ static bool open_networks(Generate *g, Err *e) {
     if (o->lbws.n && o->lbws.n != n)
         return err_usage(e, "got %d --lbws for %d --network_weights, want one each",
                          o->lbws.n, n);
+    if (o->adapter.n > 1 && o->adapter.n != n)
+        return err_usage(e,
+                         "got %d --adapter for %d --network_weights, want one, or "
+                         "one each",
+                         o->adapter.n, n);
     g->use = NEW(g->arena, AdapterUse, n + 1);
     g->file = NEW(g->arena, AdapterFile *, n + 1);
     for (int i = 0; i < n; i++)
@@ -171,6 +178,7 @@ static const GenerateOptions defaults = {.outdir = "outputs",
                                          .batch_size = 1,
                                          .steps = 50,
                                          .scale = 7.5,
+                                         .negative_scale = UNSET_FLOAT,
                                          .strength = 0.8,
                                          .seed = UNSET_INT,
                                          .clip_skip = 1,
@@ -206,6 +214,9 @@ static const Opt options[] = {
       "a file in graphs/samplers, by name or path; sd-scripts' names are known too"),
     G(INT, steps, "N", "steps of the sampler", .min = 1, .max = 1000),
     G(FLOAT, scale, "X", "of guidance; 1: none", .min = 0, .max = 1000),
+    G(FLOAT, negative_scale, "X",
+      "of what leads away from the negative prompt; without it --scale does both",
+      .min = 0, .max = 1000),
     G(INT, seed, "N", "of the one picture, or of a list of seeds; without it a new one",
       .min = 0, .max = INT64_MAX),
     G(FLAG, iter_same_seed, NULL, "one seed for all prompts of an iteration"),
@@ -215,6 +226,9 @@ static const Opt options[] = {
     G(LIST, network_mul, "X..", "strength of each; without it 1"),
     G(LIST, lbws, "LIST..",
       "weights by block for each, as JSON: 12, 17, 20, 25 or 26 numbers"),
+    G(LIST, adapter, "GRAPH..",
+      "their graph files, by name or path, one for all or one each; without it the "
+      "files tell"),
     G(LIST, network_module, "NAME..", "accepted; files tell what they are"),
     G(FLAG, network_merge, NULL, "accepted; a merged network draws the same"),
     G(FLAG, network_show_meta, NULL, "print the files' metadata"),

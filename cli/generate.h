@@ -9,21 +9,22 @@
 typedef struct GenerateOptions {
     const char *ckpt, *vae, *prompt, *from_file, *outdir, *sampler, *device, *inputs,
         *record, *image_path, *mask_path;
-    WordList network_module, network_weights, network_mul, lbws;
+    WordList network_module, network_weights, network_mul, lbws, adapter;
     int64_t n_iter, images_per_prompt, W, H, batch_size, steps, seed, clip_skip,
         max_embeddings_multiples;
-    double scale, strength;
+    double scale, negative_scale, strength;
     bool v2, v_parameterization, sequential_file_name, iter_same_seed, grid, exact,
         network_show_meta, network_merge;
 } GenerateOptions;
 
 typedef struct Request { /* one picture */
     const char *raw, *prompt, *negative;
-    int w, h;                   /* of the latent */
-    int64_t steps, first, seed; /* first: of the steps that are run */
-    bool seeded;                /* the seed stands in the prompt */
-    double scale;
-    const char *image, *mask; /* what it begins with; NULL: noise, everywhere */
+    int w, h;                     /* of the latent */
+    int64_t steps, first, seed;   /* first: of the steps that are run */
+    bool seeded;                  /* the seed stands in the prompt */
+    double scale, negative_scale; /* NAN: the negative has no scale of its own */
+    const char *clip;             /* --c: only told in the picture; NULL: none */
+    const char *image, *mask;     /* what it begins with; NULL: noise, everywhere */
     const Doc *sampler;
     const double *multiplier; /* of the networks */
 } Request;

@@ -22,8 +22,11 @@ bool generate_same(const Generate *g, const Request *a, const Request *b) {
     for (int i = 0; i < g->n_use; i++)
         if (a->multiplier[i] != b->multiplier[i]) return false;
     return a->w == b->w && a->h == b->h && a->steps == b->steps &&
-           a->scale == b->scale && a->sampler == b->sampler && a->first == b->first &&
-           !a->image == !b->image && !a->mask == !b->mask;
+           a->scale == b->scale &&
+           (a->negative_scale == b->negative_scale ||
+            (isnan(a->negative_scale) && isnan(b->negative_scale))) &&
+           a->sampler == b->sampler && a->first == b->first && !a->image == !b->image &&
+           !a->mask == !b->mask;
 }
 
 /* ---- numbers ---- */
@@ -168,25 +171,27 @@ static bool text_states(const BatchRun *b, const char *text, int chunks, float *
     return ok;
 }
 
-/* Texts that guidance leads away from come first. */
+/* The texts of answer 0 ... n-1 (see draw_sampler). */
+static const char *text_of(const Request *r, int answer, int n) {
+    if (answer == 0 && n > 1) return r->negative;
+    return answer < 2 ? r->prompt : "";
+}
+
 static bool contexts(BatchRun *b, Arena *a, DrawShape *s, float **out, Err *e) {
     s->chunks = 1;
     for (int i = 0; i < b->n; i++) {
         const int p = chunks_of(b, b->r[i].prompt);
-        const int n = s->guided ? chunks_of(b, b->r[i].negative) : 1;
+        const int n = s->answers > 1 ? chunks_of(b, b->r[i].negative) : 1;
         s->chunks = s->chunks > p ? s->chunks : p;
         s->chunks = s->chunks > n ? s->chunks : n;
     }
-    const int all = s->guided ? 2 * b->n : b->n;
+    const int all = s->answers * b->n;
     const int64_t width = draw_width(b->g->draw), rows = s->chunks * DRAW_ROW;
     float *x = *out = NEW(a, float, all *rows *width);
-    for (int i = 0; i < all; i++) {
-        const bool without = s->guided && i < b->n;
-        const Request *r = &b->r[i % b->n];
-        if (!text_states(b, without ? r->negative : r->prompt, s->chunks,
+    for (int i = 0; i < all; i++)
+        if (!text_states(b, text_of(&b->r[i % b->n], i / b->n, s->answers), s->chunks,
                          x + i * rows * width, e))
             return false;
-    }
     record(b, "embeddings", type_of(F32, 3, (int64_t[]){all, rows, width}), x);
     return true;
 }
@@ -229,16 +234,18 @@ bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out
     DrawShape s = {.batch = n,
                    .h = r->h,
                    .w = r->w,
-                   .guided = r->scale > 1,
+                   .answers = r->scale <= 1              ? 1
+                              : isnan(r->negative_scale) ? 2
+                                                         : 3,
                    .sampler = r->sampler,
                    .steps = r->steps,
                    .first = r->first};
     float *context, *x = NEW(a, float, n *b.each);
-    const float scale = (float)r->scale;
+    const float scale[2] = {(float)r->scale, (float)r->negative_scale};
     Sampler sampler;
     draw_multipliers(g->draw, r->multiplier, g->n_use);
     bool ok = contexts(&b, a, &s, &context, e) &&
-              draw_sampler(g->draw, &s, context, &scale, &sampler, e);
+              draw_sampler(g->draw, &s, context, scale, &sampler, e);
     for (int i = 0; i < n; i++) normal(r[i].seed, 0, 0, x + i * b.each, b.each);
     given(&b, "noise", 0, x);
     if (ok) {

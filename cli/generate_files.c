@@ -64,6 +64,9 @@ bool generate_write(Generate *g, const char *path, const Request *r, const Image
         {"scale", arena_printf(a, "%g", r->scale)},
         {"negative-prompt", r->negative},
         {"raw-prompt", r->raw},
+        {"negative-scale",
+         isnan(r->negative_scale) ? NULL : arena_printf(a, "%g", r->negative_scale)},
+        {"clip-prompt", r->clip},
     };
     return image_write_png_texts(path, im, text, (int)COUNT(text), e);
 }

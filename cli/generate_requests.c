@@ -6,6 +6,7 @@
 
 #include "cli/generate.h"
 #include "io/file.h"
+#include "io/prompt_variants.h"
 #include "kernels/rng.h"
 
 /* Seeds that are not given: numbers of a list that begins with --seed. */
@@ -31,6 +32,13 @@ static const double *multipliers(Generate *g, const PromptLine *p) {
     return m;
 }
 
+/* NAN: none. Guidance itself has to be there (sd-scripts too). */
+static double negative_scale(const GenerateOptions *o, const PromptLine *p) {
+    const double scale = isnan(p->scale) ? o->scale : p->scale;
+    const double own = isnan(p->negative_scale) ? o->negative_scale : p->negative_scale;
+    return scale > 1 && own >= 0 ? own : NAN;
+}
+
 /* Of a sample: the next smaller size that there is. */
 static int64_t rounded(const Generate *g, int64_t pixels) {
     if (!g->while_training) return pixels;
@@ -46,6 +54,8 @@ static bool request_of(Generate *g, const char *raw, const PromptLine *p, Reques
                    .steps = p->steps == PROMPT_UNSET ? o->steps : p->steps,
                    .seeded = p->n_seed > 0,
                    .scale = isnan(p->scale) ? o->scale : p->scale,
+                   .negative_scale = negative_scale(o, p),
+                   .clip = p->clip,
                    .multiplier = multipliers(g, p)};
     r->sampler = draw_sampler_doc(g->draw, p->sampler ? p->sampler : o->sampler, e);
     return r->sampler &&
@@ -102,35 +112,59 @@ static const char **prompts(Generate *g, Err *e) {
     return NULL;
 }
 
+typedef struct Drawing { /* where the list of pictures is */
+    uint64_t seed;       /* of the list of seeds */
+    bool single;         /* one picture is asked for: its seed is --seed itself */
+    int64_t iteration, drawn;
+} Drawing;
+
+/* at: which seed of the prompt's own it is. */
+static bool add_request(Generate *g, const PromptLine *p, Request r, Drawing *d,
+                        int64_t at, Err *e) {
+    const GenerateOptions *o = g->o;
+    r.seed = p->n_seed                ? p->seed[at % p->n_seed]
+             : d->single && !d->drawn ? o->seed
+             : o->iter_same_seed      ? nth_seed(d->seed, d->iteration)
+                                      : nth_seed(d->seed, d->drawn);
+    begin_with(g, p, d->drawn++, &r);
+    PUSH(g->arena, g->request, g->n, g->cap, r);
+    return count_runs(g, &r, e);
+}
+
+/* A prompt with choices becomes several, each drawn once, as in sd-scripts. */
+static bool add_line(Generate *g, const char *line, int index, Drawing *d, Err *e) {
+    const int64_t images = g->o->images_per_prompt;
+    const uint64_t seed = d->seed + ((uint64_t)index << 20) + (uint64_t)d->iteration;
+    const char **text = &line;
+    int n = 1;
+    if (!g->while_training &&
+        !prompt_variants(g->arena, line, images, seed, &text, &n, e))
+        return false;
+    for (int i = 0; i < n; i++) {
+        PromptLine p;
+        Request r;
+        prompt_line(g->arena, text[i], g->while_training, &p);
+        if (d->iteration == 0 && i == 0) tell_ignored(g, &p);
+        if (!request_of(g, text[i], &p, &r, e)) return false;
+        for (int64_t k = 0; k < (n > 1 ? 1 : images); k++)
+            if (!add_request(g, &p, r, d, d->iteration * images + k, e)) return false;
+    }
+    return true;
+}
+
 bool generate_requests(Generate *g, Err *e) {
     const GenerateOptions *o = g->o;
     const char **line = prompts(g, e);
     if (!line) return false;
-    uint64_t seed = (uint64_t)o->seed;
-    if (o->seed == UNSET_INT && getrandom(&seed, sizeof seed, 0) != sizeof seed)
-        seed = (uint64_t)time(NULL);
-    int n_line = 0;
-    while (line[n_line]) n_line++;
-    const bool single = o->seed != UNSET_INT && o->n_iter == 1 && n_line == 1 &&
-                        o->images_per_prompt == 1;
-    int64_t drawn = 0;
-    for (int64_t it = 0; it < o->n_iter; it++)
-        for (int i = 0; i < n_line; i++) {
-            PromptLine p;
-            Request r;
-            prompt_line(g->arena, line[i], g->while_training, &p);
-            if (it == 0) tell_ignored(g, &p);
-            if (!request_of(g, line[i], &p, &r, e)) return false;
-            for (int64_t k = 0; k < o->images_per_prompt; k++, drawn++) {
-                const int64_t at = it * o->images_per_prompt + k;
-                r.seed = p.n_seed            ? p.seed[at % p.n_seed]
-                         : single            ? o->seed
-                         : o->iter_same_seed ? nth_seed(seed, it)
-                                             : nth_seed(seed, drawn);
-                begin_with(g, &p, drawn, &r);
-                PUSH(g->arena, g->request, g->n, g->cap, r);
-                if (!count_runs(g, &r, e)) return false;
-            }
-        }
+    Drawing d = {.seed = (uint64_t)o->seed};
+    if (o->seed == UNSET_INT && getrandom(&d.seed, sizeof d.seed, 0) != sizeof d.seed)
+        d.seed = (uint64_t)time(NULL);
+    int n = 0;
+    while (line[n]) n++;
+    d.single =
+        o->seed != UNSET_INT && o->n_iter == 1 && n == 1 && o->images_per_prompt == 1;
+    for (; d.iteration < o->n_iter; d.iteration++)
+        for (int i = 0; i < n; i++)
+            if (!add_line(g, line[i], i, &d, e)) return false;
     return true;
 }

@@ -53,7 +53,8 @@ bool image_write_png_texts(const char *path, const Image *im, const ImageText *t
     Str s = {0};
     if (ok) {
         str_addn(&s, data, HEADER_END);
-        for (int i = 0; i < n; i++) add_chunk(&s, &t[i]);
+        for (int i = 0; i < n; i++)
+            if (t[i].text) add_chunk(&s, &t[i]);
         str_addn(&s, data + HEADER_END, bytes - HEADER_END);
         ok = file_write(path, s.s, s.n, e);
     }

@@ -4,7 +4,8 @@
 #include "io/data.h"
 
 typedef struct ImageText {
-    const char *key, *text; /* key: 1 ... 79 letters of ASCII; text: UTF-8 */
+    const char *key, /* 1 ... 79 letters of ASCII */
+        *text;       /* UTF-8; NULL: left out */
 } ImageText;
 /* RGB, 8 bits; ASCII texts as tEXt, others as iTXt (PNG specification, 11.3.4). */
 bool image_write_png_texts(const char *path, const Image *im, const ImageText *t, int n,

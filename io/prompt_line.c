@@ -48,6 +48,13 @@ static bool number(const char *s, double *x) {
 static bool take_l(Piece *p) {
     return number(p->value, &p->out->scale);
 }
+static bool take_nl(Piece *p) {
+    double x = -1;
+    if (p->while_training || (strcasecmp(p->value, "none") && !number(p->value, &x)))
+        return false;
+    p->out->negative_scale = x;
+    return true;
+}
 static bool take_t(Piece *p) {
     double x;
     if (p->while_training || !number(p->value, &x) || x > 1) return false;
@@ -86,6 +93,10 @@ static bool take_n(Piece *p) {
     p->out->negative = p->value;
     return true;
 }
+static bool take_c(Piece *p) {
+    p->out->clip = p->while_training ? NULL : p->value;
+    return !p->while_training;
+}
 static bool take_ss(Piece *p) {
     p->out->sampler = p->value;
     return true;
@@ -94,9 +105,9 @@ static bool take_ss(Piece *p) {
 static const struct {
     const char *name;
     bool (*take)(Piece *p);
-} options[] = {{"w", take_w},   {"h", take_h}, {"s", take_s},
-               {"l", take_l},   {"d", take_d}, {"am", take_am},
-               {"ss", take_ss}, {"n", take_n}, {"t", take_t}};
+} options[] = {{"w", take_w}, {"h", take_h},   {"s", take_s},   {"l", take_l},
+               {"d", take_d}, {"am", take_am}, {"ss", take_ss}, {"n", take_n},
+               {"t", take_t}, {"nl", take_nl}, {"c", take_c}};
 
 static bool take(Piece *p, const char *text) {
     for (size_t i = 0; i < COUNT(options); i++) {
@@ -120,7 +131,8 @@ void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *ou
                         .h = PROMPT_UNSET,
                         .steps = PROMPT_UNSET,
                         .scale = NAN,
-                        .strength = NAN};
+                        .strength = NAN,
+                        .negative_scale = NAN};
     Piece p = {.arena = a, .out = out, .while_training = while_training};
     int cap = 0;
     line = trimmed(a, line, strlen(line));

@@ -6,9 +6,11 @@
 
 enum { PROMPT_UNSET = -1, PROMPT_SEEDS = 64, PROMPT_MULTIPLIERS = 16 };
 typedef struct PromptLine {
-    const char *prompt, *negative, *sampler; /* NULL: not given (prompt always is) */
-    int64_t w, h, steps;                     /* PROMPT_UNSET: not given */
-    double scale, strength;                  /* NAN: not given */
+    const char *prompt, *negative, *sampler,
+        *clip;              /* NULL: not given (prompt always is) */
+    int64_t w, h, steps;    /* PROMPT_UNSET: not given */
+    double scale, strength; /* NAN: not given */
+    double negative_scale;  /* NAN: not given; -1: "none" */
     int64_t seed[PROMPT_SEEDS];
     int n_seed;
     double multiplier[PROMPT_MULTIPLIERS];
@@ -18,7 +20,7 @@ typedef struct PromptLine {
 } PromptLine;
 
 /* --w --h --s (1 ... 1000; others become the nearest) --d (several between commas) --l --n
- * --ss --am --t (not while training); capitals are the same. while_training: the first piece is
+ * --ss --am, and not while training --nl --c --t; capitals are the same. while_training: the first piece is
  * tried as an option too, and one seed is all there is, as sd-scripts' samples have it. */
 void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out);
 /* Lines of a text, without blank ones and those that begin with '#'; NULL-terminated. */

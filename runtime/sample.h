@@ -16,7 +16,7 @@ typedef struct SampleInput { /* what the step's model wants beside the latents *
 typedef struct Sampler {
     Exec *start, *step, *picture; /* picture: NULL if it cannot begin with one */
     int64_t runs;
-    SampleInput given[2]; /* written before every run: plans share their memory */
+    SampleInput given[3]; /* written before every run: plans share their memory */
     int n_given;
     const char *const *draw;
     int n_draw;

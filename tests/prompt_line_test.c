@@ -46,10 +46,13 @@ static void test_lines(void) {
     CHECK(lines == 13, "%d lines", lines);
     Arena *a = arena_new();
     PromptLine p;
-    prompt_line(a, "w 5 --d 1,2,3 --am 0.8,-0.5 --nl 3", false, &p);
+    prompt_line(a, "w 5 --d 1,2,3 --am 0.8,-0.5 --nl 3 --c a dog --nl x", false, &p);
     CHECK(p.n_seed == 3 && p.seed[2] == 3 && p.w == PROMPT_UNSET, "seeds of generate");
     CHECK(p.n_multiplier == 2 && p.multiplier[1] == -0.5, "multipliers");
-    CHECK(p.n_ignored == 1 && !strcmp(p.ignored[0], "nl 3"), "what is ignored");
+    CHECK(p.negative_scale == 3 && !strcmp(p.clip, "a dog"), "--nl and --c");
+    CHECK(p.n_ignored == 1 && !strcmp(p.ignored[0], "nl x"), "what is ignored");
+    prompt_line(a, "w --NL none", false, &p);
+    CHECK(p.negative_scale == -1, "--nl none: %g", p.negative_scale);
     const char **list = prompt_lines(a, "a\n\n # no\n b \r\nc", 15);
     CHECK(!strcmp(list[0], "a") && !strcmp(list[1], "b") && !strcmp(list[2], "c") &&
               !list[3],

@@ -152,6 +152,37 @@ mkdir both && cp one/im_00000[12].png both || exit 1
 draws many --ckpt whole.safetensors --from_file prompts.txt --image_path both
 text many/im_000002.png 'Denoising strength: 1'
 
+# a scale of its own for the negative prompt: without a negative prompt nothing else, with
+# one something else
+draws nl --ckpt m1.safetensors --prompt 'a cat --d 1' --record nl.0
+draws nl --ckpt m1.safetensors --prompt 'a cat --d 1 --nl 3 --c a dog' --record nl.1
+draws nl --ckpt m1.safetensors --prompt 'a cat --n dog --d 1' --record nl.2
+draws nl --ckpt m1.safetensors --prompt 'a cat --n dog --d 1' --negative_scale 3 \
+    --record nl.3
+draws nl --ckpt m1.safetensors --prompt 'a cat --n dog --d 1 --nl none' \
+    --negative_scale 3 --record nl.4
+text nl/im_000002.png negative-scale
+text nl/im_000002.png 'a dog'
+for i in 0 1 2 3 4; do pixels nl.$i >nl.$i.pixels; done
+paste nl.0.pixels nl.1.pixels |
+    awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 1) bad++ } END { exit bad > 0 }'
+check "a scale of an empty negative prompt matters" $?
+! cmp -s nl.2.pixels nl.3.pixels
+check "the negative's scale changes nothing" $?
+cmp -s nl.2.pixels nl.4.pixels
+check "--nl none is not none" $?
+
+# choices: a prompt each, or drawn by the seed
+draws ways --ckpt m1.safetensors --prompt 'a {e$$cat|dog} --d 1' --images_per_prompt 5 \
+    --record ways.0
+[ "$(ls ways | wc -l)" = 2 ]
+check "two ways, $(ls ways | wc -l) pictures" $?
+text ways/im_000002.png 'a dog --d 1'
+draws drawn --ckpt m1.safetensors --prompt '{a|b|c|d|e|f|g|h} {1|2|3|4}' --seed 1
+draws drawn --ckpt m1.safetensors --prompt '{a|b|c|d|e|f|g|h} {1|2|3|4}' --seed 1
+cmp -s drawn/im_000001.png drawn/im_000002.png
+check "one seed, two choices" $?
+
 # what is wrong is said
 runs "$g" generate --ckpt whole.safetensors --prompt x --mask_path black.bmp
 exits 2; says err "--mask_path needs --image_path"
@@ -171,9 +202,14 @@ runs "$g" generate --ckpt gone.safetensors --prompt x
 exits 1; says err "gone.safetensors"
 runs "$g" generate --ckpt m1.safetensors --prompt x --network_weights m2.safetensors
 exits 1; says err "m2.safetensors"
-runs "$g" generate --ckpt m1.safetensors --prompt 'x --nl 3' --W 64 --H 64 --steps 1 \
+runs "$g" generate --ckpt m1.safetensors --prompt 'x --zz 3' --W 64 --H 64 --steps 1 \
     --outdir s --seed 1
-exits 0; says err "'--nl 3' is no option of a prompt"
+exits 0; says err "'--zz 3' is no option of a prompt"
+runs "$g" generate --ckpt m1.safetensors --prompt x --network_weights l.safetensors \
+    --adapter lora lora
+exits 2; says err "got 2 --adapter for 1 --network_weights"
+runs "$g" generate --ckpt m1.safetensors --prompt '{e$$0-9$$a|b|c|d|e|f|g|h|i|j|k|l|m}'
+exits 2; says err "stands for more than 4096 prompts"
 words=$(yes word | head -100 | tr '\n' ' ')
 runs "$g" generate --ckpt m1.safetensors --prompt "$words" --W 64 --H 64 --steps 1 \
     --outdir s --seed 1
