@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cli/adapted_node.h"
+#include "io/lora_read.h"
 
 enum { SAMPLES = 256 }; /* unit inputs in one run */
 
@@ -27,7 +28,7 @@ struct AdapterFile {
 
 /* ---- the file's modules ---- */
 
-static size_t module_bytes(const char *key) {
+size_t adapter_module_bytes(const char *key) {
     const char *dot = strchr(key, '.');
     return dot && !strncmp(key, "lora_", 5) ? (size_t)(dot - key) : 0;
 }
@@ -37,25 +38,44 @@ static size_t module_bytes(const char *key) {
 static void list_modules(AdapterFile *f) {
     for (int i = 0; i < f->file->n; i++) {
         const char *key = f->file->entry[i].name;
-        const size_t n = module_bytes(key);
+        const size_t n = adapter_module_bytes(key);
         const char *last = f->n ? f->module[f->n - 1] : "";
         if (!n || (strlen(last) == n && !strncmp(last, key, n))) continue;
         PUSH(f->arena, f->module, f->n, f->cap, arena_strndup(f->arena, key, n));
     }
 }
 
-/* Keys of one module, and those of no module. */
+int adapter_file_first(const TensorFile *f, const char *module) {
+    const size_t n = strlen(module);
+    int low = 0, high = f->n;
+    while (low < high) {
+        const int mid = low + (high - low) / 2;
+        const char *key = f->entry[mid].name;
+        const int d = strncmp(key, module, n);
+        if (d < 0 || (!d && key[n] < '.'))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+bool adapter_file_of(const TensorFile *f, int i, const char *module) {
+    const size_t n = strlen(module);
+    return i < f->n && adapter_module_bytes(f->entry[i].name) == n &&
+           !strncmp(f->entry[i].name, module, n);
+}
+
+/* What there is of one module. */
 static StoredTensor *stored(const AdapterFile *f, Arena *a, const char *module,
                             int *n) {
-    const size_t len = strlen(module);
     StoredTensor *out = NULL;
     int cap = 0;
     *n = 0;
-    for (int i = 0; i < f->file->n; i++) {
+    for (int i = adapter_file_first(f->file, module);
+         adapter_file_of(f->file, i, module); i++) {
         const TensorEntry *x = &f->file->entry[i];
-        const size_t k = module_bytes(x->name);
-        if (k != len || strncmp(x->name, module, len)) continue;
-        StoredTensor t = {.key = x->name + len + 1, .type = x->type};
+        StoredTensor t = {.key = x->name + strlen(module) + 1, .type = x->type};
         if (type_count(&x->type) == 1)
             convert(&t.number, F64, x->data, x->type.dtype, 1);
         PUSH(a, out, *n, cap, t);
@@ -101,7 +121,7 @@ static bool holds(const AdapterFile *f, Probe *p, const StoredTensor *t, int n,
             return err_fail(e, "'%s': '%s' is %s, want %s of adapter '%s'",
                             f->file->path, key, type_text(p->arena, &x->type),
                             type_text(p->arena, &s->type), f->doc->name);
-        used += x && module_bytes(key);
+        used += x && adapter_module_bytes(key);
     }
     for (int i = 0; i < n && used < n; i++) {
         bool known = false;
@@ -329,38 +349,48 @@ static bool fits_all(AdapterFile *f, const Doc *d) {
     return ok;
 }
 
-/* The shipped adapter that the keys fit. */
-static const Doc *told_by_keys(AdapterFile *f, Err *e) {
+/* The shipped adapter that the keys fit; NULL with names of none or several. */
+static const Doc *fitting(AdapterFile *f, Str *names, Err *e) {
     const Doc *found = NULL;
-    Str names = {0};
     int n = 0;
     for (const char *const *s = doc_shipped(f->arena, DOC_ADAPTER); *s; s++) {
         const Doc *d = doc_load(f->library, *s, DOC_ADAPTER, NULL, loc_none(), e);
-        if (!d) break;
+        if (!d) return NULL;
         if (!fits_all(f, d)) continue;
-        str_printf(&names, "%s%s", n++ ? ", " : "", d->name);
+        str_printf(names, "%s%s", n++ ? ", " : "", d->name);
         found = d;
     }
-    if (!e->set && !n)
+    return n == 1 ? found : NULL;
+}
+
+static const Doc *told_by_keys(AdapterFile *f, Err *e) {
+    Str names = {0};
+    const Doc *found = fitting(f, &names, e);
+    if (!found && !e->set && !names.n)
         err_fail(e,
                  "'%s': its tensors ('%s', ...) fit no adapter that is known here: "
                  "--adapter FILE names its graph file",
                  f->file->path, f->file->n ? f->file->entry[0].name : "");
-    else if (!e->set && n > 1)
+    else if (!found && !e->set)
         err_fail(e, "'%s' may be of several adapters, %s: --adapter says which",
                  f->file->path, names.s);
     str_free(&names);
-    return e->set ? NULL : found;
+    return found;
 }
 
-AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
-                               Err *e) {
+static AdapterFile *adapter_file_new(TensorFile *file, const Args *args) {
     Arena *a = arena_new();
     AdapterFile *f = NEW(a, AdapterFile, 1);
     *f = (AdapterFile){
         .arena = a, .file = file, .library = library_new(a), .args = args};
     list_modules(f);
     f->layers = (ModelAdapter){file, f->module, f->n, f, apply};
+    return f;
+}
+
+AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
+                               Err *e) {
+    AdapterFile *f = adapter_file_new(file, args);
     if (!f->n)
         err_fail(e, "'%s' holds no modules of an adapter", file->path);
     else
@@ -370,6 +400,24 @@ AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args
     if (f->doc) return f;
     adapter_file_close(f);
     return NULL;
+}
+
+AdapterFile *adapter_file_show(TensorFile *file, const char **fits, Err *e) {
+    AdapterFile *f = adapter_file_new(file, NULL);
+    Str names = {0};
+    f->doc = fitting(f, &names, e);
+    *fits = arena_strdup(f->arena, names.n ? names.s : "");
+    str_free(&names);
+    if (!e->set) return f;
+    adapter_file_close(f);
+    return NULL;
+}
+
+bool adapter_file_is(const TensorFile *f) {
+    for (int i = 0; i < f->n; i++)
+        if (adapter_module_bytes(f->entry[i].name) && !lora_is_part(f->entry[i].name))
+            return true;
+    return false;
 }
 
 void adapter_file_close(AdapterFile *f) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/adapter_file.h"
 #include "cli/diff.h"
 #include "io/lora_read.h"
 
@@ -22,21 +23,14 @@ typedef struct Compared {
     Pair *pair;
     int n, equal, only_a, only_b;
     double square, square_a; /* of the whole difference, and of A */
-    const char **meta;       /* keys whose values differ */
-    int n_meta;
 } Compared;
 
 bool diff_is_lora(const char *path) {
     Err ignored = {0};
     TensorFile *f = tensors_open(path, &ignored);
-    bool is = f && lora_is(f);
+    bool is = f && lora_is(f) && !adapter_file_is(f);
     tensors_close(f);
     return is;
-}
-
-static bool same_bytes(const TensorEntry *x, const TensorEntry *y) {
-    return type_equal(&x->type, &y->type) &&
-           !memcmp(x->data, y->data, type_bytes(&x->type));
 }
 
 static void compare_pair(Compared *c, Pair *p) {
@@ -46,12 +40,13 @@ static void compare_pair(Compared *c, Pair *p) {
     p->norm_b = sqrt(bb);
     p->shapes = p->a && p->b && lora_same_shape(p->a, p->b);
     p->equal = p->shapes && p->a->alpha == p->b->alpha &&
-               same_bytes(&p->a->down, &p->b->down) && same_bytes(&p->a->up, &p->b->up);
+               diff_same_bytes(&p->a->down, &p->b->down) &&
+               diff_same_bytes(&p->a->up, &p->b->up);
     if (p->equal)
         square = 0;
     else if (p->shapes)
         square = fmax(0, aa + bb - 2 * lora_dot(p->a, p->b));
-    p->relative = square == 0 ? 0 : aa > 0 ? sqrt(square / aa) : INFINITY;
+    p->relative = diff_relative(square, aa);
     c->equal += p->equal;
     c->only_a += !p->b;
     c->only_b += !p->a;
@@ -72,18 +67,6 @@ static void match(Compared *c) {
         k += order >= 0;
     }
     for (int i = 0; i < c->n; i++) compare_pair(c, &c->pair[i]);
-}
-
-static void match_meta(Compared *c) {
-    const TensorFile *a = c->a->file, *b = c->b->file;
-    c->meta = NEW(c->a->arena, const char *, a->n_meta + b->n_meta + 1);
-    for (int i = 0; i < a->n_meta; i++) {
-        const char *other = lora_meta(c->b, a->meta_key[i]);
-        if (!other || strcmp(other, a->meta_value[i]))
-            c->meta[c->n_meta++] = a->meta_key[i];
-    }
-    for (int i = 0; i < b->n_meta; i++)
-        if (!lora_meta(c->a, b->meta_key[i])) c->meta[c->n_meta++] = b->meta_key[i];
 }
 
 /* ---- text ---- */
@@ -111,18 +94,8 @@ static void put_pair(Str *s, const Pair *p) {
     str_add(s, "\n");
 }
 
-static const char *shown(const LoraFile *f, const char *key) {
-    enum { MOST_SHOWN = 60 };
-    const char *v = lora_meta(f, key);
-    return !v                       ? "(not there)"
-           : strlen(v) > MOST_SHOWN ? arena_printf(f->arena, "%.*s...", MOST_SHOWN, v)
-                                    : v;
-}
-
 static double relative(const Compared *c) {
-    return c->square == 0    ? 0
-           : c->square_a > 0 ? sqrt(c->square / c->square_a)
-                             : INFINITY;
+    return diff_relative(c->square, c->square_a);
 }
 
 static void put_text(Str *s, const Compared *c) {
@@ -136,10 +109,7 @@ static void put_text(Str *s, const Compared *c) {
         c->equal, c->n - c->equal - c->only_a - c->only_b, c->only_a, c->only_b,
         relative(c));
     for (int i = 0; i < c->n; i++) put_pair(s, &c->pair[i]);
-    if (c->n_meta) str_add(s, "metadata\n");
-    for (int i = 0; i < c->n_meta; i++)
-        str_printf(s, "  %s: %s | %s\n", c->meta[i], shown(c->a, c->meta[i]),
-                   shown(c->b, c->meta[i]));
+    diff_meta_text(s, c->a->file, c->b->file);
 }
 
 /* ---- JSON ---- */
@@ -159,13 +129,6 @@ static void put_side(Str *s, const char *side, const LoraModule *m, double norm)
     str_add(s, "}");
 }
 
-static void put_ratio(Str *s, double x) {
-    if (isfinite(x))
-        str_double(s, x);
-    else
-        str_add(s, "null");
-}
-
 static void put_json(Str *s, const Compared *c) {
     str_add(s, "{\"kind\": \"lora\", \"a\": ");
     str_json(s, c->a->file->path);
@@ -173,7 +136,7 @@ static void put_json(Str *s, const Compared *c) {
     str_json(s, c->b->file->path);
     str_printf(s, ", \"equal\": %d, \"only_a\": %d, \"only_b\": %d, \"relative\": ",
                c->equal, c->only_a, c->only_b);
-    put_ratio(s, relative(c));
+    diff_ratio(s, relative(c));
     str_add(s, ", \"modules\": [");
     for (int i = 0; i < c->n; i++) {
         const Pair *p = &c->pair[i];
@@ -183,23 +146,19 @@ static void put_json(Str *s, const Compared *c) {
         put_side(s, "a", p->a, p->norm_a);
         put_side(s, "b", p->b, p->norm_b);
         str_add(s, ", \"relative\": ");
-        put_ratio(s, p->relative);
+        diff_ratio(s, p->relative);
         str_add(s, "}");
     }
-    str_add(s, "], \"metadata\": [");
-    for (int i = 0; i < c->n_meta; i++) {
-        if (i) str_add(s, ", ");
-        str_json(s, c->meta[i]);
-    }
-    str_add(s, "]}\n");
+    str_add(s, "], ");
+    diff_meta_json(s, c->a->file, c->b->file);
+    str_add(s, "}\n");
 }
 
-bool diff_lora(const Common *common, const char *a, const char *b, Err *e) {
-    LoraFile *x = lora_open(a, e), *y = x ? lora_open(b, e) : NULL;
+bool diff_lora(const Common *common, const DiffFiles *f, Err *e) {
+    LoraFile *x = lora_open(f->a, e), *y = x ? lora_open(f->b, e) : NULL;
     if (x && y) {
         Compared c = {.a = x, .b = y};
         match(&c);
-        match_meta(&c);
         Str s = {0};
         if (common->json)
             put_json(&s, &c);

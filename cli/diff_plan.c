@@ -229,12 +229,12 @@ static void json(const PlanDiff *d, Str *s) {
     str_add(s, "]}\n");
 }
 
-bool diff_plan(const Common *c, const char *a, const char *b, Err *e) {
+bool diff_plan(const Common *c, const DiffFiles *f, Err *e) {
     enum { MOST_LISTED = 40 };
     PlanDiff d = {.a = arena_new()};
     bool old;
-    d.x = job_plan_read(d.a, a, &old, e);
-    d.y = d.x ? job_plan_read(d.a, b, &old, e) : NULL;
+    d.x = job_plan_read(d.a, f->a, &old, e);
+    d.y = d.x ? job_plan_read(d.a, f->b, &old, e) : NULL;
     if (d.y) {
         Str s = {0};
         match(&d);

@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/adapter_file.h"
 #include "cli/opt.h"
 #include "io/file.h"
 #include "io/model_write.h"
 
 typedef struct Info {
+    const char *adapter, *sd_model;
     bool strict_pickle;
 } Info;
 
@@ -205,6 +207,8 @@ static bool file_info(const Common *c, const Info *o, const char *path, Err *e) 
     if (!f) return false;
     for (int i = 0; i < f->n_note && !c->quiet; i++)
         fprintf(stderr, "note: %s: %s\n", path, f->note[i]);
+    if (adapter_file_is(f) || (o->adapter && lora_is(f)))
+        return info_adapter(c, f, &(InfoAdapter){o->adapter, o->sd_model}, e);
     if (lora_is(f)) {
         LoraFile *l = lora_from(f, e);
         bool ok = l && info_lora(c, l, e);
@@ -229,8 +233,13 @@ static int run(const Common *c, const void *opts, const Args *given,
     return ok ? EXIT_DONE : e->code;
 }
 
-static const Info defaults = {false};
+static const Info defaults = {.strict_pickle = false};
 static const Opt options[] = {
+    OPT(Info, TEXT, adapter, "GRAPH",
+        "the adapter's graph file, by name or path; without it the file's keys tell"),
+    OPT(Info, TEXT, sd_model, "FILE",
+        "of an adapter that is no plain LoRA: norms of what it changes in this model's "
+        "weights, not of its own tensors"),
     OPT(Info, FLAG, strict_pickle, NULL,
         "refuse a .ckpt that names anything but tensors, which otherwise is left out"),
     OPT_END,
@@ -239,7 +248,8 @@ static const Opt options[] = {
 const Command cmd_info = {
     .name = "info",
     .args = "FILE",
-    .doc = "Show what is in a LoRA or model file: metadata, modules, ranks, scales, "
+    .doc = "Show what is in a LoRA, adapter or model file: metadata, modules, ranks, "
+           "scales, "
            "norms, "
            "hashes.",
     .options = options,

@@ -8,23 +8,12 @@
 
 #include "cli/info.h"
 
-enum { TEXT_ROW = LORA_BLOCKS, OTHER_ROW, ROWS };
-
 typedef struct Row {
     int modules;
     int64_t rank_low, rank_high;
     double alpha_low, alpha_high, scale_low, scale_high;
     double square; /* of the norm */
 } Row;
-
-typedef struct Hashes {
-    const char *model_said, *legacy_said; /* NULL: not in the file */
-    char model[65], legacy[9];
-} Hashes;
-
-static int row_of(const LoraModule *m) {
-    return m->net != LORA_UNET ? TEXT_ROW : m->block < 0 ? OTHER_ROW : m->block;
-}
 
 static void widen(double *low, double *high, double x, bool first) {
     if (first || x < *low) *low = x;
@@ -40,73 +29,27 @@ static void add(Row *r, const LoraModule *m, double square) {
     r->square += square;
 }
 
-/* ---- hashes ---- */
-static bool make_hashes(const LoraFile *f, Hashes *h, Err *e) {
-    const TensorFile *t = f->file;
-    h->model_said = lora_meta(f, "sshs_model_hash");
-    h->legacy_said = lora_meta(f, "sshs_legacy_hash");
-    TensorOut *out = NEW(f->arena, TensorOut, t->n);
-    Meta *meta = NEW(f->arena, Meta, t->n_meta + 1);
-    for (int i = 0; i < t->n; i++)
-        out[i] = (TensorOut){t->entry[i].name, t->entry[i].type, t->entry[i].data};
-    for (int i = 0; i < t->n_meta; i++)
-        meta[i] = (Meta){t->meta_key[i], t->meta_value[i]};
-    return lora_hashes(out, t->n, meta, t->n_meta, h->model, h->legacy, e);
-}
-
-/* sd-scripts writes the full hash; the first 12 digits are what some programs show. */
-static const char *verdict(const char *said, const char *is) {
-    return !said ? "not in the file" : !strcmp(said, is) ? "matches" : "differs";
-}
-
-static void put_hash(Str *s, const char *name, const char *said, const char *is) {
-    str_printf(s, "%s: %s, %s", name, is, verdict(said, is));
-    if (said && strcmp(said, is)) str_printf(s, ": the file says %.80s", said);
-    str_add(s, "\n");
-}
-
 /* ---- text ---- */
-static void put_range(Str *s, double low, double high, int width) {
-    Str t = {0};
-    str_float(&t, (float)low);
-    if (low != high) {
-        str_add(&t, "-");
-        str_float(&t, (float)high);
-    }
-    str_printf(s, " %-*s", width, t.s);
-    str_free(&t);
-}
-
-static void put_bar(Str *s, double norm, double largest) {
-    enum { WIDTH = 32 };
-    int n = largest > 0 ? (int)lround(norm / largest * WIDTH) : 0;
-    for (int i = 0; i < n; i++) str_add(s, "#");
-}
-
 static void put_rows(Str *s, Arena *a, const Row *row) {
     double largest = 0;
-    for (int i = 0; i < ROWS; i++) largest = fmax(largest, sqrt(row[i].square));
+    for (int i = 0; i < INFO_ROWS; i++) largest = fmax(largest, sqrt(row[i].square));
     str_printf(s, "%-6s %7s %-9s %-9s %-9s %s\n", "block", "modules", "rank", "alpha",
                "scale", "norm");
-    static const int order[] = {TEXT_ROW, OTHER_ROW};
-    for (int i = -1; i <= LORA_BLOCKS; i++) {
-        int k = i < 0 ? order[0] : i == LORA_BLOCKS ? order[1] : i;
+    for (int i = 0; i < INFO_ROWS; i++) {
+        const int k = info_row_at(i);
         const Row *r = &row[k];
         if (!r->modules) continue;
-        const char *name = k == TEXT_ROW    ? "TEXT"
-                           : k == OTHER_ROW ? "other"
-                                            : lora_block_name(a, k);
-        str_printf(s, "%-6s %7d", name, r->modules);
-        put_range(s, (double)r->rank_low, (double)r->rank_high, 9);
-        put_range(s, r->alpha_low, r->alpha_high, 9);
-        put_range(s, r->scale_low, r->scale_high, 9);
+        str_printf(s, "%-6s %7d", info_row_name(a, k), r->modules);
+        info_range(s, (double)r->rank_low, (double)r->rank_high, 9);
+        info_range(s, r->alpha_low, r->alpha_high, 9);
+        info_range(s, r->scale_low, r->scale_high, 9);
         str_printf(s, " %-10.4g ", sqrt(r->square));
-        put_bar(s, sqrt(r->square), largest);
+        info_bar(s, sqrt(r->square), largest);
         str_add(s, "\n");
     }
 }
 
-static void put_text(Str *s, const LoraFile *f, const Row *row, const Hashes *h) {
+static void put_text(Str *s, const LoraFile *f, const Row *row, const InfoHashes *h) {
     uint64_t parameters = 0;
     int conv = 0, text = 0;
     for (int i = 0; i < f->n; i++) {
@@ -124,8 +67,7 @@ static void put_text(Str *s, const LoraFile *f, const Row *row, const Hashes *h)
                f->n, text, f->n - text, conv, (unsigned long long)parameters,
                dtype_name(f->module[0].down.type.dtype));
     put_rows(s, f->arena, row);
-    put_hash(s, "sshs_model_hash", h->model_said, h->model);
-    put_hash(s, "sshs_legacy_hash", h->legacy_said, h->legacy);
+    info_hashes_text(s, h);
     for (int i = 0; i < f->n_unknown; i++)
         str_printf(s, "no part of a module: %s\n", f->unknown[i]);
     info_meta(s, f->file);
@@ -144,9 +86,7 @@ static void put_module(Str *s, const LoraFile *f, const LoraModule *m, double sq
     str_add(s, "{\"name\": ");
     str_json(s, m->name);
     str_add(s, ", \"block\": ");
-    str_json(s, m->net != LORA_UNET ? "TEXT"
-                : m->block < 0      ? "other"
-                                    : lora_block_name(f->arena, m->block));
+    str_json(s, info_row_name(f->arena, info_row(m->name)));
     str_printf(s, ", \"rank\": %lld", (long long)m->rank);
     put_number(s, "alpha", m->alpha);
     put_number(s, "scale", m->alpha / (double)m->rank);
@@ -160,19 +100,8 @@ static void put_module(Str *s, const LoraFile *f, const LoraModule *m, double sq
     str_add(s, "}");
 }
 
-static void put_hash_json(Str *s, const char *name, const char *said, const char *is) {
-    str_printf(s, ", \"%s\": {\"computed\": \"%s\", \"in_file\": ", name, is);
-    if (said)
-        str_json(s, said);
-    else
-        str_add(s, "null");
-    str_printf(s, ", \"matches\": %s}",
-               !said              ? "null"
-               : strcmp(said, is) ? "false"
-                                  : "true");
-}
-
-static void put_json(Str *s, const LoraFile *f, const double *square, const Hashes *h) {
+static void put_json(Str *s, const LoraFile *f, const double *square,
+                     const InfoHashes *h) {
     str_add(s, "{\"file\": ");
     str_json(s, f->file->path);
     str_printf(s, ", \"kind\": \"lora\", \"names\": \"%s\", \"family\": ",
@@ -189,22 +118,21 @@ static void put_json(Str *s, const LoraFile *f, const double *square, const Hash
         str_json(s, f->unknown[i]);
     }
     str_add(s, "]");
-    put_hash_json(s, "sshs_model_hash", h->model_said, h->model);
-    put_hash_json(s, "sshs_legacy_hash", h->legacy_said, h->legacy);
+    info_hashes_json(s, h);
     str_add(s, ", ");
     info_meta_json(s, f->file);
     str_add(s, "}\n");
 }
 
 bool info_lora(const Common *c, const LoraFile *f, Err *e) {
-    Hashes h = {0};
-    if (!make_hashes(f, &h, e)) return false;
-    Row row[ROWS] = {0};
+    InfoHashes h;
+    if (!info_hashes(f->file, &h, e)) return false;
+    Row row[INFO_ROWS] = {0};
     double *square = NEW(f->arena, double, f->n);
     for (int i = 0; i < f->n; i++) {
         square[i] = lora_dot(&f->module[i], &f->module[i]);
         if (square[i] < 0) square[i] = 0; /* rounding around 0 */
-        add(&row[row_of(&f->module[i])], &f->module[i], square[i]);
+        add(&row[info_row(f->module[i].name)], &f->module[i], square[i]);
     }
     Str s = {0};
     if (c->json)

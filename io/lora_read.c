@@ -137,14 +137,18 @@ bool lora_is(const TensorFile *f) {
     return found;
 }
 
-bool lora_only(const TensorFile *f) {
+bool lora_is_part(const char *key) {
     Arena *a = arena_new();
-    bool only = f->n > 0;
-    for (int i = 0; i < f->n && only; i++) {
-        Key k;
-        only = split(a, &f->entry[i], &k) && !other(f->entry[i].name);
-    }
+    const TensorEntry x = {.name = key};
+    Key k;
+    bool is = split(a, &x, &k) && !other(key);
     arena_free(a);
+    return is;
+}
+
+bool lora_only(const TensorFile *f) {
+    bool only = f->n > 0;
+    for (int i = 0; i < f->n && only; i++) only = lora_is_part(f->entry[i].name);
     return only;
 }
 

@@ -47,6 +47,8 @@ typedef struct LoraFile {
 
 /* Whether a file has keys of a LoRA at all. */
 bool lora_is(const TensorFile *f);
+/* Whether a key is a factor or the alpha of a LoRA module. */
+bool lora_is_part(const char *key);
 /* Whether it has nothing else. */
 bool lora_only(const TensorFile *f);
 /* Takes f over, also on failure. Refused by name: factors that do not fit together, DoRA,

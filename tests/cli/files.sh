@@ -69,7 +69,13 @@ exits 0
 runs "$GRAPHRUN" diff --json "$tmp/a.safetensors" "$tmp/b.pt"
 exits 0; says out '"equal": 0, "only_a": 0, "only_b": 0, "relative": 0.00'
 runs "$GRAPHRUN" diff $nano $nano
-exits 1; silent out; says err "is not a LoRA file"
+exits 0; silent err; says out "959 tensors are equal, 0 differ, 0 are only in A"
+runs "$GRAPHRUN" diff $nano "$tmp/a.safetensors"
+exits 0; says out "0 tensors are equal, 0 differ, 959 are only in A, 870 only in B"
+runs "$GRAPHRUN" diff $nano README.md
+exits 1; silent out
+runs "$GRAPHRUN" diff --json $nano tests/golden/sd2/nano-sd2.safetensors
+exits 0; says out '"kind": "tensors"'; says out '"metadata": ['
 runs "$GRAPHRUN" diff $nano
 exits 2
 runs "$GRAPHRUN" info "$tmp/none"

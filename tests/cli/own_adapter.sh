@@ -60,6 +60,24 @@ for tensor in lora_down.weight lora_up.weight lora_strength alpha; do
     [ "$n" = 192 ]
     check "$n tensors $tensor, want 192" $?
 done
+# shown by its graph file, or by the shipped one with the same keys
+runs "$GRAPHRUN" info "$tmp/to/own.safetensors"
+exits 0; silent err
+says out "own.safetensors: an adapter, diag-lora"
+says out "192 modules, "; says out "rank 8, alpha 8"; says out "norm of the tensors"
+says out "M00         12 "; says out "########"; says out ", matches"
+runs "$GRAPHRUN" info "$tmp/to/own.safetensors" --adapter "$tmp/mine/strong-lora.yaml" \
+    --sd_model "$tmp/tiny.safetensors" --json
+exits 0
+says out '"kind": "adapter", "adapter": "strong-lora", "norms_of": "change"'
+says out '"arguments": {"rank": 8, "alpha": 8}'
+runs "$GRAPHRUN" diff "$tmp/to/own.safetensors" "$tmp/to/own.safetensors"
+exits 0; says out "768 tensors are equal, 0 differ"
+runs "$GRAPHRUN" diff "$tmp/to/own.safetensors" "$tmp/to/own.safetensors" \
+    --sd_model "$tmp/tiny.safetensors"
+exits 0; says out "192 modules are in both, 0 only in A, 0 only in B"; says out "/ |A| = 0"
+runs "$GRAPHRUN" diff "$tmp/to/own.safetensors" "$tmp/to/own.safetensors" --adapter loha
+exits 2; says err "--adapter wants a model"
 # merged into the model it is no adapter any more: the model itself is another
 runs "$GRAPHRUN" merge --sd_model "$tmp/tiny.safetensors" --models "$tmp/to/own.safetensors" \
     --ratios 1 --adapter "$tmp/mine/strong-lora.yaml" --save_to "$tmp/merged.safetensors"

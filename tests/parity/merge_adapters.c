@@ -1,6 +1,6 @@
 /* Adapters with tensors of their own, merged into a model: the merged layer must answer as
  * the layer with the adapter does (`graphrun eval ADAPTER`), for a linear layer and a 3x3
- * convolution, both with a bias.
+ * convolution, both with a bias; and `graphrun info` must tell the size of that change.
  *
  *   merge_adapters PROGRAM MODEL */
 #include "kernels/rng.h"
@@ -153,6 +153,36 @@ static void check_layer(const Case *c, const Layer *l, double ratio, TensorFile 
           l->lora, ratio, off, size);
 }
 
+static double square(const TensorEntry *new, const TensorEntry *old) {
+    double sum = 0;
+    for (int64_t i = 0; i < type_count(&old->type); i++)
+        sum += (at(new, i) - at(old, i)) * (at(new, i) - at(old, i));
+    return sum;
+}
+
+/* `info --sd_model` says the norm of what merging at ratio 1 changed. */
+static void check_info(const Case *c, const char *model, const char *adapter,
+                       TensorFile *merged) {
+    int code =
+        run("info --json --sd_model %s %s --adapter %s", model, adapter, c->adapter);
+    CHECK(code == 0, "info of %s ended with %d: %s", c->adapter, code,
+          slurp(in_folder("err"), NULL));
+    const char *out = code ? "" : slurp(in_folder("out"), NULL);
+    CHECK(strstr(out, arena_printf(arena, "\"adapter\": \"%s\"", c->adapter)),
+          "info does not name %s: %.200s", c->adapter, out);
+    for (int k = 0; k < 2; k++) {
+        const Layer *l = &layer[k];
+        const char *is = strstr(out, arena_printf(arena, "\"%s\"", l->lora));
+        const char *norm = is ? strstr(is, "\"norm\": ") : NULL;
+        const double got = norm ? strtod(norm + strlen("\"norm\": "), NULL) : -1;
+        const double want = sqrt(
+            square(tensor(merged, arena_printf(arena, "%s.weight", l->ldm)), &l->w) +
+            square(tensor(merged, arena_printf(arena, "%s.bias", l->ldm)), &l->b));
+        CHECK(fabs(got - want) <= 1e-4 * want, "%s on %s: info says %.6g, is %.6g",
+              c->adapter, l->lora, got, want);
+    }
+}
+
 static void check_case(const Case *c, const char *model) {
     Tensors file = {0}, own[2];
     memset(own, 0, sizeof own);
@@ -190,6 +220,7 @@ static void check_case(const Case *c, const char *model) {
         for (int k = 0; k < 2; k++)
             check_layer(c, &layer[k], ratio, merged, ask(c, &layer[k], &own[k], x[k]),
                         x[k]);
+        if (!r) check_info(c, model, adapter, merged);
         tensors_close(merged);
     }
 }
