@@ -86,6 +86,16 @@ static void print_modules(const Modules *m) {
     str_free(&s);
 }
 
+/* `norm:` can be made of the module's tensors. */
+static bool check_norm(Check *c, Graph *g, const Module *m, Err *e) {
+    if (!yaml_get(m->adapter->root, "norm")) return true;
+    Id *now = NEW(c->a, Id, m->n_tensor + 1);
+    for (int i = 0; i < m->n_tensor; i++) now[i] = graph_find(g, m->tensor_name[i]);
+    Build b = {.g = g, .training = true};
+    ModuleNorm norm;
+    return module_norm(&b, m, now, &norm, e);
+}
+
 /* Modules of a recipe's entries in g, injected, with all their tensors named and reached. */
 static bool check_modules(Check *c, const Graph *g, const Recipe *r, const Net *net,
                           int n_net, Err *e) {
@@ -101,6 +111,7 @@ static bool check_modules(Check *c, const Graph *g, const Recipe *r, const Net *
             if (!module_saved(c->a, &m.item[i], with, save->key[k]->s, &t, &n, e))
                 return false;
         }
+        if (!check_norm(c, with, &m.item[i], e)) return false;
     }
     if (c->modules) print_modules(&m);
     return true;

@@ -87,6 +87,8 @@ static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *op
         !job_precision(j, o->mixed_precision, o->full_fp16, o->full_bf16, opt, e) ||
         !job_memory(j, o->memory_budget, o->gradient_checkpointing, opt, e) ||
         !job_number(j, j->recipe.train, "max_grad_norm", 1, &opt->max_grad_norm, e) ||
+        !job_number(j, j->recipe.train, "scale_weight_norms", 0,
+                    &opt->scale_weight_norms, e) ||
         !job_number(j, j->recipe.train, "gradient_accumulation_steps", 1, &accumulate,
                     e))
         return false;

@@ -173,7 +173,7 @@ static void add_recipe(Key *k, const Recipe *r) {
 
 /* Every option that changes a plan stands here. A new field of Options must be looked at:
  * this is the line that says so. */
-_Static_assert(sizeof(Options) == 168,
+_Static_assert(sizeof(Options) == 176,
                "a new option of passes: does it belong to the key?");
 
 static void add_options(Key *k, const Options *opt) {
@@ -181,6 +181,8 @@ static void add_options(Key *k, const Options *opt) {
                opt->train, opt->reference_kernels, opt->record_gradients,
                opt->accumulate > 1 ? opt->accumulate : 1);
     str_double(&k->text, opt->max_grad_norm);
+    str_add(&k->text, " weight norms ");
+    str_double(&k->text, opt->scale_weight_norms);
     str_printf(&k->text, " precision %d full %d", opt->mixed_precision, opt->full_half);
     str_printf(&k->text, " checkpoint %d budget %llu\n", opt->gradient_checkpointing,
                (unsigned long long)opt->memory_budget);

@@ -33,7 +33,7 @@ typedef struct Trainer {
     int64_t steps; /* updates to make */
     int64_t epochs, steps_per_epoch;
     uint64_t seed;
-    double max_grad_norm;
+    double max_grad_norm, scale_weight_norms;
     Precision mixed_precision; /* as the plans have it */
     bool full_half;
     LrSchedule lr;

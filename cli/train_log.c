@@ -156,6 +156,21 @@ static bool add_rates(TrainLog *l, const Trainer *t, Exec *x, Err *e) {
     return true;
 }
 
+/* Of --scale_weight_norms. */
+static bool add_norms(TrainLog *l, Exec *x, Err *e) {
+    static const char *const names[][2] = {
+        {"max_norm.keys_scaled", "max_norm/keys_scaled"},
+        {"max_norm.average_key_norm", "max_norm/average_key_norm"},
+        {"max_norm.max_key_norm", "max_norm/max_key_norm"}};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        float norm;
+        if (!exec_type(x, names[i][0])) continue;
+        if (!exec_read(x, names[i][0], &norm, sizeof norm, e)) return false;
+        add(l, names[i][1], (double)norm);
+    }
+    return true;
+}
+
 static bool end_epoch(TrainLog *l, int epoch, Err *e) {
     if (l->epoch_n) add(l, "loss/epoch_average", l->epoch_loss / (double)l->epoch_n);
     l->epoch_loss = 0;
@@ -172,6 +187,7 @@ bool train_log_step(Trainer *t, Exec *x, const StepResult *r, double average, Er
     if (r->updated && !add_rates(l, t, x, e)) return false;
     if (r->updated && isfinite(r->grad_norm))
         add(l, "norm/grad_norm", (double)r->grad_norm);
+    if (r->updated && !add_norms(l, x, e)) return false;
     if (r->loss_scale > 0) add(l, "loss_scale", (double)r->loss_scale);
     l->epoch_loss += number ? (double)r->loss : 0;
     l->epoch_n += number;

@@ -190,7 +190,8 @@ static void training(Trainer *t) {
     put_int(t, "ss_caption_dropout_every_n_epochs", o->caption_dropout_every_n_epochs);
     put_float(t, "ss_caption_tag_dropout_rate", o->caption_tag_dropout_rate);
     put_text(t, "ss_face_crop_aug_range", o->face_crop_aug_range);
-    put_float(t, "ss_scale_weight_norms", o->scale_weight_norms);
+    put_float(t, "ss_scale_weight_norms",
+              t->scale_weight_norms > 0 ? t->scale_weight_norms : NAN);
     put_float(t, "ss_prior_loss_weight", o->prior_loss_weight);
     put_float(t, "ss_max_grad_norm", t->max_grad_norm);
     put_text(t, "ss_training_comment", o->training_comment);

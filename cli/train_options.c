@@ -30,7 +30,6 @@ const TrainOptions train_defaults = {
     .network_dim = 4,
     .network_alpha = 1,
     .network_dropout = 0,
-    .scale_weight_norms = UNSET_FLOAT,
     .learning_rate = 1e-4, /* sd-scripts: 2e-6, which teaches a LoRA nothing */
     .unet_lr = UNSET_FLOAT,
     .text_encoder_lr = UNSET_FLOAT,
@@ -119,7 +118,7 @@ const Opt train_options[] = {
     T(FLAG, dim_from_weights, NULL, "modules, ranks and alphas as in --network_weights", .anew = true),
     T(FLAG, network_train_unet_only, NULL, "adapters of the U-Net only"),
     T(FLAG, network_train_text_encoder_only, NULL, "adapters of the text encoder only"),
-    T(FLOAT, scale_weight_norms, "X", "largest norm of an adapter's product", .later = "norms are not limited"),
+    T(FLOAT, scale_weight_norms, "X", "largest norm of a module's change of the weight; 0: none", AT_LEAST(0)),
     T(LIST, base_weights, "FILE…", "LoRAs merged into the base before training"),
     T(LIST, base_weights_multiplier, "X…", "their strengths"),
 

@@ -56,6 +56,7 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
                      .absent = absent_inputs(t),
                      .train = true,
                      .max_grad_norm = t->max_grad_norm,
+                     .scale_weight_norms = t->scale_weight_norms,
                      .accumulate = t->accumulate,
                      .record = t->o->record ? recorded : NULL,
                      .record_gradients = t->o->record != NULL,

@@ -154,6 +154,8 @@ bool train_setup(Trainer *t, const char *recipe, Err *e) {
         !job_number(&t->job, t->job.recipe.train, "steps", 1600, &steps, e) ||
         !job_number(&t->job, t->job.recipe.train, "max_grad_norm", 1, &t->max_grad_norm,
                     e) ||
+        !job_number(&t->job, t->job.recipe.train, "scale_weight_norms", 0,
+                    &t->scale_weight_norms, e) ||
         !schedule_numbers(t, e))
         return false;
     if (!(steps >= 1 && steps <= 1e9))

@@ -167,6 +167,17 @@ bool module_args_read(Arena *a, const Doc *adapter, const char *scheme,
 bool module_keys_fit(const Doc *adapter, const char *scheme, const StoredTensor *t,
                      int n);
 
+/* What `norm:` of a module's adapter says: the change of the weight, whose length is the
+ * module's norm, and the tensors (places in Module.tensor) that are scaled when it is too
+ * long, each by the n_scale-th root. */
+typedef struct ModuleNorm {
+    Id of;
+    int *scale, n_scale;
+} ModuleNorm;
+/* Adds the nodes that make it. now: per tensor of the module, its value in b->g. An adapter
+ * without `norm:` is an error. */
+bool module_norm(Build *b, const Module *m, const Id *now, ModuleNorm *out, Err *e);
+
 /* ---- optimizers ---- */
 /* An optimizer document as one program, if every update node is a formula. */
 typedef struct UpdateState {

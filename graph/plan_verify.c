@@ -324,12 +324,16 @@ static bool check_reads(Check *c, uint32_t k, uint32_t *base) {
     return true;
 }
 
+/* A persistent tensor may be written again, over what was written before: check_reads has
+ * seen that nothing older is read. */
 static bool check_writes(Check *c, uint32_t k, const uint32_t *base) {
     const Plan *p = c->p;
     const PlanStep *t = &p->step[k];
     for (int o = 0; o < t->n_out; o++) {
         uint32_t b = p->value[t->out[o]].base;
-        if (c->writer[b] != NO_STEP)
+        bool again = c->writer[b] == k ||
+                     (p->value[b].role == ROLE_ACT && c->writer[b] != NO_STEP);
+        if (again)
             return fail(c, "step %u (%s) writes value %u again", k, t->op->name, b);
         if (p->value[b].role == ROLE_ACT) {
             if (aliased(t, o))

@@ -450,6 +450,23 @@ static bool check_save(Checker *c, Err *e) {
     return true;
 }
 
+/* What a norm scales are tensors of nodes, each named once. */
+static bool check_norm(Checker *c, Err *e) {
+    const YNode *norm = yaml_get(c->doc->root, "norm");
+    const YNode *scale = norm ? yaml_get(norm, "scale") : NULL;
+    const YNode *nodes = yaml_get(c->doc->root, "nodes");
+    if (scale && !scale->n) return err_at(e, scale->loc, "'scale' names no tensor");
+    for (int i = 0; scale && i < scale->n; i++) {
+        if (!saves(nodes, scale->item[i]->s))
+            return no_tensor(c, scale->item[i], nodes, e);
+        for (int k = 0; k < i; k++)
+            if (!strcmp(scale->item[k]->s, scale->item[i]->s))
+                return err_at(e, scale->item[i]->loc, "'%s' is named twice",
+                              scale->item[i]->s);
+    }
+    return !norm || check_uses(c, yaml_get(norm, "nodes"), e);
+}
+
 static bool check_absent(Checker *c, Err *e) {
     const YNode *save = yaml_get(c->doc->root, "save"),
                 *absent = yaml_get(c->doc->root, "absent");
@@ -544,6 +561,7 @@ bool document_rules(Checker *c, Err *e) {
         return false;
     if (d->kind == DOC_NETWORK) return check_variants(c, e);
     if (d->kind == DOC_ADAPTER)
-        return check_adapter_args(c, e) && check_save(c, e) && check_absent(c, e);
+        return check_adapter_args(c, e) && check_save(c, e) && check_absent(c, e) &&
+               check_norm(c, e);
     return true;
 }

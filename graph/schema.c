@@ -15,6 +15,8 @@ static const Slot texts = {.what = "a list of texts", .item = &text};
 static const Slot names = {.what = "a list of names", .item = &name};
 static const Slot blocks = {
     .what = "a list of names", .item = &name, .rule = check_count};
+static const Slot tensors = {
+    .what = "a list of tensors", .item = &path, .rule = check_count};
 static const Slot files = {
     .what = "a list of files", .item = &text, .rule = check_from};
 static const Slot dtype = {
@@ -133,6 +135,13 @@ static const Slot output = { .what = "an output", .keys = output_keys, .rule = c
 static const Slot saved = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT, .rule = check_count };
 static const Slot schemes = { .what = "a mapping of naming schemes", .value = &saved, .name = NAME, .rule = check_count };
 static const Slot absent = { .what = "a mapping of key suffixes", .value = &expr, .name = TEXT, .rule = check_count };
+static const Key norm_keys[] = {
+    { "nodes", &nodes,        false, "what `of` is made of, from the adapter's tensors alone" },
+    { "of",    &slot_formula, true,  "the change of the wrapped weight; its length is the module's norm" },
+    { "scale", &tensors, true, "the tensors that make it shorter; it is linear in each" },
+    { 0 }
+};
+static const Slot norm = { .what = "a norm", .keys = norm_keys };
 static const Slot wraps = { .what = "a list of ops", .item = &name, .rule = check_wraps };
 
 /* ---- presets ---- */
@@ -305,6 +314,7 @@ static const Key adapter_keys[] = {
     { "output", &output,  true,  "what the wrapped node becomes" },
     { "save",   &schemes, true,  "key suffix -> tensor or $expression, by naming scheme" },
     { "absent", &absent,  false, "values of keys that a file may lack" },
+    { "norm",   &norm,    false, "what --scale_weight_norms limits" },
     DOC, { 0 }
 };
 static const Key preset_keys[] = {

@@ -7,8 +7,9 @@
  * one `update` node per trainable that has a gradient (a constant is none), in the order of the trainables, with the program of the
  * recipe's optimizer, or nodes and `assign` for an optimizer that is no program; state
  * values "NAME.STATE"; step scalars "lr.0", "lr.1" ..., one for each learning rate that
- * occurs (Param.lr of the scalar), written before every step. The recipe's `average`
- * follows, on the new parameters as wholes.
+ * occurs (Param.lr of the scalar), written before every step. Behind the updates norms of
+ * modules are bounded (passes/norms.c), then the recipe's `average` follows, on the new
+ * parameters as wholes.
  * Outputs "grad.NAME" go, unless gradients are recorded.
  *
  * With accumulation one plan does both kinds of micro-batch. State "NAME.sum" holds the sum
@@ -35,6 +36,7 @@ typedef struct Updates {
     int accumulate;
     Id loss_scale;              /* or NO_ID */
     Id keep, update, one, part; /* of accumulation: two scalars, 1, and 1 / count */
+    const Id *now;              /* behind the updates: values_now */
 } Updates;
 
 static Id rate_of(Updates *u, double lr) {
@@ -202,15 +204,20 @@ static bool add_scalars(Updates *u, double most, int n, const Id *grad, Err *e) 
 
 /* ---- optimizers that are no program ---- */
 
-/* The value that `id` has after the nodes so far: what the last one wrote over it. */
-static Id written(const Graph *g, Id id) {
-    for (uint32_t k = g->n_node; k-- > 0;) {
+Id *values_now(const Graph *g) {
+    Id *now = NEW(g->arena, Id, g->n_value + 1),
+       *root = NEW(g->arena, Id, g->n_value + 1);
+    for (uint32_t i = 0; i < g->n_value; i++) now[i] = root[i] = i;
+    for (uint32_t k = 0; k < g->n_node; k++) {
         const Node *n = g->node[k];
-        for (const OpAlias *al = n->op->alias; al && al->out >= 0; al++)
-            if (al->in < n->n_in && al->out < n->n_out && n->in[al->in] == id)
-                return n->out[al->out];
+        for (const OpAlias *al = n->op->alias; al && al->out >= 0; al++) {
+            if (al->in >= n->n_in || al->out >= n->n_out || n->in[al->in] == NO_ID)
+                continue;
+            root[n->out[al->out]] = root[n->in[al->in]];
+            now[root[n->in[al->in]]] = n->out[al->out];
+        }
     }
-    return id;
+    return now;
 }
 
 /* The states of a document that only watches stand beside the optimizer's, under its own
@@ -225,7 +232,7 @@ static bool parameter(Updates *u, const Value *v, Id grad, const Doc *watch,
     p->lr = graph_cast(g, rate_of(u, v->param ? v->param->lr : 1), F64, e);
     if (p->lr == NO_ID) return false;
     if (watch) {
-        p->p = p->grad = written(g, v->id);
+        p->p = p->grad = u->now[v->id];
         return true;
     }
     if (v->param && v->param->slice_axis >= 0) {
@@ -326,6 +333,10 @@ Graph *pass_optimizer(Graph *g, Options *opt, Err *e) {
             ? add_updates(&u, r, n, train, grad, e)
             : add_nodes(&u, r->optimizer, r->optimizer_args, n, train, grad, false, e);
     if (!ok) return NULL;
+    if (opt->scale_weight_norms > 0 &&
+        !limit_norms(g, opt->modules, opt->scale_weight_norms, u.ok, e))
+        return NULL;
+    u.now = values_now(g);
     if (r->average &&
         !add_nodes(&u, r->average, r->average_args, n, train, grad, true, e))
         return NULL;

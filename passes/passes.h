@@ -27,6 +27,7 @@ typedef struct Options {
     bool train;                /* differentiate and update */
     int accumulate;            /* micro-batches per update; 0 is 1 */
     double max_grad_norm;      /* 0: no clipping (the norm is computed all the same) */
+    double scale_weight_norms; /* largest norm of a module; 0: none (passes/norms.c) */
     /* values to keep as outputs ("unet.noise"), NULL-terminated */
     const char *const *record;
     /* outputs "grad.NAME" for every trainable, before clipping */

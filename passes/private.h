@@ -47,6 +47,13 @@ Id loss_scale_of(const Graph *g); /* NO_ID: the gradients are not scaled */
 /* Nodes that give it its next value. update: 1 in a micro-batch that updates, or NO_ID. */
 bool loss_scale_next(Graph *g, Id loss, Id norm, Id update, Err *e);
 
+/* ---- behind the updates ---- */
+/* Per value: what stands in its place after the nodes so far, the result of the last one
+ * that wrote over it. */
+Id *values_now(const Graph *g);
+/* No module's norm stays above `most` where ok is not 0 (passes/norms.c). */
+bool limit_norms(Graph *g, const Modules *m, double most, Id ok, Err *e);
+
 /* ---- liveness ---- */
 /* Per node: outputs or effects of the graph need it. with_init: or a parameter's start. */
 bool *nodes_needed(Arena *a, const Graph *g, bool with_init);
