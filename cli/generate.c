@@ -109,7 +109,8 @@ static bool draw_all(Generate *g, Err *e) {
         if (!generate_batch(g, &g->request[i], n, i == 0, &g->picture[i], e))
             return false;
         for (int k = 0; k < n; k++)
-            if (!generate_save(g, &g->request[i + k], k, &g->picture[i + k], e))
+            if (!generate_save(g, &g->request[i + k], g->request[i].small.w ? "1" : "",
+                               k, &g->picture[i + k], e))
                 return false;
         if (i == 0) tell_unused(g);
         for (int k = 0; k < n && !g->o->grid; k++) image_free(&g->picture[i + k]);
@@ -132,14 +133,16 @@ static bool prepare(Generate *g, Err *e) {
         return err_usage(e, "generate needs --prompt TEXT or --from_file FILE, one");
     g->dev = tool_device(g->common, o->device, e);
     if (!g->dev || !open_networks(g, e)) return false;
-    const DrawSpec spec = {.ckpt = o->ckpt,
-                           .vae = o->vae,
-                           .clip_skip = o->clip_skip,
-                           .v_prediction = o->v_parameterization,
-                           .exact = o->exact,
-                           .encodes = o->image_path != NULL,
-                           .use = g->use,
-                           .n_use = g->n_use};
+    const DrawSpec spec = {
+        .ckpt = o->ckpt,
+        .vae = o->vae,
+        .clip_skip = o->clip_skip,
+        .v_prediction = o->v_parameterization,
+        .exact = o->exact,
+        .encodes = o->image_path ||
+                   (!isnan(o->highres_fix_scale) && !o->highres_fix_latents_upscaling),
+        .use = g->use,
+        .n_use = g->n_use};
     g->draw = draw_open(&spec, g->dev, e);
     if (!g->draw) return false;
     if (g->common->verbose) fputs(draw_note(g->draw), stderr);
@@ -154,6 +157,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     (void)words;
     Generate g = {.common = c, .o = opts, .arena = arena_new()};
     bool ok = !args_get(given, "strength") || g.o->image_path ||
+              !isnan(g.o->highres_fix_scale) ||
               err_usage(e, "--strength needs --image_path: without a picture to begin "
                            "with, all steps are run");
     ok = ok && prepare(&g, e);
@@ -180,6 +184,9 @@ static const GenerateOptions defaults = {.outdir = "outputs",
                                          .scale = 7.5,
                                          .negative_scale = UNSET_FLOAT,
                                          .strength = 0.8,
+                                         .highres_fix_scale = UNSET_FLOAT,
+                                         .highres_fix_strength = UNSET_FLOAT,
+                                         .highres_fix_steps = 28,
                                          .seed = UNSET_INT,
                                          .clip_skip = 1,
                                          .max_embeddings_multiples = 1};
@@ -209,6 +216,15 @@ static const Opt options[] = {
     G(TEXT, mask_path, "PATH", "white is drawn, black is kept; a picture or a folder"),
     G(FLOAT, strength, "X", "share of the steps that are run on it; 1: all", .min = 0,
       .max = 1),
+    OPT_GROUP("in two goes"),
+    G(FLOAT, highres_fix_scale, "X",
+      "draw at X of the size, enlarge that and begin with it (--strength)", .min = 0.01,
+      .max = 1),
+    G(INT, highres_fix_steps, "N", "steps of the first go", .min = 1, .max = 1000),
+    G(FLOAT, highres_fix_strength, "X",
+      "of the first go on --image_path; without it --strength", .min = 0, .max = 1),
+    G(FLAG, highres_fix_latents_upscaling, NULL, "enlarge latents, not pictures"),
+    G(FLAG, highres_fix_save_1st, NULL, "save what the first go draws as well"),
     OPT_GROUP("how"),
     G(TEXT, sampler, "NAME",
       "a file in graphs/samplers, by name or path; sd-scripts' names are known too"),
@@ -243,6 +259,9 @@ static const Opt options[] = {
     OPT_GROUP("the machine"),
     G(TEXT, device, "NAME", "cpu or cuda"),
     G(FLAG, exact, NULL, "reference kernels only"),
+    OPT_REFUSED("highres_fix_upscaler", TEXT, "MODULE",
+                "a Python module cannot be loaded; without it Lanczos, or "
+                "--highres_fix_latents_upscaling"),
     OPT_REFUSED("interactive", FLAG, NULL, "give --prompt or --from_file"),
     OPT_REFUSED("textual_inversion_embeddings", LIST, "FILE..",
                 "embeddings in the text encoder are not there yet"),

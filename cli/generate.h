@@ -11,10 +11,11 @@ typedef struct GenerateOptions {
         *record, *image_path, *mask_path;
     WordList network_module, network_weights, network_mul, lbws, adapter;
     int64_t n_iter, images_per_prompt, W, H, batch_size, steps, seed, clip_skip,
-        max_embeddings_multiples;
-    double scale, negative_scale, strength;
+        max_embeddings_multiples, highres_fix_steps;
+    double scale, negative_scale, strength, highres_fix_scale, highres_fix_strength;
     bool v2, v_parameterization, sequential_file_name, iter_same_seed, grid, exact,
-        network_show_meta, network_merge;
+        network_show_meta, network_merge, highres_fix_save_1st,
+        highres_fix_latents_upscaling;
 } GenerateOptions;
 
 typedef struct Request { /* one picture */
@@ -25,6 +26,12 @@ typedef struct Request { /* one picture */
     double scale, negative_scale; /* NAN: the negative has no scale of its own */
     const char *clip;             /* --c: only told in the picture; NULL: none */
     const char *image, *mask;     /* what it begins with; NULL: noise, everywhere */
+    struct Small {                /* highres fix: what is drawn first; w 0: nothing */
+        int w, h;
+        int64_t steps, first;
+    } small;
+    const Image *found;  /* of highres fix, instead of `image`: a picture, or */
+    const float *latent; /* latents [h,w,4] */
     const Doc *sampler;
     const double *multiplier; /* of the networks */
 } Request;
@@ -82,10 +89,18 @@ bool generate_requests(Generate *g, Err *e);
  * first of all, which --inputs and --record are about. */
 bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out,
                     Err *e);
+/* The same in one go, whatever r->small says. out, latents [n,h,w,4]: NULL: not wanted. */
+bool generate_once(Generate *g, const Request *r, int n, bool first, Image *out,
+                   float *latents, Err *e);
+/* The same in two: small, and that enlarged as what the second begins with. */
+bool generate_highres(Generate *g, const Request *r, int n, bool first, Image *out,
+                      Err *e);
 /* Can they be drawn in one batch? */
 bool generate_same(const Generate *g, const Request *a, const Request *b);
-/* The file of picture i (in its batch of requests), with its settings in it. */
-bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e);
+/* The file of picture i (in its batch of requests), with its settings in it. stage: "", or
+ * of highres fix "0" or "1", in its name. */
+bool generate_save(Generate *g, const Request *r, const char *stage, int index,
+                   const Image *im, Err *e);
 /* The same under a name of the caller's. */
 bool generate_write(Generate *g, const char *path, const Request *r, const Image *im,
                     Err *e);

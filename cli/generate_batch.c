@@ -25,7 +25,8 @@ bool generate_same(const Generate *g, const Request *a, const Request *b) {
            a->scale == b->scale &&
            (a->negative_scale == b->negative_scale ||
             (isnan(a->negative_scale) && isnan(b->negative_scale))) &&
-           a->sampler == b->sampler && a->first == b->first && !a->image == !b->image &&
+           a->sampler == b->sampler && a->first == b->first &&
+           a->small.first == b->small.first && !a->image == !b->image &&
            !a->mask == !b->mask;
 }
 
@@ -226,8 +227,8 @@ static bool decode(BatchRun *b, Arena *a, const float *x, Image *out, Err *e) {
     return true;
 }
 
-bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out,
-                    Err *e) {
+bool generate_once(Generate *g, const Request *r, int n, bool first, Image *out,
+                   float *latents, Err *e) {
     BatchRun b = {
         .g = g, .r = r, .n = n, .first = first, .each = (int64_t)r->w * r->h * 4};
     Arena *a = arena_new();
@@ -257,8 +258,15 @@ bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out
         if (ok && b.from.image) record_picture(&b, "init", 4, r->h, r->w, b.from.image);
         if (b.from.mask) sampler.mix = mix;
         ok = ok && sample_run(&sampler, x, n * b.each, b.from.run, e) &&
-             decode(&b, a, x, out, e);
+             (!out || decode(&b, a, x, out, e));
+        if (latents) memcpy(latents, x, sizeof *x * (size_t)(n * b.each));
     }
     arena_free(a);
     return ok;
+}
+
+bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out,
+                    Err *e) {
+    return r->small.w ? generate_highres(g, r, n, first, out, e)
+                      : generate_once(g, r, n, first, out, NULL, e);
 }

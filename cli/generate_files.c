@@ -12,14 +12,15 @@
 
 /* The names of the original. The number is the first that is free: `index` (in the batch)
  * or the one behind it when a picture of the same second and seed is there already. */
-static const char *free_name(Generate *g, const Request *r, int index) {
+static const char *free_name(Generate *g, const Request *r, const char *stage,
+                             int index) {
     const GenerateOptions *o = g->o;
     for (int n = o->sequential_file_name ? 1 : index;; n++) {
         const char *path =
             o->sequential_file_name
-                ? arena_printf(g->arena, "%s/im_%06d.png", o->outdir, n)
-                : arena_printf(g->arena, "%s/im_%s_%03d_%lld.png", o->outdir, g->time,
-                               n, (long long)r->seed);
+                ? arena_printf(g->arena, "%s/im_%s%06d.png", o->outdir, stage, n)
+                : arena_printf(g->arena, "%s/im_%s_%s%03d_%lld.png", o->outdir, g->time,
+                               stage, n, (long long)r->seed);
         if (!file_exists(path)) return path;
     }
 }
@@ -41,9 +42,13 @@ static const char *parameters(Generate *g, const Request *r) {
                (long long)r->steps, title ? title->s : r->sampler->name, r->scale,
                (long long)r->seed, r->w * LATENT_FACTOR, r->h * LATENT_FACTOR,
                meta_base_name(g->arena, g->o->ckpt));
-    if (r->image)
+    if (r->image || r->small.w)
         str_printf(&s, ", Denoising strength: %g",
                    (double)(r->steps - r->first) / (double)r->steps);
+    if (r->small.w)
+        str_printf(&s, ", Hires upscale: %g, Hires steps: %lld, Hires upscaler: %s",
+                   (double)r->w / r->small.w, (long long)r->steps,
+                   g->o->highres_fix_latents_upscaling ? "Latent" : "Lanczos");
     if (g->o->clip_skip > 1)
         str_printf(&s, ", Clip skip: %lld", (long long)g->o->clip_skip);
     str_add(&s, ", Version: graphrun " GRAPHRUN_VERSION);
@@ -71,8 +76,9 @@ bool generate_write(Generate *g, const char *path, const Request *r, const Image
     return image_write_png_texts(path, im, text, (int)COUNT(text), e);
 }
 
-bool generate_save(Generate *g, const Request *r, int index, const Image *im, Err *e) {
-    const char *path = free_name(g, r, index);
+bool generate_save(Generate *g, const Request *r, const char *stage, int index,
+                   const Image *im, Err *e) {
+    const char *path = free_name(g, r, stage, index);
     if (!generate_write(g, path, r, im, e)) return false;
     if (!g->common->quiet) progress_say(g->progress, path);
     return true;

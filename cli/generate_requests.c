@@ -65,29 +65,57 @@ static bool request_of(Generate *g, const char *raw, const PromptLine *p, Reques
                    e);
 }
 
-static bool count_runs(Generate *g, const Request *r, Err *e) {
-    const DrawShape shape = {
-        .sampler = r->sampler, .steps = r->steps, .first = r->first};
+/* Runs of the sampler that the progress counts. */
+static bool count_runs(Generate *g, const Request *r, int64_t steps, int64_t begin,
+                       bool picture, Err *e) {
+    const DrawShape shape = {.sampler = r->sampler, .steps = steps, .first = begin};
     int64_t runs, first = 0;
     if (!draw_runs(g->draw, &shape, &runs, e)) return false;
-    if (r->image && !draw_first_run(g->draw, &shape, &first, e)) return false;
+    if (picture && !draw_first_run(g->draw, &shape, &first, e)) return false;
     g->all += runs - first;
     return true;
 }
 
 /* Of n steps the last int(n strength) and one more are run (training.md 8: the schedule's
- * offset is 1), at most all. */
-static void begin_with(Generate *g, const PromptLine *p, int64_t at, Request *r) {
+ * offset is 1), at most all: the first of them. */
+static int64_t first_step(int64_t steps, double strength) {
+    const int64_t run = (int64_t)((double)steps * strength) + 1;
+    return run < steps ? steps - run : 0;
+}
+
+/* Highres fix: as in sd-scripts, what is drawn first has sides that are multiples of 32. */
+static bool small_first(Generate *g, double strength, Request *r, Err *e) {
+    enum { UNIT = 32 / LATENT_FACTOR, LEAST = 64 / LATENT_FACTOR };
+    const GenerateOptions *o = g->o;
+    if (isnan(o->highres_fix_scale)) return true;
+    r->small = (struct Small){.w = (int)(r->w * o->highres_fix_scale) / UNIT * UNIT,
+                              .h = (int)(r->h * o->highres_fix_scale) / UNIT * UNIT,
+                              .steps = o->highres_fix_steps};
+    if (r->small.w < LEAST || r->small.h < LEAST)
+        return err_usage(e,
+                         "--highres_fix_scale: %g of %d x %d is %d x %d, want at "
+                         "least 64 x 64",
+                         o->highres_fix_scale, r->w * LATENT_FACTOR,
+                         r->h * LATENT_FACTOR, r->small.w * LATENT_FACTOR,
+                         r->small.h * LATENT_FACTOR);
+    const double own = o->highres_fix_strength;
+    if (r->image)
+        r->small.first = first_step(r->small.steps, isnan(own) ? strength : own);
+    r->first = first_step(r->steps, strength);
+    return true;
+}
+
+static bool begin_with(Generate *g, const PromptLine *p, int64_t at, Request *r,
+                       Err *e) {
     const char **path[2] = {&r->image, &r->mask};
     for (int i = 0; i < 2; i++) {
         int n = 0;
         while (g->source[i] && g->source[i][n]) n++;
         if (n) *path[i] = g->source[i][at % n];
     }
-    if (!r->image) return;
     const double strength = isnan(p->strength) ? g->o->strength : p->strength;
-    const int64_t run = (int64_t)((double)r->steps * strength) + 1;
-    r->first = run < r->steps ? r->steps - run : 0;
+    if (r->image) r->first = first_step(r->steps, strength);
+    return small_first(g, strength, r, e);
 }
 
 static void tell_ignored(const Generate *g, const PromptLine *p) {
@@ -126,9 +154,11 @@ static bool add_request(Generate *g, const PromptLine *p, Request r, Drawing *d,
              : d->single && !d->drawn ? o->seed
              : o->iter_same_seed      ? nth_seed(d->seed, d->iteration)
                                       : nth_seed(d->seed, d->drawn);
-    begin_with(g, p, d->drawn++, &r);
+    if (!begin_with(g, p, d->drawn++, &r, e)) return false;
     PUSH(g->arena, g->request, g->n, g->cap, r);
-    return count_runs(g, &r, e);
+    return count_runs(g, &r, r.steps, r.first, r.image || r.small.w, e) &&
+           (!r.small.w ||
+            count_runs(g, &r, r.small.steps, r.small.first, r.image != NULL, e));
 }
 
 /* A prompt with choices becomes several, each drawn once, as in sd-scripts. */

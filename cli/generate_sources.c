@@ -57,7 +57,13 @@ static bool encode(Generate *g, Arena *a, const Request *r, float *latent, Err *
     const size_t n = (size_t)w * (size_t)h * 3;
     float *x = NEW(a, float, n);
     Image im;
-    if (!load(r->image, w, h, FILTER_LANCZOS, &im, e)) return false;
+    if (r->latent) {
+        memcpy(latent, r->latent, sizeof *latent * 4 * (size_t)r->w * (size_t)r->h);
+        return true;
+    }
+    if (r->found ? !image_resize(r->found, w, h, FILTER_LANCZOS, &im, e)
+                 : !load(r->image, w, h, FILTER_LANCZOS, &im, e))
+        return false;
     for (size_t i = 0; i < n; i++) x[i] = (float)im.rgb[i] / 127.5f - 1;
     image_free(&im);
     return draw_encode(g->draw, r->h, r->w, x, r->seed, latent, e);
@@ -79,7 +85,7 @@ bool generate_begin(Generate *g, Arena *a, const Request *r, int n, const Sample
                     const DrawShape *shape, float *x, Beginning *out, Err *e) {
     const int64_t cells = (int64_t)r->w * r->h, all = 4 * cells * n;
     *out = (Beginning){0};
-    if (!r->image) return true;
+    if (!r->image && !r->found && !r->latent) return true;
     if (!draw_first_run(g->draw, shape, &out->run, e)) return false;
     out->image = NEW(a, float, all);
     out->noise = memcpy(NEW(a, float, all), x, sizeof *x * (size_t)all);

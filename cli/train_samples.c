@@ -233,6 +233,7 @@ bool train_samples_open(Trainer *t, Err *e) {
                                       .steps = 30,
                                       .scale = 7.5,
                                       .negative_scale = UNSET_FLOAT,
+                                      .highres_fix_scale = UNSET_FLOAT,
                                       .seed = (int64_t)(t->seed & INT64_MAX),
                                       .clip_skip = o->clip_skip,
                                       .max_embeddings_multiples = 3};

@@ -183,6 +183,33 @@ draws drawn --ckpt m1.safetensors --prompt '{a|b|c|d|e|f|g|h} {1|2|3|4}' --seed 
 cmp -s drawn/im_000001.png drawn/im_000002.png
 check "one seed, two choices" $?
 
+# highres fix: the first go is the small picture itself, the second begins with it
+draws low --ckpt whole.safetensors --prompt 'a cat --d 1 --s 5' --record low.rec
+high() { # high FOLDER OPTION...
+    to=$1
+    shift
+    draws "$to" --ckpt whole.safetensors --prompt "a cat --d 1 --w 128 --h 128" \
+        --highres_fix_scale 0.5 --highres_fix_steps 5 --highres_fix_save_1st "$@"
+}
+high high --record high.rec --strength 0.5
+pixels low.rec >low.pixels
+pixels high.rec | cmp -s - low.pixels
+check "the first go is not the small picture" $?
+[ "$(ls high | tr '\n' ' ')" = 'im_0000001.png im_1000001.png ' ]
+check "files of highres fix: $(ls high)" $?
+text high/im_0000001.png 'Size: 64x64'
+text high/im_1000001.png 'Denoising strength: 0.666667'
+text high/im_1000001.png 'Hires upscale: 2'
+high weak --strength 0
+high latent --strength 0.5 --highres_fix_latents_upscaling
+! cmp -s high/im_1000001.png weak/im_1000001.png
+check "strength changes nothing in the second go" $?
+tail -c +100 high/im_1000001.png >high.rest
+! tail -c +100 latent/im_1000001.png | cmp -s - high.rest
+check "latents enlarged give the picture of pictures enlarged" $?
+runs "$g" generate --ckpt whole.safetensors --prompt x --W 64 --H 64 --highres_fix_scale 0.5
+exits 2; says err "--highres_fix_scale: 0.5 of 64 x 64 is 32 x 32"
+
 # what is wrong is said
 runs "$g" generate --ckpt whole.safetensors --prompt x --mask_path black.bmp
 exits 2; says err "--mask_path needs --image_path"
