@@ -64,7 +64,7 @@ static bool add_entry(Use *u, const AdapterUse *use, const char *module,
 }
 
 bool adapters_use(Arena *a, const Graph *g, Net *net, const AdapterUse *use, int n,
-                  bool *used, AdaptersIn *out, Err *e) {
+                  bool training, bool *used, AdaptersIn *out, Err *e) {
     Use u = {.arena = a, .g = g, .net = net};
     *out = (AdaptersIn){.graph = (Graph *)g};
     int at = 0;
@@ -81,7 +81,7 @@ bool adapters_use(Arena *a, const Graph *g, Net *net, const AdapterUse *use, int
     if (!u.n) return true;
     Recipe r = {.adapter = u.entry, .n_adapter = u.n};
     if (!modules_match(a, g, &r, net, 1, &out->modules, e)) return false;
-    out->graph = adapters_inject(g, &out->modules, false, e);
+    out->graph = adapters_inject(g, &out->modules, training, e);
     out->of = NEW(a, const AdapterFile *, out->modules.n + 1);
     for (int i = 0, k = 0; i < out->modules.n; i++, k++) {
         while (strcmp(u.entry[k].on->pattern[0], out->modules.item[i].path)) k++;

@@ -191,7 +191,7 @@ static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapt
         return false;
     graph_output(g, "out", result[0].value);
     for (int i = 1; i < n_result; i++) graph_output(g, result[i].name, result[i].value);
-    if (!adapters_use(d->arena, g, net, d->spec.use, adapted ? d->spec.n_use : 0,
+    if (!adapters_use(d->arena, g, net, d->spec.use, adapted ? d->spec.n_use : 0, false,
                       d->used, &out->adapters, e))
         return false;
     Options opt = {
@@ -363,8 +363,8 @@ static bool answer(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err 
 static Graph *adapt(void *ctx, Graph *g, Err *e) {
     Draw *d = ctx;
     Net *net = (Net *)job_net(&d->job, "unet");
-    return adapters_use(d->plans, g, net, d->spec.use, d->spec.n_use, d->used, &d->unet,
-                        e)
+    return adapters_use(d->plans, g, net, d->spec.use, d->spec.n_use, false, d->used,
+                        &d->unet, e)
                ? d->unet.graph
                : NULL;
 }

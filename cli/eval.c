@@ -1,10 +1,10 @@
 /* The eval command: tensors in, one document's graph, tensors out. */
 #include "cli/eval.h"
 
-#include "cli/mixed_precision.h"
-
 #include <string.h>
 
+#include "cli/file_tool.h"
+#include "cli/mixed_precision.h"
 #include "cli/setting.h"
 #include "runtime/layout.h"
 
@@ -137,9 +137,11 @@ Exec *eval_bind(Eval *v, Graph *g, Options *opt, const WeightSource *w, Store **
     return exec_open(*store, p, e);
 }
 
-/* An adapter's tensor goes by its node path ("lora_down.weight"), without the module. */
-static const char *file_name(const PlanValue *value) {
+/* The tensor of an adapter alone goes by its node path ("lora_down.weight"), without the
+ * module. */
+static const char *file_name(const Eval *v, const PlanValue *value) {
     const char *module = value->param ? value->param->module : NULL;
+    if (v->doc->kind != DOC_ADAPTER) return value->name;
     return module ? value->name + strlen(module) + 1 : value->name;
 }
 
@@ -150,10 +152,11 @@ bool eval_run(Eval *v, Exec *x, Err *e) {
         if (!value->name || (value->role != ROLE_INPUT && value->role != ROLE_TRAIN &&
                              value->role != ROLE_STATE))
             continue; /* a state here: an adapter's tensor that does not learn */
-        const TensorEntry *t = eval_input(v, file_name(value));
+        const TensorEntry *t = eval_input(v, file_name(v, value));
         if (!t && value->role != ROLE_INPUT) continue; /* as initialised */
         if (!t)
-            return err_usage(e, "%s: '%s' is missing", v->in->path, file_name(value));
+            return err_usage(e, "%s: '%s' is missing", v->in->path,
+                             file_name(v, value));
         Type got;
         bool picture = value->type.rank == 4 && !(value->param && value->param->module);
         void *data = eval_read(v, t, value->type.dtype, picture, &got);
@@ -168,14 +171,18 @@ bool eval_run(Eval *v, Exec *x, Err *e) {
     return true;
 }
 
-/* "g.NAME" for the gradient "grad.NAME" of a value, and the value's name in files. */
+/* "g.NAME" for the gradient "grad.NAME" of a value; *tensor: its name in the inputs file if
+ * it is an adapter's, which has no channels to turn, or NULL. */
 static const char *gradient_key(Eval *v, const Plan *p, const char *of,
-                                const char **in_file) {
-    *in_file = of;
-    for (uint32_t i = 0; i < p->n_value; i++)
-        if (p->value[i].name && !strcmp(p->value[i].name, of))
-            *in_file = file_name(&p->value[i]);
-    return arena_printf(v->arena, "g.%s", *in_file);
+                                const char **tensor) {
+    const char *in_file = of;
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *value = &p->value[i];
+        if (!value->name || strcmp(value->name, of)) continue;
+        in_file = file_name(v, value);
+        if (value->param && value->param->module) *tensor = in_file;
+    }
+    return arena_printf(v->arena, "g.%s", in_file);
 }
 
 /* The gradient of a matrix that the inputs file has as [out,in,1,1] is recorded so. */
@@ -189,12 +196,11 @@ static void like_input(Eval *v, const char *in_file) {
 bool eval_record_outputs(Eval *v, Exec *x, Err *e) {
     const Plan *p = exec_plan(x);
     for (uint32_t i = 0; i < p->n_output; i++) {
-        const char *name = p->output[i].name, *key = name, *in_file = NULL;
+        const char *name = p->output[i].name, *key = name, *tensor = NULL;
         if (!strcmp(name, "loss") && v->doc->kind != DOC_OBJECTIVE) continue;
-        if (!strncmp(name, "grad.", 5)) key = gradient_key(v, p, name + 5, &in_file);
-        bool tensor = in_file && strcmp(in_file, name + 5) != 0; /* as files have it */
+        if (!strncmp(name, "grad.", 5)) key = gradient_key(v, p, name + 5, &tensor);
         if (!eval_record_value(v, x, name, key, !tensor, e)) return false;
-        if (tensor) like_input(v, in_file);
+        if (tensor) like_input(v, tensor);
     }
     return true;
 }
@@ -246,6 +252,36 @@ static bool bind_network(Eval *v, Net *net, Err *e) {
     return true;
 }
 
+/* --network_weights */
+static bool open_adapters(Eval *v, Err *e) {
+    const EvalOptions *o = v->opt;
+    if (!o->network_weights)
+        return !o->adapter && !o->network_args.n
+                   ? true
+                   : err_usage(e, "--%s wants --network_weights",
+                               o->adapter ? "adapter" : "network_args");
+    Args *args = args_new(v->arena);
+    if (!settings(v->arena, &o->network_args, "--network_args", args, e)) return false;
+    TensorFile *t = tensors_open(o->network_weights, e);
+    if (!t) return false;
+    const char *kind = o->adapter ? o->adapter : lora_only(t) ? "lora" : NULL;
+    v->network_weights = adapter_file_open(t, kind, args, e);
+    return v->network_weights != NULL;
+}
+
+/* The adapters of the file in g; what they draw is read from the inputs file, as
+ * "MODULE.NODE", where it is there. */
+static Graph *adapted(Eval *v, Graph *g, Net *net, Err *e) {
+    const AdapterUse use = {.file = v->network_weights, .multiplier = 1};
+    if (!adapters_use(v->arena, g, net, &use, 1, v->opt->grad, NULL, &v->adapters, e))
+        return NULL;
+    if (!v->adapters.modules.n)
+        return err_fail(e, "'%s': none of its modules is in network '%s'",
+                        v->opt->network_weights, net->name),
+               NULL;
+    return v->adapters.graph = eval_replace_draws(v, v->adapters.graph, "", e);
+}
+
 bool eval_network(Eval *v, Err *e) {
     Net net;
     Args *dims = args_new(v->arena);
@@ -259,6 +295,7 @@ bool eval_network(Eval *v, Err *e) {
         return false;
     for (int i = 0; i < n_out; i++) graph_output(g, out[i].name, out[i].value);
     g = eval_replace_draws(v, g, arena_printf(v->arena, "%s.", net.name), e);
+    if (g && v->network_weights) g = adapted(v, g, &net, e);
     if (!g) return false;
     for (uint32_t i = 0; v->opt->grad && i < g->n_value; i++)
         if (g->value[i]->role == ROLE_INPUT &&
@@ -273,7 +310,8 @@ bool eval_network(Eval *v, Err *e) {
     Options opt = {.net = &net, .n_net = 1, .dims = dims};
     Store *store = NULL;
     Exec *x = eval_bind(v, g, &opt, &w, &store, e);
-    bool ok = x && eval_run(v, x, e) && eval_record_outputs(v, x, e);
+    bool ok = x && (!v->network_weights || adapters_fill(&v->adapters, x, e)) &&
+              eval_run(v, x, e) && eval_record_outputs(v, x, e);
     if (x) exec_close(x);
     if (store) store_close(store);
     return ok;
@@ -295,7 +333,10 @@ static bool evaluate(Eval *v, const char *name, Err *e) {
     v->doc = doc_load(v->job.library, name, DOC_KINDS, NULL, loc_none(), e);
     if (!v->doc || !settings(v->arena, &v->opt->set, "--set", v->set, e)) return false;
     v->in = safetensors_open(v->opt->inputs, e);
-    if (!v->in) return false;
+    if (!v->in || !open_adapters(v, e)) return false;
+    if (v->network_weights && v->doc->kind != DOC_NETWORK)
+        return err_usage(e, "--network_weights go into a network, '%s' is a %s", name,
+                         doc_kind_name(v->doc->kind));
     v->used = NEW(v->arena, bool, v->in->n + 1);
     for (size_t i = 0; i < COUNT(kinds); i++)
         if (kinds[i].kind == v->doc->kind)
@@ -322,6 +363,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     v.set = args_new(v.arena);
     bool ok = evaluate(&v, words->word[0], e);
     if (v.in) tensors_close(v.in);
+    adapter_file_close(v.network_weights);
     cpu_close(v.dev);
     job_close(&v.job);
     arena_free(v.arena);
@@ -334,6 +376,13 @@ static const Opt options[] = {
         "variant of the network (default: what fits)"),
     OPT(EvalOptions, TEXT, weights, "FILE", "base model: file or Diffusers folder"),
     OPT(EvalOptions, EACH, set, "KEY=VALUE", "an argument of the document"),
+    OPT(EvalOptions, TEXT, network_weights, "FILE",
+        "a LoRA or another adapter's file in the network; with --grad g.MODULE.TENSOR "
+        "too"),
+    OPT(EvalOptions, TEXT, adapter, "NAME",
+        "its graph file, if not told by the tensors' names"),
+    OPT(EvalOptions, LIST, network_args, "K=V…",
+        "arguments of the adapter that its tensors do not tell: unit=4 …"),
     OPT(EvalOptions, TEXT, inputs, "FILE",
         "input tensors by name, pictures as [B,C,H,W]"),
     OPT(EvalOptions, TEXT, record, "FILE", "every named output as a tensor"),

@@ -1,12 +1,14 @@
 /* `graphrun eval`: one document alone, on tensors from a file. Shared by its kinds. */
 #ifndef GRAPHRUN_EVAL_H
 #define GRAPHRUN_EVAL_H
+#include "cli/adapter_use.h"
 #include "cli/job.h"
 #include "cli/opt.h"
 
 typedef struct EvalOptions {
     const char *variant, *weights, *inputs, *record, *mixed_precision;
-    WordList set;
+    const char *network_weights, *adapter;
+    WordList set, network_args;
     bool grad, exact;
     int64_t seed;
 } EvalOptions;
@@ -17,9 +19,11 @@ typedef struct Eval {
     const EvalOptions *opt;
     const char *doc_name;
     const Doc *doc;
-    Args *set;      /* --set key=value */
-    TensorFile *in; /* --inputs */
-    bool *used;     /* per entry of `in` */
+    Args *set;                    /* --set key=value */
+    TensorFile *in;               /* --inputs */
+    bool *used;                   /* per entry of `in` */
+    AdapterFile *network_weights; /* put into a network, or NULL */
+    AdaptersIn adapters;          /* what came of it */
     Device *dev;
     TensorOut *out; /* what --record will hold */
     int n_out, cap_out;
