@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checkpointing changes what is kept and nothing else: with the dropouts of adapters on, the
-# LoRA is the same file whatever is recomputed; what cannot fit is refused with the least
-# that would.
+# gradients of every update and the LoRA are the same bytes whatever is recomputed; what cannot
+# fit is refused with the least that would.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../small_training.sh"
 export GRAPHRUN_CACHE=
@@ -11,6 +11,8 @@ small_base
 same() { # same PLAIN NAME: as without checkpoints, and something was recomputed
     cmp -s "$tmp/$1.safetensors" "$tmp/$2.safetensors"
     check "another LoRA than without checkpoints" $?
+    cmp -s "$tmp/$1.record" "$tmp/$2.record"
+    check "other losses, gradients or weights than without checkpoints" $?
     says err "nodes recomputed"
 }
 
@@ -19,10 +21,12 @@ same() { # same PLAIN NAME: as without checkpoints, and something was recomputed
 every() {
     local kind=$1
     shift
-    train "$kind" "$@"
+    train "$kind" "$@" --record "$tmp/$kind.record"
     exits 0
+    grep -aqF '"g2.lora_unet_' "$tmp/$kind.record"
+    check "no gradient is recorded" $?
     grep -q "nodes recomputed" "$tmp/err" && check "recomputes without being asked" 1
-    train "$kind-block" "$@" --gradient_checkpointing
+    train "$kind-block" "$@" --record "$tmp/$kind-block.record" --gradient_checkpointing
     exits 0
     same "$kind" "$kind-block"
     train "$kind-small" "$@" --memory_budget 1MiB
@@ -30,7 +34,7 @@ every() {
     says err "memory budget of 1.0 MiB is too small: at least "
     least=$(sed -n 's/.*at least \([0-9.]*\) MiB are needed.*/\1/p' "$tmp/err")
     for more in 0.2 1.5; do
-        train "$kind-$more" "$@" --memory_budget "$(awk "BEGIN { print $least + $more }")MiB"
+        train "$kind-$more" "$@" --record "$tmp/$kind-$more.record" --memory_budget "$(awk "BEGIN { print $least + $more }")MiB"
         exits 0
         same "$kind" "$kind-$more"
     done
