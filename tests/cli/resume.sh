@@ -159,7 +159,7 @@ random_kills() { # FOLDER COUNT
     fi
     same "$1" "after SIGKILL"
 }
-for name in ${VARIANTS:-accumulation dylora}; do
+for name in ${VARIANTS:-accumulation dylora cached}; do
     case $name in
     lierla) variant=(--network_dropout 0.1) ;;
     c3lier) variant=(--network_args conv_dim=2 conv_alpha=1) ;;
@@ -172,11 +172,21 @@ for name in ${VARIANTS:-accumulation dylora}; do
             block_dims=2,2,2,2,4,4,4,4,2,2,2,2,2,2,2,2,4,4,4,4,2,2,2,2,2)
         ;;
     accumulation) variant=(--gradient_accumulation_steps 3 --max_train_steps 5) ;;
+    cached) # latents on disk, text states kept, last batches of a bucket that are short
+        variant=(--cache_latents_to_disk --train_batch_size 2 --network_train_unet_only
+            --gradient_accumulation_steps 2 --max_train_steps 6)
+        ;;
+    averaged) # moments as codes, a running mean, a loss scale
+        variant=(--optimizer_type AdamW8bit --network_dim 16 --ema_decay 0.9
+            --mixed_precision fp16)
+        ;;
     esac
     from=$(date +%s%N)
     uninterrupted
     span=$((($(date +%s%N) - from) / 1000000))
+    rm -rf "$tmp"/img/*/.graphrun-latents
     random_kills "$tmp/to" "${KILLS:-2}"
+    echo "resume: $name: killed ${KILLS:-2} times, runs of $span ms"
 done
 echo "resume: $killed times killed"
 finish
