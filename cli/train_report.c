@@ -13,14 +13,6 @@ static const char *block_name(const Trainer *t, const Module *m) {
                                                            : NULL;
 }
 
-static int64_t elements(const Trainer *t, const Module *m) {
-    int64_t n = 0;
-    for (int i = 0; i < t->lora.n; i++)
-        if (t->lora.item[i].module == m && t->lora.item[i].value)
-            n += type_count(&t->lora.item[i].type);
-    return n;
-}
-
 /* ---- JSON ---- */
 static void json_number(Str *s, double x) {
     if (isnan(x))
@@ -62,25 +54,41 @@ static void json_module(const Trainer *t, Str *s, const Module *m) {
 typedef struct Group {
     double lr;
     const char *network;
+    const Module *last; /* counted last: tensors of a module stand together */
     int64_t modules, parameters;
 } Group;
 
-/* Modules of one network with one learning rate. */
+/* The rate of one tensor: its module's, times the factor of its node (LoRA+). */
+static double rate_of(const Plan *p, const LoraTensor *l) {
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->role == ROLE_TRAIN && v->name && !strcmp(v->name, l->value))
+            return v->param->lr;
+    }
+    return l->module->lr;
+}
+
+/* Tensors of one network with one learning rate. */
 static int groups(const Trainer *t, Group *g) {
+    const Plan *p = train_largest(t)->plan;
     int n = 0;
-    for (int i = 0; i < t->modules->n; i++) {
-        const Module *m = &t->modules->item[i];
+    for (int i = 0; i < t->lora.n; i++) {
+        const LoraTensor *l = &t->lora.item[i];
+        if (!l->value) continue;
+        const double lr = rate_of(p, l);
         int k = 0;
-        while (k < n && (g[k].lr != m->lr || strcmp(g[k].network, m->network))) k++;
-        if (k == n) g[n++] = (Group){m->lr, m->network, 0, 0};
-        g[k].modules++;
-        g[k].parameters += elements(t, m);
+        while (k < n && (g[k].lr != lr || strcmp(g[k].network, l->module->network)))
+            k++;
+        if (k == n) g[n++] = (Group){lr, l->module->network, NULL, 0, 0};
+        g[k].modules += g[k].last != l->module;
+        g[k].last = l->module;
+        g[k].parameters += type_count(&l->type);
     }
     return n;
 }
 
 static bool json_report(Trainer *t, Str *s, Err *e) {
-    Group *g = NEW(t->arena, Group, t->modules->n);
+    Group *g = NEW(t->arena, Group, t->lora.n + 1);
     int n = groups(t, g);
     str_add(s, "{\"modules\": [\n");
     for (int i = 0; i < t->modules->n; i++) {
@@ -119,7 +127,7 @@ static double mib(uint64_t bytes) {
 }
 
 static bool text_report(Trainer *t, Str *s, Err *e) {
-    Group *g = NEW(t->arena, Group, t->modules->n);
+    Group *g = NEW(t->arena, Group, t->lora.n + 1);
     int n = groups(t, g);
     str_printf(s, "%-70s %6s %6s %8s %-5s %8s\n", "module", "dim", "alpha", "scale",
                "block", "lr");
