@@ -17,7 +17,10 @@ struct Draw {
     DrawSpec spec;
     Job job;
     Device *dev;
-    WeightSource weights;
+    WeightSource weights, model; /* model: without what the words add */
+    Tensor table;                /* of the text encoder with the words; or data NULL */
+    WeightShapes shapes;         /* the text encoder's, with that table */
+    const WeightShapes *model_shapes;
     Store *store;
     Tokenizer *tokenizer;
     int32_t pad;
@@ -89,6 +92,68 @@ static void list_modules(Draw *d) {
     }
 }
 
+/* ---- words with rows of their own ---- */
+static const char table_name[] =
+    "text_encoder.text_model.embeddings.token_embedding.weight";
+
+static bool find_shape(void *ctx, const char *name, Type *out) {
+    const Draw *d = ctx;
+    if (strcmp(name, strchr(table_name, '.') + 1))
+        return d->model_shapes->find(d->model_shapes->ctx, name, out);
+    *out = *d->table.type;
+    return true;
+}
+
+static bool find_weight(void *ctx, const char *name, Tensor *out) {
+    Draw *d = ctx;
+    if (!d->table.data || strcmp(name, table_name))
+        return d->model.find(d->model.ctx, name, out);
+    *out = d->table;
+    return true;
+}
+
+/* The word is all of its rows; so that one of them can be had, as in sd-scripts, WORD1 ...
+ * are the second and those behind it. */
+static bool add_word(Draw *d, const DrawWord *w, int64_t row, Err *e) {
+    const int64_t width = d->width;
+    if (w->width != width)
+        return err_fail(e, "'%s': vectors of %lld numbers, the model's have %lld",
+                        w->path, (long long)w->width, (long long)width);
+    memcpy((float *)d->table.data + row * width, w->row,
+           sizeof(float) * (size_t)(w->n * width));
+    bool ok = tokenizer_add(d->tokenizer, w->text, (int32_t)row, (int)w->n);
+    for (int64_t i = 1; ok && i < w->n; i++)
+        ok = tokenizer_add(d->tokenizer,
+                           arena_printf(d->arena, "%s%lld", w->text, (long long)i),
+                           (int32_t)(row + i), 1);
+    return ok || err_fail(e, "'%s': the word '%s' is known already; rename the file",
+                          w->path, w->text);
+}
+
+static bool add_words(Draw *d, Err *e) {
+    const DrawSpec *s = &d->spec;
+    Net *net = (Net *)job_net(&d->job, "text_encoder");
+    int64_t rows = number(net, "vocabulary"), more = 0;
+    Tensor old;
+    for (int i = 0; i < s->n_word; i++) more += s->word[i].n;
+    if (!more) return true;
+    if (!d->model.find(d->model.ctx, table_name, &old) || old.type->rank != 2 ||
+        old.type->dim[0] != rows || old.type->dim[1] != d->width)
+        return err_fail(e, "the text encoder has no table of %lld tokens",
+                        (long long)rows);
+    Type *type = NEW(d->arena, Type, 1);
+    *type = type_of(F32, 2, (int64_t[]){rows + more, d->width});
+    d->table = (Tensor){NEW(d->arena, float, type_count(type)), type};
+    convert(d->table.data, F32, old.data, old.type->dtype, rows * d->width);
+    for (int i = 0; i < s->n_word; rows += s->word[i++].n)
+        if (!add_word(d, &s->word[i], rows, e)) return false;
+    args_set(net->args, "vocabulary", val_int(rows));
+    d->shapes = (WeightShapes){d, find_shape};
+    d->model_shapes = net->shapes;
+    net->shapes = &d->shapes;
+    return true;
+}
+
 Draw *draw_open(const DrawSpec *s, Device *dev, Err *e) {
     Arena *a = arena_new();
     Draw *d = NEW(a, Draw, 1);
@@ -104,8 +169,9 @@ Draw *draw_open(const DrawSpec *s, Device *dev, Err *e) {
     list_modules(d);
     const char *folder = checkpoint_tokenizer(job_checkpoint(&d->job, "text_encoder"));
     d->tokenizer = tokenizer_open(folder, e);
-    d->weights = job_weights(&d->job);
-    d->store = d->tokenizer ? store_open(dev, &d->weights, 0) : NULL;
+    d->model = job_weights(&d->job);
+    d->weights = (WeightSource){d, find_weight};
+    if (d->tokenizer && add_words(d, e)) d->store = store_open(dev, &d->weights, 0);
     if (d->store) return d;
     draw_close(d);
     return NULL;

@@ -13,6 +13,12 @@ enum {
     DRAW_INNER = 75 /* without those that begin and end a row */
 };
 
+typedef struct DrawWord {    /* textual inversion */
+    const char *text, *path; /* of its file */
+    const float *row;        /* [n,width]: further rows of the text encoder's table */
+    int64_t n, width;
+} DrawWord;
+
 typedef struct DrawSpec {
     const char *ckpt, *vae; /* vae: NULL, of ckpt */
     int64_t clip_skip;
@@ -21,6 +27,8 @@ typedef struct DrawSpec {
     bool encodes;      /* pictures come in: the VAE's other half as well */
     AdapterUse *use;
     int n_use;
+    const DrawWord *word; /* must live as long as the Draw's opening */
+    int n_word;
 } DrawSpec;
 
 typedef struct DrawShape {   /* what a sampler's plan is for */

@@ -133,6 +133,8 @@ static bool prepare(Generate *g, Err *e) {
         return err_usage(e, "generate needs --prompt TEXT or --from_file FILE, one");
     g->dev = tool_device(g->common, o->device, e);
     if (!g->dev || !open_networks(g, e)) return false;
+    DrawWord *word;
+    if (!generate_words(g, &word, e)) return false;
     const DrawSpec spec = {
         .ckpt = o->ckpt,
         .vae = o->vae,
@@ -142,7 +144,9 @@ static bool prepare(Generate *g, Err *e) {
         .encodes = o->image_path ||
                    (!isnan(o->highres_fix_scale) && !o->highres_fix_latents_upscaling),
         .use = g->use,
-        .n_use = g->n_use};
+        .n_use = g->n_use,
+        .word = word,
+        .n_word = o->textual_inversion_embeddings.n};
     g->draw = draw_open(&spec, g->dev, e);
     if (!g->draw) return false;
     if (g->common->verbose) fputs(draw_note(g->draw), stderr);
@@ -248,6 +252,8 @@ static const Opt options[] = {
     G(LIST, network_module, "NAME..", "accepted; files tell what they are"),
     G(FLAG, network_merge, NULL, "accepted; a merged network draws the same"),
     G(FLAG, network_show_meta, NULL, "print the files' metadata"),
+    G(LIST, textual_inversion_embeddings, "FILE..",
+      "textual inversion: in prompts, a file's name without ending is what it learnt"),
     OPT_GROUP("files"),
     G(TEXT, outdir, "DIR", "folder of the pictures"),
     G(FLAG, sequential_file_name, NULL, "im_000001.png ... instead of time and seed"),
@@ -263,8 +269,6 @@ static const Opt options[] = {
                 "a Python module cannot be loaded; without it Lanczos, or "
                 "--highres_fix_latents_upscaling"),
     OPT_REFUSED("interactive", FLAG, NULL, "give --prompt or --from_file"),
-    OPT_REFUSED("textual_inversion_embeddings", LIST, "FILE..",
-                "embeddings in the text encoder are not there yet"),
     OPT_IGNORED("fp16", FLAG, NULL, "arithmetic is f32"),
     OPT_IGNORED("bf16", FLAG, NULL, "arithmetic is f32"),
     OPT_IGNORED("xformers", FLAG, NULL, "attention is always computed in blocks"),

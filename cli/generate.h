@@ -9,7 +9,8 @@
 typedef struct GenerateOptions {
     const char *ckpt, *vae, *prompt, *from_file, *outdir, *sampler, *device, *inputs,
         *record, *image_path, *mask_path;
-    WordList network_module, network_weights, network_mul, lbws, adapter;
+    WordList network_module, network_weights, network_mul, lbws, adapter,
+        textual_inversion_embeddings;
     int64_t n_iter, images_per_prompt, W, H, batch_size, steps, seed, clip_skip,
         max_embeddings_multiples, highres_fix_steps;
     double scale, negative_scale, strength, highres_fix_scale, highres_fix_strength;
@@ -65,6 +66,8 @@ typedef struct Generate {
  * its keys say. */
 bool generate_use(Generate *g, TensorFile *t, const char *adapter, double multiplier,
                   Err *e);
+/* The words of --textual_inversion_embeddings, in g->arena. */
+bool generate_words(Generate *g, DrawWord **out, Err *e);
 /* What was opened for drawing: model, adapters, pictures, arena. */
 void generate_close(Generate *g);
 /* Now, or SOURCE_DATE_EPOCH: YYYYMMDDhhmmss. */

@@ -9,6 +9,10 @@ typedef struct Tokenizer Tokenizer;
  * $GRAPHRUN_CLIP_VOCABULARY or the embedded vocabulary. */
 Tokenizer *tokenizer_open(const char *folder, Err *e);
 void tokenizer_close(Tokenizer *t);
+/* From now on `word`, wherever it stands in a text as it is written here (the longest of
+ * several), is the tokens first ... first+n-1 (textual inversion). false: it is empty, or
+ * known already. */
+bool tokenizer_add(Tokenizer *t, const char *word, int32_t first, int n);
 /* Ids of the text without BOS and EOS; returns how many (at most cap are written). */
 int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap);
 /* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (PAD_END: EOS, as SD1 has it;

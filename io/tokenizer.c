@@ -15,9 +15,17 @@
 enum { CHUNK = 75, ROW = 77 }; /* inner tokens and all tokens of one row */
 static const char bos_text[] = "<|startoftext|>", eos_text[] = "<|endoftext|>";
 
+typedef struct Special { /* a text that is no subject of BPE, and its tokens */
+    const char *text;
+    size_t length;
+    int32_t id;
+    int n;
+} Special;
 struct Tokenizer {
     Arena *arena;
     Vocabulary v;
+    Special *word; /* that were added; the longer ones first */
+    int n_word, cap_word;
 };
 
 Tokenizer *tokenizer_open(const char *folder, Err *e) {
@@ -31,6 +39,19 @@ Tokenizer *tokenizer_open(const char *folder, Err *e) {
 
 void tokenizer_close(Tokenizer *t) {
     if (t) arena_free(t->arena);
+}
+
+bool tokenizer_add(Tokenizer *t, const char *word, int32_t first, int n) {
+    const Special x = {arena_strdup(t->arena, word), strlen(word), first, n};
+    bool known = !x.length || !strcmp(word, bos_text) || !strcmp(word, eos_text);
+    for (int i = 0; i < t->n_word; i++) known = known || !strcmp(t->word[i].text, word);
+    if (known) return false;
+    PUSH(t->arena, t->word, t->n_word, t->cap_word, x);
+    for (int i = t->n_word - 1; i && t->word[i - 1].length < x.length; i--) {
+        t->word[i] = t->word[i - 1];
+        t->word[i - 1] = x;
+    }
+    return true;
 }
 
 /* ---- the ids found so far ---- */
@@ -196,21 +217,32 @@ static void encode_clean(const Vocabulary *v, Piece *p, const Runes *r, Ids *out
 }
 
 /* ---- whole texts ---- */
-/* The next literal of a special token in s, or NULL; *id is its token, *n its length.
- * They are cut out before the cleaning, so that their '<' has no say in it. `bang`:
- * SD2's tokenizer pads with '!', which makes every '!' of a text a token by itself. */
+/* Does one begin at s? `bang`: SD2's tokenizer pads with '!', which makes every '!' of a
+ * text a token by itself. */
+static bool special_at(const Tokenizer *t, const char *s, bool bang, Special *out) {
+    const Special own[] = {{bos_text, strlen(bos_text), t->v.bos, 1},
+                           {eos_text, strlen(eos_text), t->v.eos, 1},
+                           {"!", 1, t->v.byte['!'], 1}};
+    for (int i = 0; i < t->n_word; i++)
+        if (!strncmp(s, t->word[i].text, t->word[i].length)) {
+            *out = t->word[i];
+            return true;
+        }
+    for (int i = 0; i < (bang ? 3 : 2); i++)
+        if (!strncmp(s, own[i].text, own[i].length)) {
+            *out = own[i];
+            return true;
+        }
+    return false;
+}
+
+/* The next special text in s, or NULL. They are cut out before the cleaning, so that their
+ * '<' has no say in it. */
 static const char *next_special(const Tokenizer *t, const char *s, bool bang,
-                                int32_t *id, size_t *n) {
-    for (; (s = strpbrk(s, bang ? "<!" : "<")); s++) {
-        *n = 1;
-        *id = t->v.byte['!'];
-        if (*s == '!') return s;
-        *n = strlen(bos_text);
-        *id = t->v.bos;
-        if (!strncmp(s, bos_text, *n)) return s;
-        *n = strlen(eos_text);
-        *id = t->v.eos;
-        if (!strncmp(s, eos_text, *n)) return s;
+                                Special *out) {
+    for (; s && *s; s++) {
+        if (!t->n_word && !(s = strpbrk(s, bang ? "<!" : "<"))) return NULL;
+        if (special_at(t, s, bang, out)) return s;
     }
     return NULL;
 }
@@ -222,15 +254,14 @@ static int encode(const Tokenizer *t, const char *text, bool bang, int32_t *ids,
     Runes clean = {0};
     Ids out = {ids, 0, cap};
     for (const char *s = text; *s;) {
-        int32_t id;
-        size_t n;
-        const char *stop = next_special(t, s, bang, &id, &n);
+        Special special;
+        const char *stop = next_special(t, s, bang, &special);
         clean.n = 0;
         text_clean(s, stop ? (size_t)(stop - s) : strlen(s), &clean);
         encode_clean(&t->v, &p, &clean, &out);
         if (!stop) break;
-        put_id(&out, id);
-        s = stop + n;
+        for (int i = 0; i < special.n; i++) put_id(&out, special.id + i);
+        s = stop + special.length;
     }
     runes_free(&clean);
     arena_free(scratch);

@@ -201,6 +201,11 @@ static const PickleValue *tensors_of(Reader *r, const PickleValue *top) {
                 : "something else");
         return NULL;
     }
+    if (!dict && (dict = pickle_get(top, "string_to_param"))) { /* textual inversion */
+        if (dict->kind == PICKLE_DICT) return dict;
+        bad(r, "'string_to_param' is not a dict of tensors");
+        return NULL;
+    }
     if (!dict) return top;
     if (dict->kind != PICKLE_DICT) {
         bad(r, "'state_dict' is not a dict of tensors");

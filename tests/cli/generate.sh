@@ -210,6 +210,51 @@ check "latents enlarged give the picture of pictures enlarged" $?
 runs "$g" generate --ckpt whole.safetensors --prompt x --W 64 --H 64 --highres_fix_scale 0.5
 exits 2; says err "--highres_fix_scale: 0.5 of 64 x 64 is 32 x 32"
 
+# textual inversion: a word with the vectors of "cat" and "dog" draws what they draw
+key=cond_stage_model.transformer.text_model.embeddings.token_embedding.weight
+header=$(od -An -tu8 -N8 m1.safetensors | tr -d ' ')
+table=$(head -c $((8 + header)) m1.safetensors | tail -c "$header" |
+    sed 's/.*"'$key'":{[^}]*"data_offsets":\[\([0-9]*\),.*/\1/')
+vector() { # vector TOKEN: 64 numbers of 4 bytes
+    tail -c +$((8 + header + table + 256 * $1 + 1)) m1.safetensors | head -c 256
+}
+learnt() { # learnt N BYTES: a file of N vectors on stdin
+    printf '\120\0\0\0\0\0\0\0%-80s' \
+        '{"emb_params":{"dtype":"F32","shape":['"$1"',64],"data_offsets":[0,'"$2"']}}'
+    cat
+}
+{ vector 2368; vector 1929; } | learnt 2 512 >Mine.safetensors
+vector 2368 | learnt 1 256 >other.safetensors
+words() { # words RECORD PROMPT
+    draws w --ckpt m1.safetensors --prompt "$2 --n bad --d 1" --record "$1" \
+        --textual_inversion_embeddings Mine.safetensors other.safetensors
+    pixels "$1" >"$1.pixels"
+}
+words w.0 'a cat dog on (a cat:1.3) mat'
+words w.1 'a Mine on (a other:1.3) mat'
+words w.2 'a other Mine1 on (a other:1.3) mat'
+words w.3 'a mine on (a other:1.3) mat'
+cmp -s w.0.pixels w.1.pixels && cmp -s w.0.pixels w.2.pixels
+check "a word of textual inversion is not its vectors" $?
+! cmp -s w.0.pixels w.3.pixels
+check "a word of textual inversion in other letters" $?
+vector 1 | learnt 1 256 >Mine1.safetensors
+runs "$g" generate --ckpt m1.safetensors --prompt x --textual_inversion_embeddings \
+    Mine.safetensors Mine1.safetensors
+exits 1; says err "'Mine1.safetensors': the word 'Mine1' is known already"
+head -c 256 /dev/zero | learnt 2 256 >bad.safetensors
+runs "$g" generate --ckpt m1.safetensors --prompt x --textual_inversion_embeddings \
+    bad.safetensors
+exits 1; says err bad.safetensors
+runs "$g" generate --ckpt m1.safetensors --prompt x --textual_inversion_embeddings m1.safetensors
+exits 1; says err "tensors, want one, textual inversion's"
+{ printf '\120\0\0\0\0\0\0\0%-80s' \
+    '{"emb_params":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'; printf 12345678; } \
+    >narrow.safetensors
+runs "$g" generate --ckpt m1.safetensors --prompt x --textual_inversion_embeddings \
+    narrow.safetensors
+exits 1; says err "'narrow.safetensors': vectors of 2 numbers, the model's have 64"
+
 # what is wrong is said
 runs "$g" generate --ckpt whole.safetensors --prompt x --mask_path black.bmp
 exits 2; says err "--mask_path needs --image_path"
