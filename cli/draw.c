@@ -61,7 +61,7 @@ static bool open_networks(Draw *d, Err *e) {
     args_set(net[1].args, "clip_skip", val_int(s->clip_skip));
     d->job.recipe.network = net;
     d->job.recipe.n_network = s->encodes ? 4 : 3;
-    return job_networks(&d->job, e);
+    return job_networks(&d->job, e) && job_clip_skip_fits(&d->job, e);
 }
 
 static int64_t number(const Net *net, const char *name) {

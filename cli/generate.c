@@ -206,7 +206,7 @@ static const Opt options[] = {
       .max = 24),
     OPT_GROUP("what to draw"),
     G(TEXT, prompt, "TEXT", "the prompt, with options: 'a cat --n dog --w 512 --d 1'"),
-    G(TEXT, from_file, "FILE", "prompts, one per line; # begins a comment"),
+    G(TEXT, from_file, "FILE", "prompts, one per line, # begins a comment; or tables as .toml or .json"),
     G(INT, W, "N", "width; a multiple of 8", .min = 64, .max = 4096),
     G(INT, H, "N", "height; a multiple of 8", .min = 64, .max = 4096),
     G(INT, images_per_prompt, "N", "pictures of each prompt", .min = 1, .max = 1 << 20),

@@ -59,6 +59,8 @@ typedef struct Generate {
     int64_t done, all; /* runs of samplers */
     /* prompts as sd-scripts reads them for samples: sizes are rounded */
     bool while_training;
+    /* looked at between the runs of a sampler: not 0 ends the drawing; may be NULL */
+    const volatile int *stop;
 } Generate;
 
 /* Takes a file over, also on failure, as one more adapter in use; g->use and g->file have
@@ -88,6 +90,8 @@ bool generate_keep(const Beginning *b, const Sampler *s, int64_t run, float *x,
 
 /* Fills g->request from options, prompts and seeds. */
 bool generate_requests(Generate *g, Err *e);
+/* Was it ended by g->stop? What fails then fails without a message. */
+bool generate_stopped(const Generate *g);
 /* Draws n requests that differ in text and seed only; their pictures to `out`. first: the
  * first of all, which --inputs and --record are about. */
 bool generate_batch(Generate *g, const Request *r, int n, bool first, Image *out,

@@ -98,7 +98,11 @@ static bool done(void *ctx, int64_t run, const float *x, int64_t n, Err *e) {
                    b->r->h, b->r->w, x);
     g->done += b->n;
     progress_at(g->progress, g->done, NULL);
-    return true;
+    return !generate_stopped(g);
+}
+
+bool generate_stopped(const Generate *g) {
+    return g->stop && *g->stop;
 }
 
 static bool mix(void *ctx, int64_t run, float *x, int64_t n, Err *e) {

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "cli/generate.h"
-#include "io/file.h"
 #include "io/prompt_variants.h"
 #include "kernels/rng.h"
 
@@ -45,10 +44,9 @@ static int64_t rounded(const Generate *g, int64_t pixels) {
     return pixels < 64 ? 64 : pixels - pixels % LATENT_FACTOR;
 }
 
-static bool request_of(Generate *g, const char *raw, const PromptLine *p, Request *r,
-                       Err *e) {
+static bool request_of(Generate *g, const PromptLine *p, Request *r, Err *e) {
     const GenerateOptions *o = g->o;
-    *r = (Request){.raw = raw,
+    *r = (Request){.raw = p->line ? p->line : p->prompt,
                    .prompt = p->prompt,
                    .negative = p->negative ? p->negative : "",
                    .steps = p->steps == PROMPT_UNSET ? o->steps : p->steps,
@@ -124,20 +122,13 @@ static void tell_ignored(const Generate *g, const PromptLine *p) {
                 p->ignored[i]);
 }
 
-static const char **prompts(Generate *g, Err *e) {
-    if (g->o->prompt) {
-        const char **one = NEW(g->arena, const char *, 2);
-        one[0] = g->o->prompt;
-        return one;
-    }
-    void *map;
-    size_t n;
-    if (!file_map(g->o->from_file, &map, &n, e)) return NULL;
-    const char **lines = prompt_lines(g->arena, map, n);
-    file_unmap(map, n);
-    if (lines[0]) return lines;
-    err_fail(e, "'%s' has no prompts", g->o->from_file);
-    return NULL;
+static bool prompts(Generate *g, PromptLine **out, int *n, Err *e) {
+    if (!g->o->prompt)
+        return prompt_file(g->arena, g->o->from_file, g->while_training, out, n, e);
+    *n = 1;
+    *out = NEW(g->arena, PromptLine, 1);
+    prompt_line(g->arena, g->o->prompt, g->while_training, *out);
+    return true;
 }
 
 typedef struct Drawing { /* where the list of pictures is */
@@ -161,21 +152,22 @@ static bool add_request(Generate *g, const PromptLine *p, Request r, Drawing *d,
             count_runs(g, &r, r.small.steps, r.small.first, r.image != NULL, e));
 }
 
-/* A prompt with choices becomes several, each drawn once, as in sd-scripts. */
-static bool add_line(Generate *g, const char *line, int index, Drawing *d, Err *e) {
+/* A line with choices becomes several prompts, each drawn once, as in sd-scripts. */
+static bool add_prompt(Generate *g, const PromptLine *of, int index, Drawing *d,
+                       Err *e) {
     const int64_t images = g->o->images_per_prompt;
     const uint64_t seed = d->seed + ((uint64_t)index << 20) + (uint64_t)d->iteration;
-    const char **text = &line;
+    const char **text = NULL;
     int n = 1;
-    if (!g->while_training &&
-        !prompt_variants(g->arena, line, images, seed, &text, &n, e))
+    if (of->line && !g->while_training &&
+        !prompt_variants(g->arena, of->line, images, seed, &text, &n, e))
         return false;
     for (int i = 0; i < n; i++) {
-        PromptLine p;
+        PromptLine p = *of;
         Request r;
-        prompt_line(g->arena, text[i], g->while_training, &p);
+        if (text) prompt_line(g->arena, text[i], false, &p);
         if (d->iteration == 0 && i == 0) tell_ignored(g, &p);
-        if (!request_of(g, text[i], &p, &r, e)) return false;
+        if (!request_of(g, &p, &r, e)) return false;
         for (int64_t k = 0; k < (n > 1 ? 1 : images); k++)
             if (!add_request(g, &p, r, d, d->iteration * images + k, e)) return false;
     }
@@ -184,17 +176,16 @@ static bool add_line(Generate *g, const char *line, int index, Drawing *d, Err *
 
 bool generate_requests(Generate *g, Err *e) {
     const GenerateOptions *o = g->o;
-    const char **line = prompts(g, e);
-    if (!line) return false;
+    PromptLine *line;
+    int n;
+    if (!prompts(g, &line, &n, e)) return false;
     Drawing d = {.seed = (uint64_t)o->seed};
     if (o->seed == UNSET_INT && getrandom(&d.seed, sizeof d.seed, 0) != sizeof d.seed)
         d.seed = (uint64_t)time(NULL);
-    int n = 0;
-    while (line[n]) n++;
     d.single =
         o->seed != UNSET_INT && o->n_iter == 1 && n == 1 && o->images_per_prompt == 1;
     for (; d.iteration < o->n_iter; d.iteration++)
         for (int i = 0; i < n; i++)
-            if (!add_line(g, line[i], i, &d, e)) return false;
+            if (!add_prompt(g, &line[i], i, &d, e)) return false;
     return true;
 }

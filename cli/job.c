@@ -179,6 +179,17 @@ const Net *job_net(const Job *j, const char *network) {
     return i < 0 ? NULL : &j->net[i];
 }
 
+bool job_clip_skip_fits(const Job *j, Err *e) {
+    for (int i = 0; i < j->n_net; i++) {
+        const Val *layers = args_get(j->net[i].args, "layers");
+        const Val *skip = args_get(j->net[i].args, "clip_skip");
+        if (layers && skip && skip->i > layers->i)
+            return err_usage(e, "--clip_skip: got %lld, '%s' has %lld layers",
+                             (long long)skip->i, j->net[i].name, (long long)layers->i);
+    }
+    return true;
+}
+
 void job_use_net(Job *j, const Net *net, Checkpoint *model) {
     j->n_net = 1;
     j->net = NEW(j->arena, Net, 1);

@@ -32,6 +32,8 @@ Checkpoint *job_checkpoint(const Job *j, const char *network);
 /* Makes `net` the job's only network, with its weights from `model` (may be NULL). */
 void job_use_net(Job *j, const Net *net, Checkpoint *model);
 const Net *job_net(const Job *j, const char *network); /* NULL: no such network */
+/* --clip_skip leaves layers of every text encoder to use. */
+bool job_clip_skip_fits(const Job *j, Err *e);
 /* For store_open: finds "NETWORK.path.weight" in the network's model. Lives as long as j. */
 WeightSource job_weights(Job *j);
 /* Name in its model ("vae.encoder.conv_in.weight") of a network's tensor

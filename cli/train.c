@@ -14,7 +14,8 @@
 #include "cli/talk.h"
 #include "io/file.h"
 
-/* the signal that asked for an end; the loop looks at it between micro-batches */
+/* the signal that asked for an end; looked at between micro-batches and, while samples are
+ * drawn, between the runs of the sampler */
 static volatile int stop_signal;
 
 /* The second one ends the program at once. */
@@ -208,7 +209,7 @@ static int train(Trainer *t, Err *e) {
                       .lr = &t->lr,
                       .accumulate = t->accumulate,
                       .skip_nan = t->skip_nan,
-                      .stop = &stop_signal};
+                      .stop = t->stop};
     TrainPlace place = t->place;
     catch_signals();
     t->progress = talk_progress(t->arena, t->common, "steps", t->steps);
@@ -283,8 +284,12 @@ static int64_t now_or_given(void) {
 
 static int run(const Common *c, const void *opts, const Args *given,
                const WordList *words, Err *e) {
-    Trainer t = {
-        .common = c, .o = opts, .given = given, .arena = arena_new(), .epochs = 1};
+    Trainer t = {.common = c,
+                 .o = opts,
+                 .given = given,
+                 .arena = arena_new(),
+                 .epochs = 1,
+                 .stop = &stop_signal};
     t.started = now_or_given();
     WordList notes = {0};
     int code = EXIT_MISUSE;

@@ -79,6 +79,7 @@ typedef struct Trainer {
     Exec *last;           /* of the last micro-batch: where the weights are read from */
     struct Samples *samples;     /* --sample_prompts, or NULL */
     struct Validator *validator; /* of cli/train_validation.c; NULL: nothing held out */
+    const volatile int *stop;    /* not 0: the signal that asked for an end */
     int last_epoch;
     int64_t micro; /* counts micro-batches for the record */
     /* where the run stands, and the state it goes on from (--resume) */
@@ -161,6 +162,8 @@ bool train_model_open(Trainer *t, Err *e);
 bool train_model_write(Trainer *t, Exec *x, const char *stem, bool average,
                        int precision, const Meta *meta, int n_meta, int64_t step,
                        const char **path, Err *e);
+/* The same as one file with the original's names, whatever the model is stored as. */
+bool train_model_file(Trainer *t, Exec *x, const char *path, int64_t step, Err *e);
 
 /* cli/train_names.c */
 typedef enum SaveKind { SAVE_EPOCH, SAVE_STEP, SAVE_LAST } SaveKind;

@@ -85,6 +85,12 @@ static bool read_trained(Trainer *t, Exec *x, bool average, Err *e) {
     return ok;
 }
 
+bool train_model_file(Trainer *t, Exec *x, const char *path, int64_t step, Err *e) {
+    int64_t overflow;
+    return (t->trained || keep_trained(t, x, e)) && read_trained(t, x, false, e) &&
+           write_file(t, path, STORED_KEEP, NULL, 0, step, &overflow, e);
+}
+
 bool train_model_write(Trainer *t, Exec *x, const char *stem, bool average,
                        int precision, const Meta *meta, int n_meta, int64_t step,
                        const char **path, Err *e) {

@@ -231,7 +231,7 @@ const Opt train_options[] = {
     T(INT, sample_every_n_steps, "N", "draw the sample prompts every N updates", AT_LEAST(1)),
     T(INT, sample_every_n_epochs, "N", "draw them every N epochs; goes before --sample_every_n_steps", AT_LEAST(1)),
     T(FLAG, sample_at_first, NULL, "draw them before the first update too"),
-    T(TEXT, sample_prompts, "FILE", "a line each, as for generate --from_file; they go to OUTPUT_DIR/sample, with a strip of pictures over time per prompt"),
+    T(TEXT, sample_prompts, "FILE", "a line each, as for generate --from_file, or .toml or .json as for sd-scripts; they go to OUTPUT_DIR/sample, with a strip of pictures over time per prompt"),
     T(TEXT, sample_sampler, "NAME", "a file in graphs/samplers, by name or path; sd-scripts' names are known too"),
     T(TEXT, logging_dir, "DIR", "losses, rates and norms as a TensorBoard file and log.jsonl, in DIR/TIME/network_train"),
     T(TEXT, log_prefix, "TEXT", "before TIME in the log folder's name"),

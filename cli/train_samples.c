@@ -1,6 +1,8 @@
 /* Samples while training: `generate` on the model and the adapters as they are, in plans of
  * its own that live only as long as it draws (training.md 7.4). The training reads nothing
- * of it. The adapters go through a file, so what is drawn is what would be saved. */
+ * of it. Adapters go through files, one for each kind, and networks that are trained
+ * themselves through a model's, so what is drawn is what would be saved. A signal ends the
+ * drawing before the next run of the sampler; what was begun is not written. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,9 +30,16 @@ struct Samples {
 };
 
 /* ---- the model and its adapters ---- */
+/* What is drawn with: files of the moment, or (before the first step) the base alone. */
+typedef struct Drawn {
+    const char *ckpt;
+    const char **lora; /* one file per adapter document */
+    const Doc **adapter;
+    int n;
+} Drawn;
+
 /* As the recipe has it. */
-static const char *adapter_name(const Trainer *t) {
-    const Doc *d = t->modules->item[0].adapter;
+static const char *adapter_name(const Doc *d) {
     return file_exists(d->src->path) ? d->src->path : d->name;
 }
 
@@ -40,9 +49,10 @@ static bool use_file(Generate *g, const char *path, double multiplier,
     return f && generate_use(g, f, adapter, multiplier, e);
 }
 
-/* --base_weights are adapters here, not merged. */
-static bool use_base_weights(Generate *g, const TrainOptions *o, Err *e) {
-    for (int i = 0; i < o->base_weights.n; i++) {
+/* --base_weights are adapters here, not merged; a trained model's file has them in it. */
+static bool use_base_weights(Generate *g, const Trainer *t, Err *e) {
+    const TrainOptions *o = t->o;
+    for (int i = 0; i < o->base_weights.n && !t->model; i++) {
         double ratio;
         if (!train_base_ratio(o, i, &ratio, e) ||
             !use_file(g, o->base_weights.word[i], ratio, "lora", e))
@@ -51,24 +61,30 @@ static bool use_base_weights(Generate *g, const TrainOptions *o, Err *e) {
     return true;
 }
 
-/* lora: the file of the adapters that are trained, or NULL. g is to be closed also on
- * failure. */
-static bool open_model(Trainer *t, Generate *g, const char *lora, Err *e) {
+static bool predicts_velocity(const Trainer *t) {
+    const Val *v = args_get(t->job.recipe.objective_args, "prediction");
+    return v && v->kind == VAL_WORD && !strcmp(v->word, "v");
+}
+
+/* g is to be closed also on failure. */
+static bool open_model(Trainer *t, Generate *g, const Drawn *d, Err *e) {
     const TrainOptions *o = t->o;
+    const int most = o->base_weights.n + d->n;
     *g = (Generate){.common = t->common,
                     .o = &t->samples->o,
                     .arena = arena_new(),
                     .dev = t->dev,
-                    .while_training = true};
-    g->use = NEW(g->arena, AdapterUse, o->base_weights.n + 2);
-    g->file = NEW(g->arena, AdapterFile *, o->base_weights.n + 2);
-    if (!use_base_weights(g, o, e) ||
-        (lora && !use_file(g, lora, 1, adapter_name(t), e)))
-        return false;
-    DrawSpec spec = {.ckpt = g->o->ckpt,
+                    .while_training = true,
+                    .stop = t->stop};
+    g->use = NEW(g->arena, AdapterUse, most + 1);
+    g->file = NEW(g->arena, AdapterFile *, most + 1);
+    if (!use_base_weights(g, t, e)) return false;
+    for (int i = 0; i < d->n; i++)
+        if (!use_file(g, d->lora[i], 1, adapter_name(d->adapter[i]), e)) return false;
+    DrawSpec spec = {.ckpt = d->ckpt,
                      .vae = o->vae,
-                     .clip_skip = o->clip_skip,
-                     .v_prediction = o->v_parameterization,
+                     .clip_skip = g->o->clip_skip,
+                     .v_prediction = predicts_velocity(t),
                      .exact = o->exact,
                      .use = g->use,
                      .n_use = g->n_use};
@@ -135,6 +151,45 @@ static bool write_strip(Trainer *t, Generate *g, int i, Err *e) {
     return ok;
 }
 
+/* ---- the files of the moment ---- */
+/* The tensors of modules with this adapter document. */
+static LoraTensors tensors_of(Arena *a, const LoraTensors *all, const Doc *adapter) {
+    LoraTensors out = {NEW(a, LoraTensor, all->n + 1), 0};
+    for (int i = 0; i < all->n; i++)
+        if (all->item[i].module->adapter == adapter) out.item[out.n++] = all->item[i];
+    return out;
+}
+
+/* The first has the LoRA's own name, which the pictures show. */
+static bool write_adapters(Trainer *t, Arena *a, Exec *x, const char *stem, Drawn *d,
+                           Err *e) {
+    d->lora = NEW(a, const char *, t->lora.n + 1);
+    d->adapter = NEW(a, const Doc *, t->lora.n + 1);
+    for (int i = 0; i < t->lora.n; i++) {
+        const Doc *doc = t->lora.item[i].module->adapter;
+        int k = 0;
+        while (k < d->n && d->adapter[k] != doc) k++;
+        if (k < d->n) continue;
+        const LoraTensors own = tensors_of(a, &t->lora, doc);
+        d->adapter[k] = doc;
+        d->lora[k] = arena_printf(a, "%s%s%s.safetensors", stem, k ? "-" : "",
+                                  k ? doc->name : "");
+        d->n++;
+        if (!lora_write(d->lora[k], x, &own, F32, NULL, 0, e)) return false;
+    }
+    return true;
+}
+
+static bool write_now(Trainer *t, Arena *a, Exec *x, int64_t step, const char *folder,
+                      Drawn *d, Err *e) {
+    const char *stem =
+        arena_printf(a, "%s/%s", folder, train_stem(a, t->o, SAVE_LAST, 0));
+    if (!folder_make(folder, e) || !write_adapters(t, a, x, stem, d, e)) return false;
+    if (!t->model) return true;
+    d->ckpt = arena_printf(a, "%s-model.safetensors", stem);
+    return train_model_file(t, x, d->ckpt, step, e);
+}
+
 /* ---- drawing ---- */
 static bool draw_prompts(Trainer *t, Generate *g, const char *stem, Err *e) {
     Samples *s = t->samples;
@@ -146,6 +201,10 @@ static bool draw_prompts(Trainer *t, Generate *g, const char *stem, Err *e) {
         ok = generate_batch(g, &g->request[i], 1, false, &g->picture[i], e) &&
              write_picture(t, g, i, stem, e);
     progress_end(g->progress);
+    if (!ok && !e->set && generate_stopped(g)) {
+        progress_say(t->progress, "the drawing of samples was ended");
+        return true;
+    }
     for (int i = 0; ok && i < g->n; i++) {
         strip_add(&s->strip[i], &g->picture[i], s->drawings);
         ok = write_strip(t, g, i, e);
@@ -158,18 +217,16 @@ static bool draw_prompts(Trainer *t, Generate *g, const char *stem, Err *e) {
 static bool sample(Trainer *t, Exec *x, int64_t step, int epoch, Err *e) {
     Arena *a = arena_new();
     Generate g = {0};
-    const char *folder = arena_printf(a, "%s/sample", t->o->output_dir);
-    const char *now =
-                   arena_printf(a, "%s/.now", folder), /* the pictures name the LoRA */
-        *lora = arena_printf(a, "%s/%s.safetensors", now,
-                             train_stem(a, t->o, SAVE_LAST, 0));
-    bool ok = folder_make(now, e) && lora_write(lora, x, &t->lora, F32, NULL, 0, e);
+    Drawn d = {.ckpt = t->samples->o.ckpt};
+    const char *now = arena_printf(a, "%s/sample/.now", t->o->output_dir);
+    bool ok = write_now(t, a, x, step, now, &d, e);
     if (ok) {
-        ok = open_model(t, &g, lora, e) &&
-             draw_prompts(t, &g, stem(t, a, step, epoch), e);
+        ok =
+            open_model(t, &g, &d, e) && draw_prompts(t, &g, stem(t, a, step, epoch), e);
         generate_close(&g);
-        ok = folder_remove(now, e) && ok;
     }
+    Err also = {0};
+    ok = folder_remove(now, ok ? e : &also) && ok;
     arena_free(a);
     return ok;
 }
@@ -190,8 +247,7 @@ bool train_samples(Trainer *t, Exec *x, const StepResult *r, Err *e) {
 }
 
 /* ---- before the first step ---- */
-static bool options_are_good(const Trainer *t, Err *e) {
-    const TrainOptions *o = t->o;
+static bool options_are_good(const TrainOptions *o, Err *e) {
     const bool when = o->sample_every_n_steps != UNSET_INT ||
                       o->sample_every_n_epochs != UNSET_INT || o->sample_at_first;
     if (!o->sample_prompts && !when) return true;
@@ -200,21 +256,19 @@ static bool options_are_good(const Trainer *t, Err *e) {
     if (!when)
         return err_usage(e, "--sample_prompts: say when: --sample_every_n_steps, "
                             "--sample_every_n_epochs or --sample_at_first");
-    if (ends_with(o->sample_prompts, ".toml") || ends_with(o->sample_prompts, ".json"))
-        return err_usage(e,
-                         "--sample_prompts: got '%s', want a text file, a prompt "
-                         "with its options on each line",
-                         o->sample_prompts);
-    return !t->model ||
-           err_usage(e,
-                     "--sample_prompts: recipe '%s' trains a network itself; "
-                     "samples are drawn with adapters only",
-                     t->job.doc->name);
+    return true;
+}
+
+/* Of the recipe's text encoder. */
+static int64_t clip_skip(const Trainer *t) {
+    const Net *net = job_net(&t->job, "text_encoder");
+    const Val *v = net ? args_get(net->args, "clip_skip") : NULL;
+    return v && v->kind == VAL_INT ? v->i : t->o->clip_skip;
 }
 
 bool train_samples_open(Trainer *t, Err *e) {
     const TrainOptions *o = t->o;
-    if (!options_are_good(t, e)) return false;
+    if (!options_are_good(o, e)) return false;
     if (!o->sample_prompts) return true;
     Checkpoint *unet = job_checkpoint(&t->job, "unet");
     if (!unet)
@@ -235,10 +289,11 @@ bool train_samples_open(Trainer *t, Err *e) {
                                       .negative_scale = UNSET_FLOAT,
                                       .highres_fix_scale = UNSET_FLOAT,
                                       .seed = (int64_t)(t->seed & INT64_MAX),
-                                      .clip_skip = o->clip_skip,
+                                      .clip_skip = clip_skip(t),
                                       .max_embeddings_multiples = 3};
     Generate g;
-    bool ok = open_model(t, &g, NULL, e);
+    const Drawn base = {.ckpt = t->samples->o.ckpt};
+    bool ok = open_model(t, &g, &base, e);
     t->samples->n = g.n;
     t->samples->strip = NEW(t->arena, Strip, g.n);
     for (int i = 0; i < g.n; i++) t->samples->strip[i].every = 1;

@@ -133,15 +133,10 @@ static bool base_as_told(const Trainer *t, Err *e) {
     for (int i = 0; i < t->job.n_net; i++) {
         const Net *net = &t->job.net[i];
         const Checkpoint *base = job_checkpoint(&t->job, net->name);
-        const Val *layers = args_get(net->args, "layers");
-        const Val *skip = args_get(net->args, "clip_skip");
         if (base && !strcmp(net->name, "unet") && !version_as_told(t, base, e))
             return false;
-        if (layers && skip && skip->i > layers->i)
-            return err_usage(e, "--clip_skip: got %lld, '%s' has %lld layers",
-                             (long long)skip->i, net->name, (long long)layers->i);
     }
-    return true;
+    return job_clip_skip_fits(&t->job, e);
 }
 
 bool train_setup(Trainer *t, const char *recipe, Err *e) {

@@ -126,13 +126,18 @@ static const char *trimmed(Arena *a, const char *s, size_t n) {
     return arena_strndup(a, s, n);
 }
 
-void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out) {
-    *out = (PromptLine){.w = PROMPT_UNSET,
+PromptLine prompt_unset(void) {
+    return (PromptLine){.w = PROMPT_UNSET,
                         .h = PROMPT_UNSET,
                         .steps = PROMPT_UNSET,
                         .scale = NAN,
                         .strength = NAN,
                         .negative_scale = NAN};
+}
+
+void prompt_line(Arena *a, const char *line, bool while_training, PromptLine *out) {
+    *out = prompt_unset();
+    out->line = line;
     Piece p = {.arena = a, .out = out, .while_training = while_training};
     int cap = 0;
     line = trimmed(a, line, strlen(line));

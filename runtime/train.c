@@ -110,6 +110,7 @@ static bool micro_batch(const TrainLoop *t, TrainPlace *at, int *nan_row, Err *e
     if (!t->feed.next(t->feed.ctx, &b, e)) return false;
     Exec *x = t->exec(t->ctx, &b.shape, e);
     if (!x || (at->micro == 0 && t->start && !t->start(t->ctx, x, e))) return false;
+    if (*t->stop) return true; /* asked for while it started */
     bool update = at->in_window + 1 >= t->accumulate || b.last_of_epoch;
     if (!train_write_batch(x, &b, e) || !write_scalars(x, t, at, update, e))
         return false;

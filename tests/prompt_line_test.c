@@ -3,7 +3,9 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "io/tensors.h"
 #include "tests/check.h"
 #include "tests/tsv.h"
 
@@ -60,7 +62,55 @@ static void test_lines(void) {
     arena_free(a);
 }
 
+/* What a file with this text gives; -1: it is refused, with `says` in the message. */
+static int prompts_of(Arena *a, const char *name, const char *text, const char *says,
+                      PromptLine **out) {
+    const char *path =
+        arena_printf(a, "/tmp/graphrun-prompts-%ld%s", (long)getpid(), name);
+    Err e = {0};
+    int n;
+    CHECK(file_write(path, text, strlen(text), &e), "%s", e.text);
+    bool ok = prompt_file(a, path, true, out, &n, &e);
+    unlink(path);
+    CHECK(ok ? !says : says && strstr(e.text, says), "'%s': got '%s'", text, e.text);
+    return ok ? n : -1;
+}
+
+static void test_files(void) {
+    Arena *a = arena_new();
+    PromptLine *p;
+    int n = prompts_of(a, ".toml",
+                       "[prompt]\nwidth = 128\nscale = 5\n"
+                       "[[prompt.subset]]\nprompt = \"a\"\n"
+                       "[[prompt.subset]]\nprompt = \"b --w 8\"\nwidth = 64\nseed = 7\n"
+                       "negative_prompt = \"c\"\nsample_sampler = \"euler\"\n",
+                       NULL, &p);
+    CHECK(n == 2 && p[0].w == 128 && p[0].scale == 5 && !p[0].n_seed &&
+              p[0].h == PROMPT_UNSET && isnan(p[0].strength),
+          "what all have in common");
+    CHECK(n == 2 && !strcmp(p[1].prompt, "b --w 8") && p[1].w == 64 &&
+              p[1].seed[0] == 7 && !strcmp(p[1].negative, "c") &&
+              !strcmp(p[1].sampler, "euler"),
+          "what one says itself");
+    n = prompts_of(a, ".json",
+                   "[\"a --w 64\", {\"prompt\": \"b\", \"scale\": 2, \"seed\": null}]",
+                   NULL, &p);
+    CHECK(n == 2 && p[0].w == 64 && p[1].scale == 2 && !p[1].n_seed, "a list");
+    prompts_of(a, ".txt", "# nothing\n", "has no prompts", &p);
+    prompts_of(a, ".json", "{}", "want a list of prompts", &p);
+    prompts_of(a, ".json", "[3]", "want a prompt", &p);
+    prompts_of(a, ".json", "[{\"steps\": 3}]", "no key 'steps' in a prompt", &p);
+    prompts_of(a, ".json", "[{\"sample_steps\": 1001}]", "want 1 … 1000", &p);
+    prompts_of(a, ".json", "[{\"width\": 0}]", "'width' is 0", &p);
+    prompts_of(a, ".toml", "[prompt]\n[[prompt.subset]]\nscale = \"5\"\n",
+               "'scale' is a text, want a number", &p);
+    prompts_of(a, ".toml", "[prompts]\n", "no table 'prompts'", &p);
+    prompts_of(a, ".toml", "[prompt]\nsubset = [1]\n", "'subset' holds", &p);
+    arena_free(a);
+}
+
 int main(void) {
+    test_files();
     test_lines();
     return check_done("prompt_line_test");
 }
