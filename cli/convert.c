@@ -138,11 +138,15 @@ static bool to_ldm(const Job *j, const Checkpoint *c) {
 }
 
 static bool to_diffusers(const Job *j, const Checkpoint *c) {
+    bool folder;
     if (path_is_tensors(j->to))
         return err_usage(
             j->e, "--to diffusers makes a folder, '%s' is the name of a file", j->to);
-    DiffusersSave how = {family_of(j, c), j->precision, j->opt->v_parameterization,
-                         j->opt->bin};
+    if (!j->opt->to && !tool_output_model("DST", j->to, &folder, j->e)) return false;
+    const DiffusersSave how = {.family = family_of(j, c),
+                               .precision = j->precision,
+                               .v_prediction = j->opt->v_parameterization,
+                               .bin = j->opt->bin};
     int64_t overflow;
     if (!diffusers_write(j->to, c, &how, &overflow, j->e)) return false;
     say(j, checkpoint_count(c),
@@ -240,7 +244,13 @@ static int run(const Common *c, const void *opts, const Args *given,
     const Convert *o = opts;
     Job j = {arena_new(), c, o, words->word[0], words->word[1], 0, e};
     j.precision = precision_of(o->save_precision, STORED_KEEP);
+    const bool numbers = o->epoch != UNSET_INT || o->global_step != UNSET_INT;
     bool ok = (!(o->v1 && o->v2) || err_usage(e, "--v1 and --v2 exclude each other")) &&
+              (!numbers || (path_is_torch(j.to) && !ends_with(j.to, ".bin")) ||
+               err_usage(e,
+                         "--epoch and --global_step are for .ckpt, .pt and .pth: "
+                         "'%s' has no place for them",
+                         j.to)) &&
               (folder_exists(j.from) ? convert_model(&j, NULL) : convert_file(&j));
     arena_free(j.arena);
     return ok ? EXIT_DONE : e->code;

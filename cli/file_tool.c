@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/setting.h"
+#include "io/file.h"
 #include "io/torch_file.h"
 #include "runtime/device.h"
 #include "runtime/exec.h"
@@ -38,6 +39,21 @@ bool tool_output(const char *option, const char *path, Err *e) {
                      "%s: got '%s', want a name that ends with .safetensors, .ckpt, "
                      ".pt, .pth or .bin",
                      option, path);
+}
+
+/* Has the last part of the path an ending? */
+static bool has_ending(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return strchr(slash ? slash + 1 : path, '.') != NULL;
+}
+
+bool tool_output_model(const char *option, const char *path, bool *folder, Err *e) {
+    *folder = path && *path && !path_is_tensors(path) &&
+              (folder_exists(path) || !has_ending(path));
+    return *folder || tool_output(option, path, e) ||
+           (err_note(e, "note: a Diffusers folder is written where the name has no "
+                        "ending, or a slash behind it"),
+            false);
 }
 
 Device *tool_device(const Common *c, const char *name, Err *e) {

@@ -15,6 +15,9 @@ int precision_of(const char *word, int absent);
 /* Can a file of that name be written? NULL, or an ending that tells no format: misuse.
  * option: what the name is the value of. */
 bool tool_output(const char *option, const char *path, Err *e);
+/* A file, or a Diffusers folder by its name: one that is there, or without an ending, or with
+ * a slash behind it. */
+bool tool_output_model(const char *option, const char *path, bool *folder, Err *e);
 /* A list of weights by block, as JSON. */
 bool block_weights(Arena *a, const char *text, const double **weight, int *n, Err *e);
 /* The device to work on: "cpu" or NULL; else NULL with the reason, never another device. */

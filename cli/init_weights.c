@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/opt.h"
+#include "cli/file_tool.h"
 #include "cli/setting.h"
 #include "graph/build.h"
 #include "io/names.h"
-#include "io/safetensors.h"
+#include "io/torch_file.h"
 #include "kernels/rng.h"
 
 typedef struct InitWeights {
@@ -244,8 +244,10 @@ static bool write_file(Job *j, Err *e) {
     for (int i = 0; i < j->n_stored; i++)
         t[i] = (TensorOut){j->stored[i].key, j->stored[i].type, NULL};
     TensorFill fill = {j, make_piece};
-    return safetensors_write_made(j->opt->o, t, j->n_stored, &(Meta){"format", "pt"}, 1,
-                                  &fill, e);
+    return path_is_torch(j->opt->o)
+               ? torch_write_made(j->opt->o, t, j->n_stored, &(TorchTop){0}, &fill, e)
+               : safetensors_write_made(j->opt->o, t, j->n_stored,
+                                        &(Meta){"format", "pt"}, 1, &fill, e);
 }
 
 /* ---- the command ---- */
@@ -300,8 +302,8 @@ static int run(const Common *c, const void *opts, const Args *given,
     Job j = {.arena = arena_new(), .opt = opts};
     j.library = library_new(j.arena);
     j.set = args_new(j.arena);
-    bool ok = (j.opt->o || err_usage(e, "init-weights needs -o FILE")) &&
-              choose_family(&j, e) && check_variants(&j, words, e) &&
+    bool ok = tool_output("-o", j.opt->o, e) && choose_family(&j, e) &&
+              check_variants(&j, words, e) &&
               settings(j.arena, &j.opt->set, "--set", j.set, e);
     j.used = NEW(j.arena, bool, j.set->n + 1);
     for (int i = 0; ok && i < words->n; i++) ok = add_network(&j, words->word[i], e);
@@ -330,7 +332,8 @@ static const Opt options[] = {
     OPT(InitWeights, TEXT, family, "FAMILY",
         "whose original names: sd1 or sd2; without it that of the model",
         .words = family_words),
-    OPT(InitWeights, TEXT, o, "FILE", "the .safetensors file to write"),
+    OPT(InitWeights, TEXT, o, "FILE",
+        "the file to write: .safetensors, or .ckpt, .pt, .pth, .bin"),
     OPT_END,
 };
 

@@ -43,11 +43,17 @@ static bool into_model(Job *j, Err *e) {
                     .precision = j->precision,
                     .save = j->save,
                     .save_to = j->o->save_to,
+                    .v_prediction = j->o->v2,
                     .meta = j->meta.item,
                     .n_meta = j->meta.n};
     ModelMerged r;
     if (!model_merge(j->arena, &m, j->dev, &r, e)) return false;
     report_unmatched(j, &r);
+    if (r.overflow)
+        fprintf(stderr,
+                "warning: %lld numbers are larger than fp16 can hold and became "
+                "infinite\n",
+                (long long)r.overflow);
     if (!j->common->quiet)
         fprintf(stderr, "%s: %d modules merged, %d tensors\n", j->o->save_to, r.modules,
                 r.tensors);
@@ -86,7 +92,10 @@ static bool into_lora(Job *j, Err *e) {
 }
 
 static bool check(const MergeCommand *o, Err *e) {
-    if (!tool_output("--save_to", o->save_to, e)) return false;
+    bool folder;
+    if (o->sd_model ? !tool_output_model("--save_to", o->save_to, &folder, e)
+                    : !tool_output("--save_to", o->save_to, e))
+        return false;
     if (!o->sd_model && (o->adapter.n || o->set.n))
         return err_usage(e, "--adapter and --set are for merging into a model, with "
                             "--sd_model");
@@ -125,7 +134,9 @@ static const Opt options[] = {
         "LoRAs "
         "are merged into one"),
     OPT(MergeCommand, TEXT, save_to, "FILE",
-        "the file to write: .safetensors, or .ckpt, .pt"),
+        "the file to write: .safetensors, or .ckpt, .pt; with --sd_model a name "
+        "without "
+        "an ending makes a Diffusers folder"),
     OPT(MergeCommand, LIST, models, "FILE..", "LoRA files"),
     OPT(MergeCommand, LIST, ratios, "X..", "weight of each"),
     OPT(MergeCommand, LIST, lbws, "LIST..",

@@ -23,6 +23,8 @@ static Filter filter_of(const char *word) {
 static void report(const Common *c, const char *dst, const ResizedImages *r) {
     for (int i = 0; i < r->n_bad; i++)
         fprintf(stderr, "bad file: %s: %s\n", r->bad[i], r->reason[i]);
+    for (int i = 0; i < r->n_folder && !c->quiet; i++)
+        fprintf(stderr, "note: left out: %s/ is a folder\n", r->folder[i]);
     if (c->json) {
         Str s = {0};
         str_printf(&s, "{\"images\": %d, \"copied\": %d, \"bad\": [", r->images,

@@ -179,7 +179,7 @@ const char *diffusers_key(const Names *names, Arena *a, const char *name,
 }
 
 static bool put_weights(Save *s, const Component *k, bool *there) {
-    StoredList list = {.arena = s->arena, .model = s->c};
+    StoredList list = {.arena = s->arena, .model = s->c, .change = s->how->change};
     for (int i = 0; i < checkpoint_count(s->c); i++) {
         const char *name = checkpoint_name(s->c, i, NULL);
         TensorEntry x = {.name = name};

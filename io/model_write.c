@@ -41,8 +41,17 @@ static void forget(const StoredList *l, const void *p, size_t n) {
     if (l->file) file_forget(l->file->map, l->file->map_bytes, p, n);
 }
 
+/* Where a part's numbers are, from the i-th on; at 0 they may have to be made. */
+static bool numbers(StoredList *l, const TensorEntry *p, int64_t i, const char **from,
+                    DType *type, Err *e) {
+    if (!i) l->now = l->change ? l->change->make(l->change->ctx, p->name, e) : NULL;
+    *type = l->now ? F32 : p->type.dtype;
+    *from = (l->now ? (const char *)l->now : (const char *)p->data) +
+            (size_t)i * dtype_size(*type);
+    return !e->set;
+}
+
 static bool make(void *ctx, int index, int64_t first, int64_t n, void *buf, Err *e) {
-    (void)e;
     StoredList *l = ctx;
     const Stored *s = &l->item[index];
     int64_t per_part = type_count(&s->type) / s->parts;
@@ -51,14 +60,14 @@ static bool make(void *ctx, int index, int64_t first, int64_t n, void *buf, Err 
         int64_t i = first + done, k = i / per_part, left = (k + 1) * per_part - i;
         some = n - done < left ? n - done : left;
         const TensorEntry *p = &s->part[k];
-        const char *from = (const char *)p->data +
-                           (size_t)(i - k * per_part) * dtype_size(p->type.dtype);
+        const char *from;
+        DType type;
+        if (!numbers(l, p, i - k * per_part, &from, &type, e)) return false;
         char *to = (char *)buf + (size_t)done * size;
-        convert(to, s->type.dtype, from, p->type.dtype, some);
-        if (s->type.dtype == F16 && p->type.dtype != F16)
-            l->overflow +=
-                count_overflow((const uint16_t *)to, from, p->type.dtype, some);
-        forget(l, from, (size_t)some * dtype_size(p->type.dtype));
+        convert(to, s->type.dtype, from, type, some);
+        if (s->type.dtype == F16 && type != F16)
+            l->overflow += count_overflow((const uint16_t *)to, from, type, some);
+        if (!l->now) forget(l, from, (size_t)some * dtype_size(type));
     }
     return true;
 }

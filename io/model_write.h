@@ -12,8 +12,17 @@ typedef struct Stored {
     int parts;
     TensorEntry part[NAME_PARTS];
 } Stored;
+/* Other numbers of a tensor (by its name in a Checkpoint) than the model's, made while it is
+ * written. */
+typedef struct ModelChange {
+    void *ctx;
+    /* In f32, until the next call; NULL: as in the model, or, with e set, a failure. */
+    const float *(*make)(void *ctx, const char *name, Err *e);
+} ModelChange;
 typedef struct StoredList {
-    Arena *arena; /* what the list is made of; set by the caller */
+    Arena *arena;              /* what the list is made of; set by the caller */
+    const ModelChange *change; /* or NULL */
+    const float *now;          /* while writing: the part at hand, changed */
     /* where the data is mapped: what was written is forgotten there; either may be NULL */
     const Checkpoint *model;
     const TensorFile *file;
@@ -47,6 +56,7 @@ typedef struct DiffusersSave {
     int precision;
     bool v_prediction; /* in a scheduler config that has to be made */
     bool bin;          /* weights as torch.save writes them, not as safetensors */
+    const ModelChange *change; /* or NULL */
 } DiffusersSave;
 /* A Diffusers folder: weights as safetensors or .bin, configs (the source's, else made from
  * shapes and the family's constants), the source's tokenizer. `path` must not exist or be empty;

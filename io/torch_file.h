@@ -19,7 +19,8 @@ bool path_is_torch(const char *path);
 /* One of those, or .safetensors: the endings of files of tensors. */
 bool path_is_tensors(const char *path);
 
-/* What stands around the tensors. NULL: the file is the dict of tensors itself. */
+/* What stands around the tensors. NULL, and for .bin always, as Diffusers and transformers
+ * have it: the file is the dict of tensors itself. */
 typedef struct TorchTop {
     int64_t epoch, global_step;
 } TorchTop;

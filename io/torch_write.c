@@ -324,6 +324,7 @@ bool path_is_tensors(const char *path) {
 bool torch_write_made(const char *path, const TensorOut *t, int n, const TorchTop *top,
                       const TensorFill *fill, Err *e) {
     Writer w = {.arena = arena_new(), .e = e};
+    if (ends_with(path, ".bin")) top = NULL;
     bool ok = names_ok(w.arena, t, n, e);
     w.out = ok ? file_begin(path, e) : NULL;
     Str pickle = {0};

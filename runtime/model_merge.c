@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "io/names.h"
+#include "io/model_write.h"
 #include "io/safetensors.h"
 #include "io/torch_file.h"
 
@@ -127,6 +127,21 @@ static bool add_named(Job *j, const char *name, Err *e) {
         t = &j->target[j->n - 1];
     }
     t->part[to.part] = p;
+    return true;
+}
+
+/* For a folder: the model's tensors as they are, by the names that a Checkpoint has. */
+static bool list_names(Job *j, Err *e) {
+    j->checkpoint = checkpoint_open(j->m->model, e);
+    if (!j->checkpoint) return false;
+    for (int i = 0; i < checkpoint_count(j->checkpoint); i++) {
+        Target t = {.key = checkpoint_name(j->checkpoint, i, NULL), .parts = 1};
+        Part *p = &t.part[0];
+        checkpoint_find(j->checkpoint, t.key, &p->type, &p->data);
+        t.type = p->type;
+        set_module(j, p, t.key);
+        PUSH(j->arena, j->target, j->n, j->cap, t);
+    }
     return true;
 }
 
@@ -413,16 +428,37 @@ static bool write_model(Job *j, Err *e) {
     return safetensors_write_made(path, t, j->n, j->m->meta, j->m->n_meta, &fill, e);
 }
 
+/* A tensor of a folder with its LoRAs; NULL: none changes it. */
+static const float *make_named(void *ctx, const char *name, Err *e) {
+    Job *j = ctx;
+    const Target *t = target_find(j, name);
+    const bool made = t && changed(j, t) && make_sum(j, t, e);
+    if (made) release(j, &t->part[0]);
+    return made ? j->sum : NULL;
+}
+
+static bool write_folder(Job *j, Err *e) {
+    const ModelChange change = {j, make_named};
+    const DiffusersSave how = {.family = model_family(j->checkpoint),
+                               .precision = (int)j->m->save,
+                               .v_prediction = j->m->v_prediction,
+                               .change = &change};
+    return diffusers_write(j->m->save_to, j->checkpoint, &how, &j->out->overflow, e);
+}
+
 bool model_merge(Arena *a, const ModelMerge *m, Device *dev, ModelMerged *out, Err *e) {
     Job j = {.arena = a, .m = m, .dev = dev, .out = out};
     *out = (ModelMerged){0};
     int cap = 0;
-    bool ok = folder_exists(m->model) ? list_folder(&j, e) : list_file(&j, e);
+    const bool folder = !path_is_tensors(m->save_to);
+    bool ok = folder                    ? list_names(&j, e)
+              : folder_exists(m->model) ? list_folder(&j, e)
+                                        : list_file(&j, e);
     if (ok) list_places(&j);
     for (int i = 0; ok && i < m->n; i++)
         ok = m->in[i].file ? check_lora(&j, m->in[i].file, &cap, e)
                            : check_adapter(&j, m->in[i].adapter, &cap, e);
-    ok = ok && write_model(&j, e);
+    ok = ok && (folder ? write_folder(&j, e) : write_model(&j, e));
     out->tensors = j.n;
     free(j.sum);
     tensors_close(j.file);

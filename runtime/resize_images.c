@@ -27,6 +27,8 @@ typedef struct Job {
     const ResizeImages *o;
     Entry *entry; /* sorted by name */
     int n, cap;
+    const char **folder;
+    int n_folder, cap_folder;
 } Job;
 
 static int64_t read_side(const char **p) {
@@ -71,12 +73,24 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const Entry *)a)->name, ((const Entry *)b)->name);
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Folders are not gone into: their pictures might have the names of others. */
+static void add_folder(Arena *a, Job *j, const char *name) {
+    if (strcmp(name, ".") && strcmp(name, ".."))
+        PUSH(a, j->folder, j->n_folder, j->cap_folder, name);
+}
+
 static bool list_files(Arena *a, Job *j, Err *e) {
     DIR *d = opendir(j->o->src);
     if (!d) return err_fail(e, "cannot read '%s': %s", j->o->src, strerror(errno));
     for (const struct dirent *x; (x = readdir(d));) {
         Entry f = {.name = arena_strdup(a, x->d_name)};
-        if (!file_exists(arena_printf(a, "%s/%s", j->o->src, f.name))) continue;
+        const char *path = arena_printf(a, "%s/%s", j->o->src, f.name);
+        if (folder_exists(path)) add_folder(a, j, f.name);
+        if (!file_exists(path)) continue;
         const char *dot = strrchr(f.name, '.');
         f.base = dot && dot != f.name ? (size_t)(dot - f.name) : strlen(f.name);
         /* hidden files are no pictures: macOS leaves "._x.png" behind */
@@ -84,7 +98,10 @@ static bool list_files(Arena *a, Job *j, Err *e) {
         PUSH(a, j->entry, j->n, j->cap, f);
     }
     closedir(d);
-    if (!j->n) return err_fail(e, "'%s' holds no files", j->o->src);
+    if (!j->n)
+        return err_fail(e, "'%s' holds no files%s", j->o->src,
+                        j->n_folder ? ", only folders, which are left out" : "");
+    if (j->n_folder) qsort(j->folder, (size_t)j->n_folder, sizeof *j->folder, by_text);
     qsort(j->entry, (size_t)j->n, sizeof *j->entry, by_name);
     return true;
 }
@@ -201,6 +218,7 @@ bool resize_images(Arena *a, const ResizeImages *o, Device *dev, ResizedImages *
     *out = (ResizedImages){0};
     if (!list_files(a, &j, e) || !folder_make(o->dst, e) || !different_folders(o, e))
         return false;
+    out->folder = j.folder, out->n_folder = j.n_folder;
     refuse_doubles(&j);
     dev->par(dev, j.n, work, &j);
     out->bad = NEW(a, const char *, j.n);

@@ -25,6 +25,8 @@ typedef struct ResizedImages {
     int images, copied; /* pictures resized, other files (and originals) copied */
     const char **bad, **reason; /* files that failed, in the arena; the rest was done */
     int n_bad;
+    const char **folder; /* that lie in `src`, left out, sorted */
+    int n_folder;
 } ResizedImages;
 
 /* "512x512,384x384": spaces around entries are allowed. In a. */

@@ -105,6 +105,49 @@ for f in t.bin l.bin; do
     check "$f is no zip" $?
 done
 
+# into a Diffusers folder, from a file and from a folder: the model that a file would hold
+runs "$g" convert m1.safetensors folder --quiet
+exits 0
+runs "$g" merge --sd_model m1.safetensors --models x.safetensors --ratios 0.5 \
+    --save_to merged.safetensors
+exits 0
+runs "$g" convert merged.safetensors want --quiet
+exits 0
+for model in m1.safetensors folder; do
+    runs "$g" merge --sd_model $model --models x.safetensors --ratios 0.5 --save_to into
+    exits 0; silent out; says err "into: 290 modules merged, 828 tensors"
+    diff -r want into >/dev/null
+    check "the folder made from $model is another than that of the file" $?
+    runs "$g" merge --sd_model $model --models x.safetensors --ratios 1 --save_to into/
+    exits 1; says err "it is there and not empty"
+    diff -r want into >/dev/null
+    check "the folder was changed" $?
+    rm -r into
+done
+[ -z "$(find . -name '*.tmp')" ]
+check "a temporary folder is left" $?
+runs "$g" merge --models x.safetensors --ratios 1 --save_to into
+exits 2; says err "--save_to: got 'into', want a name that ends with .safetensors"
+runs "$g" merge --sd_model folder --models x.safetensors --ratios 1 --save_to into.txt
+exits 2; says err "note: a Diffusers folder is written where the name has no ending"
+runs "$g" convert folder into.txt
+exits 2; says err "DST: got 'into.txt', want a name"
+runs "$g" init-weights clip --variant tiny -o into.txt
+exits 2; says err "-o: got 'into.txt', want a name"
+[ ! -e into ] && [ ! -e into.txt ]
+check "something was written" $?
+# .bin is the plain dict, .ckpt has it in "state_dict"
+runs "$g" init-weights clip --variant tiny --quiet -o c.ckpt
+exits 0
+runs "$g" convert c.ckpt c.bin --quiet
+exits 0
+grep -aq state_dict c.ckpt && ! grep -aq state_dict c.bin
+check "the form of c.ckpt or c.bin" $?
+runs "$g" convert c.ckpt d.bin --epoch 3
+exits 2; says err "'d.bin' has no place for them"
+runs "$g" diff c.ckpt c.bin
+exits 0; says out "36 tensors are equal, 0 differ, 0 are only in A, 0 only in B"
+
 # an ending that tells no format is misuse, in every tool
 for tool in "merge --models x.safetensors --ratios 1" "svd-merge --models x.safetensors \
     --ratios 1" "resize-rank --model x.safetensors --new_rank 2" "extract-dylora --model \

@@ -37,6 +37,7 @@ echo note >src/notes.md
 runs "$g" resize-images src new --max_resolution "40x40, 20x20" --save_as_png \
     --copy_associated_files
 exits 0; silent out; says err "2 pictures resized"
+says err "note: left out: folder/ is a folder"
 files new "SMALL+20x20.png SMALL+40x40.png SMALL.BMP notes.md wide+20x20.gz wide+20x20.png wide+20x20.txt wide+40x40.gz wide+40x40.png wide+40x40.txt wide.bmp wide.tar.gz wide.txt"
 is_size new/wide+40x40.png "56 28"
 is_size new/wide+20x20.png "28 14"
