@@ -12,9 +12,9 @@
 #include "io/events.h"
 #include "io/file.h"
 
-typedef struct
-    Rate { /* a learning rate of the plan, as one network's tensors have it */
-    const char *scalar, *tag, *network;
+typedef struct Rate {          /* a learning rate of the plan */
+    const char *name, *scalar; /* of whose tensors; in the plan */
+    const char *tag, *d_tag;   /* "lr/unet"; "lr/d*lr/unet" */
 } Rate;
 
 struct TrainLog {
@@ -24,63 +24,99 @@ struct TrainLog {
     const char *lines_path;
     Rate *rate;
     int n_rate, cap_rate;
-    Scalar *now; /* of the event being made */
+    const char *d; /* the factor of all rates that an optimizer may find */
+    Scalar *now;   /* of the event being made */
     int n_now, cap_now;
     double epoch_loss; /* sum over the epoch so far */
     int64_t epoch_n;
 };
 
 /* ---- which rates there are ---- */
-static void add_rate(TrainLog *l, const char *network, const char *scalar) {
+/* The module whose tensor it is, or NULL: a tensor of a network that is trained itself. */
+static const Module *module_of(const Trainer *t, const char *tensor) {
+    const size_t n = strcspn(tensor, ".");
+    for (int i = 0; i < t->modules->n; i++) {
+        const Module *m = &t->modules->item[i];
+        if (strlen(m->root) == n && !strncmp(m->root, tensor, n)) return m;
+    }
+    return NULL;
+}
+
+/* Has the network learning rates by block? */
+static bool by_block(const Trainer *t, const char *network) {
+    for (int i = 0; i < t->modules->n; i++) {
+        const Module *m = &t->modules->item[i];
+        for (int k = 0; k < m->args->n; k++)
+            if (!strcmp(m->network, network) && !strcmp(m->args->name[k], "lr") &&
+                !strcmp(m->from[k], "preset"))
+                return true;
+    }
+    return false;
+}
+
+static const char *scalar_of(const Plan *p, double rate) {
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->role == ROLE_SCALAR && !strncmp(v->name, "lr.", 3) &&
+            v->param->lr == rate)
+            return v->name;
+    }
+    return NULL;
+}
+
+/* sd-scripts' names: "textencoder", "unet", "unet_block7", and "unet plus" for tensors
+ * whose rate is another than their module's (LoRA+). */
+static const char *name_of(const Trainer *t, const char *tensor, double rate) {
+    const Module *m = module_of(t, tensor);
+    Arena *a = t->arena;
+    if (!m) {
+        const char *network = arena_strndup(a, tensor, strcspn(tensor, "."));
+        return strcmp(network, "text_encoder") ? network : "textencoder";
+    }
+    const char *network =
+        strcmp(m->network, "text_encoder") ? m->network : "textencoder";
+    const char *plus = rate == m->lr ? "" : " plus";
+    if (m->block < 0 || !by_block(t, m->network))
+        return arena_printf(a, "%s%s", network, plus);
+    return arena_printf(a, "%s_block%d%s", network, m->block, plus);
+}
+
+static void add_rate(TrainLog *l, const char *name, const char *scalar) {
     for (int i = 0; i < l->n_rate; i++)
-        if (!strcmp(l->rate[i].network, network) && !strcmp(l->rate[i].scalar, scalar))
+        if (!strcmp(l->rate[i].name, name) && !strcmp(l->rate[i].scalar, scalar))
             return;
-    Rate r = {arena_strdup(l->arena, scalar), NULL, network};
+    Rate r = {.name = name, .scalar = scalar};
     PUSH(l->arena, l->rate, l->n_rate, l->cap_rate, r);
 }
 
-/* Of a trainable: an adapter's starts with its module's root, others with their network. */
-static const char *network_of(const Trainer *t, const char *tensor) {
-    size_t n = strcspn(tensor, ".");
-    const char *root = arena_strndup(t->arena, tensor, n);
-    for (int i = 0; i < t->modules->n; i++)
-        if (!strcmp(t->modules->item[i].root, root)) return t->modules->item[i].network;
-    return root;
-}
-
-/* A step that reads a rate and a trainable says whose rate it is. */
-static void rate_of_step(TrainLog *l, const Trainer *t, const Plan *p,
-                         const PlanStep *s) {
-    const char *scalar = NULL, *tensor = NULL;
-    for (int i = 0; i < s->n_in; i++) {
-        if (s->in[i] == UINT32_MAX) continue;
-        const PlanValue *v = &p->value[s->in[i]];
-        if (v->role == ROLE_TRAIN && !tensor) tensor = v->name;
-        if (v->role == ROLE_SCALAR && !strncmp(v->name, "lr.", 3)) scalar = v->name;
-    }
-    if (!scalar || !tensor) return;
-    add_rate(l, network_of(t, tensor), scalar);
-}
-
-static int rates_of(const TrainLog *l, const char *network) {
-    int n = 0;
-    for (int i = 0; i < l->n_rate; i++) n += !strcmp(l->rate[i].network, network);
-    return n;
-}
-
-/* "textencoder" and "unet"; of a network with several rates "unet_group0" … */
-static void find_rates(TrainLog *l, const Trainer *t, const Plan *p) {
-    for (uint32_t k = 0; k < p->n_step; k++) rate_of_step(l, t, p, &p->step[k]);
+/* Where one name has several rates (rules by path) they are "unet_group0" … */
+static void name_rates(TrainLog *l) {
     for (int i = 0; i < l->n_rate; i++) {
         Rate *r = &l->rate[i];
+        int all = 0, before = 0;
+        for (int k = 0; k < l->n_rate; k++) {
+            const bool same = !strcmp(l->rate[k].name, r->name);
+            all += same;
+            before += same && k < i;
+        }
         const char *name =
-            strcmp(r->network, "text_encoder") ? r->network : "textencoder";
-        int before = 0;
-        for (int k = 0; k < i; k++) before += !strcmp(l->rate[k].network, r->network);
-        r->tag = rates_of(l, r->network) == 1
-                     ? arena_printf(l->arena, "lr/%s", name)
-                     : arena_printf(l->arena, "lr/%s_group%d", name, before);
+            all == 1 ? r->name : arena_printf(l->arena, "%s_group%d", r->name, before);
+        r->tag = arena_printf(l->arena, "lr/%s", name);
+        r->d_tag = arena_printf(l->arena, "lr/d*lr/%s", name);
     }
+}
+
+static void find_rates(TrainLog *l, const Trainer *t, const Plan *p) {
+    for (uint32_t i = 0; i < t->adapted->n_value; i++) {
+        const Value *v = t->adapted->value[i];
+        if (v->role != ROLE_TRAIN) continue;
+        const double rate = v->param ? v->param->lr : 1;
+        const char *scalar = scalar_of(p, rate); /* none: nothing of it is learnt */
+        if (scalar) add_rate(l, name_of(t, v->name, rate), scalar);
+    }
+    name_rates(l);
+    /* a step size that the optimizer finds: D-Adaptation's and Prodigy's d */
+    l->d = arena_printf(l->arena, "%s.d", t->job.recipe.optimizer->name);
 }
 
 /* ---- files ---- */
@@ -148,10 +184,15 @@ static bool end_event(TrainLog *l, const char *x_name, int64_t x, int epoch, Err
 
 static bool add_rates(TrainLog *l, const Trainer *t, Exec *x, Err *e) {
     if (!l->n_rate) find_rates(l, t, exec_plan(x));
+    const Type *found = exec_type(x, l->d);
+    double d = 1;
+    if (found && found->dtype != F64) found = NULL;
+    if (found && !exec_read(x, l->d, &d, sizeof d, e)) return false;
     for (int i = 0; i < l->n_rate; i++) {
         float rate;
         if (!exec_read(x, l->rate[i].scalar, &rate, sizeof rate, e)) return false;
         add(l, l->rate[i].tag, (double)rate);
+        if (found) add(l, l->rate[i].d_tag, d * (double)rate);
     }
     return true;
 }

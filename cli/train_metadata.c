@@ -103,16 +103,33 @@ static void minimum(Trainer *t) {
     put(t, "ss_network_args", network_args_json(t));
 }
 
-static void base_model(Trainer *t) {
-    const Val *v = args_get(t->job.recipe.options, "pretrained_model_name_or_path");
-    if (!v || v->kind != VAL_WORD || !*v->word) return;
-    const char *slash = strrchr(v->word, '/');
-    put(t, "ss_sd_model_name", slash && slash[1] ? slash + 1 : v->word);
-    char old8[9], *full = NEW(t->arena, char, 65);
+/* ss_sd_model_name and its two hashes, or those of the VAE. */
+static void model_file(Trainer *t, const char *what, const char *path) {
+    Arena *a = t->arena;
+    const char *slash = strrchr(path, '/');
+    char old8[9];
+    char *full = NEW(a, char, 65);
     Err why = {0};
-    if (!model_hashes(v->word, old8, full, &why)) return; /* a folder has no hash */
-    put(t, "ss_sd_model_hash", arena_strdup(t->arena, old8));
-    put(t, "ss_new_sd_model_hash", full);
+    const char *hash[2] = {"IsADirectory", "IsADirectory"}; /* sd-scripts' words */
+    if (model_hashes(path, old8, full, &why)) {
+        hash[0] = arena_strdup(a, old8);
+        hash[1] = full;
+    }
+    put(t, arena_printf(a, "ss_%s_name", what), slash && slash[1] ? slash + 1 : path);
+    put(t, arena_printf(a, "ss_%s_hash", what), hash[0]);
+    put(t, arena_printf(a, "ss_new_%s_hash", what), hash[1]);
+}
+
+static const char *path_option(const Trainer *t, const char *name) {
+    const Val *v = args_get(t->job.recipe.options, name);
+    return v && v->kind == VAL_WORD && *v->word ? v->word : NULL;
+}
+
+static void models(Trainer *t) {
+    const char *base = path_option(t, "pretrained_model_name_or_path");
+    const char *vae = path_option(t, "vae"); /* without one of its own it is the base */
+    if (base) model_file(t, "sd_model", base);
+    if (vae && !(base && !strcmp(vae, base))) model_file(t, "vae", vae);
 }
 
 static void data_set(Trainer *t) {
@@ -230,7 +247,7 @@ void train_metadata(Trainer *t) {
     if (t->o->no_metadata) return;
     training(t);
     data_set(t);
-    base_model(t);
+    models(t);
     model_spec(t);
 }
 
