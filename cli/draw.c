@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/sampler_plan.h"
+#include "runtime/device.h"
 
 typedef struct Bound { /* a network's forward plan with adapters */
     Exec *exec;
@@ -262,6 +263,7 @@ static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapt
         return false;
     Options opt = {
         .net = net, .n_net = 1, .dims = dims, .reference_kernels = d->spec.exact};
+    opt.cuda = device_is_cuda(d->dev);
     g = passes_run(out->adapters.graph, &opt, "infer-shapes", e);
     const Plan *p = g ? plan_lower(g, &opt, e) : NULL;
     out->exec = p ? exec_open(d->store, p, e) : NULL;
@@ -478,7 +480,8 @@ static bool make_sampler(Draw *d, const DrawShape *s, Err *e) {
                               .ctx = d};
     Options opt = {.net = (Net *)job_net(&d->job, "unet"),
                    .n_net = 1,
-                   .reference_kernels = d->spec.exact};
+                   .reference_kernels = d->spec.exact,
+                   .cuda = device_is_cuda(d->dev)};
     if (!sampler_plans(d->plans, &wish, &opt, &d->sampler, e)) return false;
     d->start = exec_open(d->store, d->sampler.start, e);
     d->step = d->start ? exec_open(d->store, d->sampler.step, e) : NULL;

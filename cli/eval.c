@@ -6,6 +6,7 @@
 #include "cli/file_tool.h"
 #include "cli/mixed_precision.h"
 #include "cli/setting.h"
+#include "runtime/device.h"
 #include "runtime/layout.h"
 
 /* ---- tensors in and out ---- */
@@ -128,6 +129,7 @@ bool eval_loss(Eval *v, Graph *g, Err *e) {
 Exec *eval_bind(Eval *v, Graph *g, Options *opt, const WeightSource *w, Store **store,
                 Err *e) {
     opt->reference_kernels = v->opt->exact;
+    opt->cuda = device_is_cuda(v->dev);
     opt->mixed_precision = mixed_precision_of(v->opt->mixed_precision);
     opt->train = opt->record_gradients = v->opt->grad;
     g = passes_run(g, opt, "infer-shapes", e);
@@ -357,20 +359,22 @@ static int run(const Common *c, const void *opts, const Args *given,
         err_usage(e, "eval needs --inputs FILE and --record FILE");
         return e->code;
     }
-    Eval v = {.arena = arena_new(), .opt = o, .dev = cpu_open((int)c->threads)};
+    Device *dev = step_device(c, o->device, e);
+    if (!dev) return e->code;
+    Eval v = {.arena = arena_new(), .opt = o, .dev = dev};
     v.job.arena = arena_new();
     v.job.library = library_new(v.job.arena);
     v.set = args_new(v.arena);
     bool ok = evaluate(&v, words->word[0], e);
     if (v.in) tensors_close(v.in);
     adapter_file_close(v.network_weights);
-    cpu_close(v.dev);
+    device_close(v.dev);
     job_close(&v.job);
     arena_free(v.arena);
     return ok ? EXIT_DONE : e->code;
 }
 
-static const EvalOptions defaults = {.seed = 0};
+static const EvalOptions defaults = {.device = "cpu"};
 static const Opt options[] = {
     OPT(EvalOptions, TEXT, variant, "NAME",
         "variant of the network (default: what fits)"),
@@ -390,6 +394,7 @@ static const Opt options[] = {
         "gradients too: g.NAME, from upstream d.OUTPUT (ones where missing)"),
     OPT(EvalOptions, TEXT, mixed_precision, "TYPE", "no, fp16 or bf16",
         .words = mixed_precision_words),
+    OPT(EvalOptions, TEXT, device, "NAME", "cpu or cuda"),
     OPT(EvalOptions, FLAG, exact, NULL, "reference kernels only"),
     OPT(EvalOptions, INT, seed, "N", "of random draws and initial weights"),
     OPT_END,

@@ -7,7 +7,7 @@
 
 typedef struct EvalOptions {
     const char *variant, *weights, *inputs, *record, *mixed_precision;
-    const char *network_weights, *adapter;
+    const char *network_weights, *adapter, *device;
     WordList set, network_args;
     bool grad, exact;
     int64_t seed;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/eval.h"
+#include "runtime/device.h"
 
 enum { MOST_UPDATES = 100000 };
 
@@ -53,7 +54,10 @@ static Plan *update_plan(Eval *v, const Params *p, Err *e) {
     if (!args_bind(v->arena, yaml_get(v->doc->root, "args"), v->set, what, loc_none(),
                    r.optimizer_args, e))
         return NULL;
-    Options opt = {.recipe = &r, .train = true, .reference_kernels = v->opt->exact};
+    Options opt = {.recipe = &r,
+                   .train = true,
+                   .reference_kernels = v->opt->exact,
+                   .cuda = device_is_cuda(v->dev)};
     Graph *g = passes_run(parameters(v, p), &opt, "optimizer", e);
     return g ? plan_lower(g, &opt, e) : NULL;
 }

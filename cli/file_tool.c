@@ -56,19 +56,23 @@ bool tool_output_model(const char *option, const char *path, bool *folder, Err *
             false);
 }
 
-Device *tool_device(const Common *c, const char *name, Err *e) {
-    Device *d = NULL;
+Device *step_device(const Common *c, const char *name, Err *e) {
+    if (name && !strcmp(name, "cuda")) return cuda_open(e);
     if (name && strcmp(name, "cpu")) {
-        if (strcmp(name, "cuda"))
-            err_usage(e, "--device: got '%s', want cpu or cuda", name);
-        else if ((d = cuda_open(e)))
-            err_fail(e, "--device cuda: plans do not run on a GPU yet");
-        cuda_close(d);
+        err_usage(e, "--device: got '%s', want cpu or cuda", name);
         return NULL;
     }
-    d = cpu_open((int)c->threads);
+    Device *d = cpu_open((int)c->threads);
     if (!d) err_fail(e, "no memory for the device's threads");
     return d;
+}
+
+Device *tool_device(const Common *c, const char *name, Err *e) {
+    Device *d = step_device(c, name, e);
+    if (!d || !device_is_cuda(d)) return d;
+    cuda_close(d);
+    err_fail(e, "--device cuda: tools for files work on the CPU only");
+    return NULL;
 }
 
 /* ---- inputs of a merge ---- */

@@ -20,7 +20,10 @@ bool tool_output(const char *option, const char *path, Err *e);
 bool tool_output_model(const char *option, const char *path, bool *folder, Err *e);
 /* A list of weights by block, as JSON. */
 bool block_weights(Arena *a, const char *text, const double **weight, int *n, Err *e);
-/* The device to work on: "cpu" or NULL; else NULL with the reason, never another device. */
+/* The device that plans run on: "cpu" or NULL, or "cuda"; NULL with the reason if it is not
+ * there, never another device. For device_close. */
+Device *step_device(const Common *c, const char *name, Err *e);
+/* The same for what is no plan: a GPU is refused. */
 Device *tool_device(const Common *c, const char *name, Err *e);
 
 /* ---- inputs of a merge ---- */

@@ -9,6 +9,7 @@
 #include "cli/file_tool.h"
 #include "cli/talk.h"
 #include "io/file.h"
+#include "runtime/device.h"
 
 /* ---- networks ---- */
 
@@ -131,7 +132,7 @@ static bool prepare(Generate *g, Err *e) {
     if (!o->ckpt) return err_usage(e, "generate needs --ckpt FILE");
     if (!o->prompt == !o->from_file)
         return err_usage(e, "generate needs --prompt TEXT or --from_file FILE, one");
-    g->dev = tool_device(g->common, o->device, e);
+    g->dev = step_device(g->common, o->device, e);
     if (!g->dev || !open_networks(g, e)) return false;
     DrawWord *word;
     if (!generate_words(g, &word, e)) return false;
@@ -172,7 +173,7 @@ static int run(const Common *c, const void *opts, const Args *given,
         ok = safetensors_write(g.o->record, g.out, g.n_out, NULL, 0, e);
     tensors_close(g.in);
     generate_close(&g);
-    cpu_close(g.dev);
+    device_close(g.dev);
     return ok ? EXIT_DONE : e->code;
 }
 

@@ -241,7 +241,8 @@ Plan *job_network_plan(Job *j, const Net *net, const Args *dims, const Options *
                    .dims = dims,
                    .report = like->report,
                    .mixed_precision = like->mixed_precision,
-                   .reference_kernels = like->reference_kernels};
+                   .reference_kernels = like->reference_kernels,
+                   .cuda = like->cuda};
     g = passes_run(g, &opt, "infer-shapes", e);
     return g ? plan_lower(g, &opt, e) : NULL;
 }

@@ -13,6 +13,7 @@
 #include "cli/file_tool.h"
 #include "cli/talk.h"
 #include "io/file.h"
+#include "runtime/device.h"
 
 /* the signal that asked for an end; looked at between micro-batches and, while samples are
  * drawn, between the runs of the sampler */
@@ -253,7 +254,7 @@ static bool output_is_good(const Trainer *t, Err *e) {
 }
 
 static int prepared(Trainer *t, const char *recipe, Err *e) {
-    t->dev = tool_device(t->common, t->o->device, e);
+    t->dev = step_device(t->common, t->o->device, e);
     if (!t->dev) return e->code;
     if (!train_setup(t, recipe, e) || !train_resume_open(t, e)) return e->code;
     if (!train_given_plan(t, e)) return e->code;
@@ -309,7 +310,7 @@ static int run(const Common *c, const void *opts, const Args *given,
     inputs_close(t.in);
     state_close(t.resume);
     if (t.start_lora) lora_close(t.start_lora);
-    if (t.dev) cpu_close(t.dev);
+    device_close(t.dev);
     if (t.job.arena) job_close(&t.job);
     str_free(&t.report);
     arena_free(t.arena);

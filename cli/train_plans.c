@@ -4,6 +4,7 @@
 #include "cli/mixed_precision.h"
 #include "cli/train.h"
 #include "io/file.h"
+#include "runtime/device.h"
 
 static const char *const drawn[] = {"k", NULL}; /* DyLoRA's unit */
 static const char *const given_nodes[] = {"noise", "t", NULL};
@@ -61,6 +62,7 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
                      .record = t->o->record ? recorded : NULL,
                      .record_gradients = t->o->record != NULL,
                      .reference_kernels = t->o->exact,
+                     .cuda = device_is_cuda(t->dev),
                      .report = first ? &t->report : NULL,
                      .modules = t->modules,
                      .adapted = t->adapted};
@@ -165,6 +167,7 @@ static Plan *vae_compiled(Trainer *t, int n, int w, int h, Err *e) {
     /* in fp16 the VAE's largest activations overflow */
     bool half = t->mixed_precision == PRECISION_BF16 && !t->o->no_half_vae;
     Options like = {.reference_kernels = t->o->exact,
+                    .cuda = device_is_cuda(t->dev),
                     .mixed_precision = half ? PRECISION_BF16 : PRECISION_NO};
     return job_network_plan_kept(&t->job, net, dims, &like, &t->cache, &t->job.note, e);
 }
@@ -194,6 +197,7 @@ static Exec *text_exec(void *trainer, Err *e) {
     args_set(dims, "B", val_int(1));
     args_set(dims, "N", val_int(t->chunks));
     Options like = {.reference_kernels = t->o->exact,
+                    .cuda = device_is_cuda(t->dev),
                     .mixed_precision = t->mixed_precision};
     const Net *net = job_net(&t->job, "text_encoder");
     Plan *p =

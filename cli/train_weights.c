@@ -178,7 +178,11 @@ bool train_base_ratio(const TrainOptions *o, int i, double *ratio, Err *e) {
 static bool into_bases(Trainer *t, const BaseLora *in, int n, Err *e) {
     Checkpoint *unet = job_checkpoint(&t->job, "unet");
     if (!unet) return err_usage(e, "--base_weights: the recipe has no base model");
-    return base_merge(t->arena, unet, in, n, t->dev, e);
+    Device *host = cpu_open((int)t->common->threads); /* whatever the steps run on */
+    if (!host) return err_fail(e, "no memory for the device's threads");
+    bool ok = base_merge(t->arena, unet, in, n, host, e);
+    cpu_close(host);
+    return ok;
 }
 
 bool train_base_weights(Trainer *t, Err *e) {

@@ -76,6 +76,8 @@ typedef struct Plan {
     struct Plan *init; /* computes trainables that start as a value; its outputs have
                                their names. NULL: there are none */
 } Plan;
+/* Are its kernels a GPU's? All of a plan's are of one device. */
+bool plan_is_cuda(const Plan *p);
 void plan_print(
     Str *s, const Plan *p); /* step, kernel, +offset of each operand, bytes, origin */
 /* The independent checker (graph/plan_verify.c), for plans just made and for files from

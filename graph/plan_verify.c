@@ -131,12 +131,18 @@ static bool check_names(Check *c) {
 }
 
 /* ---- steps: the row, its kernel, types ---- */
-static bool known_kernel(const PlanStep *t) {
-    for (const Kernel *k = t->op->cpu; k && k->name; k++)
-        if (k == t->kernel) return true;
-    for (const Kernel *k = t->op->cuda; k && k->name; k++)
-        if (k == t->kernel) return true;
+static bool one_of(const Kernel *list, const Kernel *kernel) {
+    for (; list && list->name; list++)
+        if (list == kernel) return true;
     return false;
+}
+
+bool plan_is_cuda(const Plan *p) {
+    return p->n_step && one_of(p->step[0].op->cuda, p->step[0].kernel);
+}
+
+static bool known_kernel(const Plan *p, const PlanStep *t) {
+    return one_of(plan_is_cuda(p) ? t->op->cuda : t->op->cpu, t->kernel);
 }
 
 static bool operands_there(Check *c, uint32_t k) {
@@ -350,7 +356,7 @@ static bool check_writes(Check *c, uint32_t k, const uint32_t *base) {
 
 static bool check_step(Check *c, uint32_t k) {
     const PlanStep *t = &c->p->step[k];
-    if (t->op->flags & (OP_VIEW | OP_YAML_ONLY) || !known_kernel(t))
+    if (t->op->flags & (OP_VIEW | OP_YAML_ONLY) || !known_kernel(c->p, t))
         return fail(c, "step %u has no kernel of its op", k);
     if (t->work_bytes > c->p->size[MEM_WORK])
         return fail(c, "step %u (%s): workspace too small", k, t->op->name);

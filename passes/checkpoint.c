@@ -292,7 +292,7 @@ static Fixed fixed_memory(const Remat *r, const Options *opt) {
     }
     for (uint32_t p = 0; p < r->n_order; p++) {
         Sig s = node_sig(r->a, g, g->node[r->order[p]]);
-        const Kernel *k = kernel_choose(&s, opt->reference_kernels);
+        const Kernel *k = kernel_choose(&s, opt);
         uint64_t work = k && k->work ? k->work(&s) : 0;
         if (work > f.work) f.work = work;
     }

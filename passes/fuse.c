@@ -188,7 +188,7 @@ static bool step(Fuse *f, const Node *n) {
  * one. *more: a pattern fired. */
 static Graph *round_of(const Graph *old, const Options *opt, uint32_t *fired,
                        FuseMisses *missed, bool *more, Err *e) {
-    Fuse f = {.old = old, .fired = fired, .missed = missed, .e = e};
+    Fuse f = {.old = old, .fired = fired, .missed = missed, .opt = opt, .e = e};
     f.skip_roundings = opt->mixed_precision != PRECISION_NO;
     uint32_t before = 0, after = 0;
     for (int p = 0; p < N_PATTERN; p++) before += fired[p];

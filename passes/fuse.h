@@ -55,6 +55,7 @@ typedef struct Fuse {
     uint32_t *fired;     /* per pattern */
     bool skip_roundings; /* mixed precision: a half in between need not be stored */
     FuseMisses *missed;  /* of this round, or NULL */
+    const Options *opt;
     Err *e;
 } Fuse;
 

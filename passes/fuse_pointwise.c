@@ -173,6 +173,12 @@ static int whole(Merge *m, const Node *n, const bool *take) {
     return root >= 0 && steps_of(m->formula, root) <= MOST_STEPS ? root : -1;
 }
 
+/* A GPU's kernels take shorter formulas. */
+static bool has_kernel(const Fuse *f, Arena *a, Id y) {
+    const Sig s = node_sig(a, f->g, f->g->node[f->g->value[y]->node]);
+    return kernel_choose(&s, f->opt) != NULL;
+}
+
 /* The node for the formula, reading only what the formula does. */
 static Fused emit(Merge *m, const Node *n, int root) {
     Fuse *f = m->f;
@@ -191,9 +197,12 @@ static Fused emit(Merge *m, const Node *n, int root) {
     str_free(&text);
     if (y == NO_ID) return FUSED_FAILED;
     const Type *t = &f->old->value[n->out[0]]->type;
-    if (!type_equal(&f->g->value[y]->type, t))
-        return FUSED_NO; /* an input that is gone
-                                                                   made the shape */
+    /* an input that is gone made the shape */
+    if (!type_equal(&f->g->value[y]->type, t)) return FUSED_NO;
+    if (f->opt->cuda && !has_kernel(f, m->formula->arena, y)) {
+        fuse_miss(f, "merge", n, n->in[0], FUSE_NO_KERNEL);
+        return FUSED_NO;
+    }
     fuse_stands(f, n, 0, y);
     return FUSED_YES;
 }

@@ -60,10 +60,10 @@ static uint32_t value_index(Lower *l, Id v) {
 
 /* ---- steps ---- */
 
-const Kernel *kernel_choose(const Sig *s, bool reference) {
-    const Kernel *k = s->op->cpu;
+const Kernel *kernel_choose(const Sig *s, const Options *opt) {
+    const Kernel *k = opt->cuda ? s->op->cuda : s->op->cpu;
     if (!k || !k->name) return NULL;
-    if (reference)
+    if (opt->reference_kernels)
         while (k[1].name) k++;
     while (k->name && k->fits && !k->fits(s)) k++;
     return k->name ? k : NULL;
@@ -101,9 +101,12 @@ static uint64_t bytes_moved(const Sig *s) {
 static bool add_step(Lower *l, const Node *n, uint32_t k) {
     Sig s = node_sig(l->a, l->g, n);
     PlanStep t = {.op = n->op, .attrs = n->attrs, .n_in = n->n_in, .n_out = n->n_out};
-    t.kernel = kernel_choose(&s, l->opt->reference_kernels);
+    t.kernel = kernel_choose(&s, l->opt);
     if (!t.kernel)
-        return err_at(l->e, n->at.loc, "op '%s' has no kernel for these types",
+        return err_at(l->e, n->at.loc,
+                      l->opt->cuda ? "op '%s' has no CUDA kernel for these types, sizes "
+                                     "or for so long a formula"
+                                   : "op '%s' has no kernel for these types",
                       n->op->name);
     t.in = operands(l, n->in, n->n_in);
     t.out = operands(l, n->out, n->n_out);

@@ -42,6 +42,7 @@ typedef struct Options {
     Str *dump;
     const char *const *disable; /* pass names, NULL-terminated, or NULL */
     bool reference_kernels;     /* only the plain ones (--exact tests) */
+    bool cuda;                  /* kernels of a GPU, not of the CPU */
     Str *report;
     /* results */
     uint64_t memory_least; /* of a budget that is too small: what would do */

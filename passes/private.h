@@ -84,6 +84,6 @@ uint64_t buffers_peak(const Buffers *b, uint32_t n_order);
 uint64_t buffers_place(Buffers *b, uint64_t lower_bound);
 /* Nodes that run in a step, in graph order: needed ones, views among them. */
 uint32_t *nodes_run(Arena *a, const Graph *g, uint32_t *n);
-/* The kernel that lower takes; NULL: none fits. */
-const Kernel *kernel_choose(const Sig *s, bool reference);
+/* The kernel that lower takes, of the options' device; NULL: none fits. */
+const Kernel *kernel_choose(const Sig *s, const Options *opt);
 #endif

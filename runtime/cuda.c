@@ -37,7 +37,7 @@ typedef struct Cuda {
     int next_stage;
     uint64_t allocated;
     char name[128];
-    const char *op, *path; /* of the plan step, or NULL */
+    const PlanStep *step; /* whose kernels are launched, or NULL */
     bool failed;
     char why[512];
 } Cuda;
@@ -54,6 +54,17 @@ static uint64_t number(const void *p) {
 
 /* ---- failures ---- */
 
+/* A launch may report what an earlier one did. */
+static void say_step(const Cuda *c, char *out, size_t room) {
+    if (!c->step) return;
+    const Place *at = &c->step->at;
+    int n = snprintf(out, room, ", at or before %s of '%s'", c->step->op->name,
+                     at->path ? at->path : "");
+    if (at->loc.src && n > 0 && (size_t)n < room)
+        snprintf(out + n, room - (size_t)n, ", %s:%u:%u", at->loc.src->path,
+                 at->loc.line, at->loc.col);
+}
+
 /* Keeps the first failure; true: there was none so far. */
 static bool good(Cuda *c, int status, const char *call) {
     if (!status || c->failed) return !c->failed;
@@ -62,9 +73,7 @@ static bool good(Cuda *c, int status, const char *call) {
     c->driver.error_text(status, &text);
     int n = snprintf(c->why, sizeof c->why, "CUDA, %s: %s: %s (%s)", c->name, call,
                      name ? name : "unknown error", text ? text : "no text");
-    if (c->op && n > 0 && (size_t)n < sizeof c->why)
-        snprintf(c->why + n, sizeof c->why - (size_t)n, ", in %s of '%s'", c->op,
-                 c->path ? c->path : "");
+    if (n > 0 && (size_t)n < sizeof c->why) say_step(c, c->why + n, sizeof c->why - (size_t)n);
     c->failed = true;
     return false;
 }
@@ -136,8 +145,8 @@ static bool cuda_fill(Device *d, void *to, int byte, size_t bytes, Err *e) {
 
 /* ---- kernels ---- */
 
-static void cuda_at(Device *d, const char *op, const char *path) {
-    of(d)->op = op, of(d)->path = path;
+static void cuda_at(Device *d, const PlanStep *t) {
+    of(d)->step = t;
 }
 
 static void *find(Cuda *c, const char *kernel) {
@@ -190,7 +199,6 @@ static bool cuda_captured(Device *d, void **graph, Err *e) {
 }
 static void cuda_replay(Device *d, void *graph) {
     Cuda *c = of(d);
-    cuda_at(d, NULL, NULL);
     TRY(c, replay, graph, c->stream);
 }
 static void cuda_forget(Device *d, void *graph) {

@@ -4,8 +4,8 @@
  * told by the next call that can tell, with the plan step it belongs to. */
 #ifndef GRAPHRUN_RUNTIME_DEVICE_H
 #define GRAPHRUN_RUNTIME_DEVICE_H
-#include "graph/base.h"
-#include "graph/device.h"
+#include "graph/plan.h"
+#include "runtime/guard.h"
 
 struct DeviceOps {
     /* `what` is for messages: out of memory says what was planned and what was free. */
@@ -16,8 +16,8 @@ struct DeviceOps {
     bool (*read)(Device *d, void *to, const void *from, size_t bytes, Err *e);
     bool (*copy)(Device *d, void *to, const void *from, size_t bytes, Err *e);
     bool (*fill)(Device *d, void *to, int byte, size_t bytes, Err *e);
-    /* Kernels launched from now on belong to this plan step; texts stay. */
-    void (*at)(Device *d, const char *op, const char *path);
+    /* Kernels launched from now on belong to this plan step, which stays; NULL: to none. */
+    void (*at)(Device *d, const PlanStep *t);
     /* Between capture and captured nothing runs: launches become a graph. In it there is
      * no memory to be had, nothing to read and nothing to wait for. */
     bool (*capture)(Device *d, Err *e);
@@ -27,10 +27,23 @@ struct DeviceOps {
     bool (*wait)(Device *d, Err *e); /* until everything is done; the first failure */
 };
 
+bool device_is_cuda(const Device *d);
+void device_close(Device *d); /* cpu_open's or cuda_open's; may be NULL */
+
+/* One block of a device's memory, zeros; the host's lies between guard pages. */
+typedef struct Room {
+    void *data; /* NULL: not open */
+    uint64_t bytes;
+    Guard guard;
+} Room;
+bool room_open(Device *d, Room *r, uint64_t bytes, const char *what, Err *e);
+void room_close(Device *d, Room *r);
+
 /* The same on any device. */
 bool device_write(Device *d, void *to, const void *from, size_t bytes, Err *e);
 bool device_read(Device *d, void *to, const void *from, size_t bytes, Err *e);
 bool device_copy(Device *d, void *to, const void *from, size_t bytes, Err *e);
+bool device_fill(Device *d, void *to, int byte, size_t bytes, Err *e);
 
 /* The first GPU of this machine. Fails if there is no driver or no GPU, or if the program was
  * built without nvcc. */

@@ -1,5 +1,9 @@
 /* Binds a plan to memory and replays it. Binding does everything that can fail or takes
- * memory; exec_run walks a list of calls whose pointers are fixed. */
+ * memory; exec_run walks a list of calls whose pointers are fixed.
+ *
+ * On a device of its own memory the first run launches step by step, which loads what the
+ * kernels need; the second one captures the steps as a graph, and from then on a run is one
+ * replay of it. Whatever changes from step to step lies in the device's memory. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +24,13 @@ struct Exec {
     void **at;  /* per value: its address; NULL: a weight that nothing reads */
     Sig *sig;   /* per step */
     Call *call; /* per step */
-    Guard input, constant;
+    Room input, constant;
     NameTable names, outputs;
     Dying *dying;    /* with poison */
     uint64_t *times; /* with profile */
     bool poison, profile;
+    bool ran;    /* step by step, with these addresses */
+    void *graph; /* captured with these addresses, or NULL */
 };
 
 /* ---- addresses ---- */
@@ -42,9 +48,17 @@ static void *memory(const Exec *x, Mem m) {
     }
 }
 
+/* What was captured has addresses in it. */
+static void forget(Exec *x) {
+    if (x->graph) x->store->dev->ops->forget(x->store->dev, x->graph);
+    x->graph = NULL;
+    x->ran = false;
+}
+
 /* Addresses in the arenas, and what hangs on them in every call. */
 void exec_rebind(Exec *x) {
     const Plan *p = x->plan;
+    forget(x);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
         char *base = memory(x, v->mem);
@@ -88,11 +102,42 @@ static bool *values_read(Arena *a, const Plan *p) {
     return read;
 }
 
+/* Tells the store what the values will take, so that they lie in one block. */
+static void expect(Exec *x, const bool *read) {
+    const Plan *p = x->plan;
+    uint64_t bytes[SLABS] = {0};
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->base != i) continue;
+        if (v->mem == MEM_STATE) bytes[SLAB_STATE] += store_needs(x->store, v);
+        if (v->mem == MEM_WEIGHT && read[i])
+            bytes[SLAB_WEIGHT] += store_needs(x->store, v);
+    }
+    for (int k = 0; k < SLABS; k++) store_expect(x->store, (SlabKind)k, bytes[k]);
+}
+
+/* Constants, written by the host. */
+static bool bind_constants(Exec *x, Err *e) {
+    const Plan *p = x->plan;
+    Device *d = x->store->dev;
+    const size_t bytes = p->size[MEM_CONST];
+    Arena *a = arena_new();
+    char *at = d->ops ? arena_alloc(a, 1, bytes + 1) : x->constant.data;
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        const PlanValue *v = &p->value[i];
+        if (v->base == i && v->mem == MEM_CONST) fill_constant(v, at + v->offset);
+    }
+    bool ok = !d->ops || device_write(d, x->constant.data, at, bytes, e);
+    arena_free(a);
+    return ok;
+}
+
 /* Trainables, states, weights, constants. *starts: some must be computed first. */
 static bool bind_values(Exec *x, bool *starts, Err *e) {
     const Plan *p = x->plan;
     const bool *read = values_read(x->arena, p);
     *starts = false;
+    if (x->store->dev->ops) expect(x, read);
     for (uint32_t i = 0; i < p->n_value; i++) {
         const PlanValue *v = &p->value[i];
         if (v->base != i) continue;
@@ -105,13 +150,11 @@ static bool bind_values(Exec *x, bool *starts, Err *e) {
         } else if (v->mem == MEM_WEIGHT && read[i]) {
             x->at[i] = (void *)store_weight(x->store, v->name, &v->type, e);
             if (!x->at[i]) return false;
-        } else if (v->mem == MEM_CONST) {
-            fill_constant(v, (char *)x->constant.data + v->offset);
         }
     }
     for (uint32_t i = 0; i < p->n_output; i++)
         table_put(x->arena, &x->outputs, p->output[i].name, p->output[i].value);
-    return true;
+    return bind_constants(x, e);
 }
 
 static Sig sig_of(Arena *a, const Plan *p, const PlanStep *t) {
@@ -150,7 +193,8 @@ static bool run_starts(Exec *x, Err *e) {
         const Output *o = &init->plan->output[i];
         uint32_t v;
         if (table_get(&x->names, o->name, &v))
-            memcpy(x->at[v], init->at[o->value], x->plan->value[v].bytes);
+            ok = device_copy(x->store->dev, x->at[v], init->at[o->value],
+                             x->plan->value[v].bytes, e);
     }
     exec_close(init);
     return ok;
@@ -158,9 +202,13 @@ static bool run_starts(Exec *x, Err *e) {
 
 static bool bind(Exec *x, Err *e) {
     const Plan *p = x->plan;
+    Device *d = x->store->dev;
     bool starts;
-    if (!guard_open(&x->input, p->size[MEM_INPUT], "inputs", e) ||
-        !guard_open(&x->constant, p->size[MEM_CONST], "constants", e) ||
+    if (p->n_step && plan_is_cuda(p) != device_is_cuda(d))
+        return err_fail(e, "the plan '%s' was compiled for another device than '%s'",
+                        p->name, d->name);
+    if (!room_open(d, &x->input, p->size[MEM_INPUT], "inputs", e) ||
+        !room_open(d, &x->constant, p->size[MEM_CONST], "constants", e) ||
         !store_reserve(x->store, p->size[MEM_ACT], p->size[MEM_WORK], e) ||
         !bind_values(x, &starts, e))
         return false;
@@ -188,8 +236,9 @@ Exec *exec_open(Store *s, const Plan *p, Err *e) {
 void exec_close(Exec *x) {
     if (!x) return;
     store_remove_exec(x->store, x);
-    guard_close(&x->input);
-    guard_close(&x->constant);
+    forget(x);
+    room_close(x->store->dev, &x->input);
+    room_close(x->store->dev, &x->constant);
     arena_free(x->arena);
 }
 
@@ -223,16 +272,14 @@ bool exec_write(Exec *x, const char *name, const void *data, size_t n_bytes, Err
     if (y->role != ROLE_INPUT && y->role != ROLE_SCALAR && y->role != ROLE_TRAIN &&
         y->role != ROLE_STATE)
         return err_fail(e, "'%s' cannot be written", name);
-    memcpy(x->at[v], data, n_bytes);
-    return true;
+    return device_write(x->store->dev, x->at[v], data, n_bytes, e);
 }
 
 bool exec_read(Exec *x, const char *name, void *data, size_t n_bytes, Err *e) {
     uint32_t v;
     if (!check(x, name, n_bytes, &v, e)) return false;
     if (!x->at[v]) return err_fail(e, "'%s' is only there in a kernel's form", name);
-    memcpy(data, x->at[v], n_bytes);
-    return true;
+    return device_read(x->store->dev, data, x->at[v], n_bytes, e);
 }
 
 static bool check_floats(const Exec *x, const char *name, int64_t n, const Type **t,
@@ -276,27 +323,68 @@ static uint64_t now(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void poison_value(const Exec *x, uint32_t v) {
-    memset(x->at[v], 0xff, x->plan->value[v].bytes); /* NaN in every float type */
+/* A failure of a device is told by the next call that can tell. */
+static void poison(const Exec *x, void *at, uint64_t bytes) {
+    Err later = {0};
+    device_fill(x->store->dev, at, 0xff, bytes, &later); /* NaN in every float type */
 }
 
 static void poison_arenas(const Exec *x) {
-    memset(x->store->act.data, 0xff, x->store->act.bytes);
-    memset(x->store->work.data, 0xff, x->store->work.bytes);
+    poison(x, x->store->act.data, x->store->act.bytes);
+    poison(x, x->store->work.data, x->store->work.bytes);
 }
 
-void exec_run(Exec *x) {
+static void wait_for(Device *d) {
+    Err later = {0};
+    if (d->ops) d->ops->wait(d, &later);
+}
+
+static void run_step(const Exec *x, uint32_t k) {
+    Device *d = x->store->dev;
+    if (d->ops) d->ops->at(d, &x->plan->step[k]);
+    x->plan->step[k].kernel->run(&x->call[k]);
+    if (d->ops) d->ops->at(d, NULL);
+}
+
+/* With times, on any device: each step is waited for. */
+static void run_steps(Exec *x) {
     const Plan *p = x->plan;
     if (x->poison) poison_arenas(x);
     for (uint32_t k = 0; k < p->n_step; k++) {
         uint64_t start = x->profile ? now() : 0;
-        p->step[k].kernel->run(&x->call[k]);
+        run_step(x, k);
+        if (x->profile) wait_for(x->store->dev);
         if (x->profile) x->times[k] = now() - start;
         if (!x->poison) continue;
-        memset(x->store->work.data, 0xff, x->store->work.bytes);
-        for (uint32_t i = 0; i < x->dying[k].n; i++)
-            poison_value(x, x->dying[k].value[i]);
+        poison(x, x->store->work.data, x->store->work.bytes);
+        for (uint32_t i = 0; i < x->dying[k].n; i++) {
+            const uint32_t v = x->dying[k].value[i];
+            poison(x, x->at[v], p->value[v].bytes);
+        }
     }
+}
+
+static void run_captured(Exec *x) {
+    Device *d = x->store->dev;
+    Err later = {0};
+    if (!x->ran) {
+        run_steps(x);
+        x->ran = true;
+        return;
+    }
+    if (!x->graph) {
+        if (!d->ops->capture(d, &later)) return;
+        run_steps(x);
+        if (!d->ops->captured(d, &x->graph, &later)) return;
+    }
+    d->ops->replay(d, x->graph);
+}
+
+void exec_run(Exec *x) {
+    if (x->store->dev->ops && !x->poison && !x->profile)
+        run_captured(x);
+    else
+        run_steps(x);
 }
 
 /* ---- not a number ---- */
@@ -325,9 +413,23 @@ static bool all_finite(const void *data, const Type *t) {
     }
 }
 
-static bool tensors_finite(const Tensor *t, int n) {
+/* A device's numbers are read first; ones that cannot be read are none that are looked for. */
+static bool tensor_finite(Device *d, const Tensor *t) {
+    if (!t->data) return true;
+    if (!d->ops) return all_finite(t->data, t->type);
+    Arena *a = arena_new();
+    const size_t bytes = type_bytes(t->type);
+    void *copy = arena_alloc(a, 1, bytes);
+    Err later = {0};
+    bool finite =
+        !device_read(d, copy, t->data, bytes, &later) || all_finite(copy, t->type);
+    arena_free(a);
+    return finite;
+}
+
+static bool tensors_finite(Device *d, const Tensor *t, int n) {
     for (int i = 0; i < n; i++)
-        if (t[i].data && !all_finite(t[i].data, t[i].type)) return false;
+        if (!tensor_finite(d, &t[i])) return false;
     return true;
 }
 
@@ -337,7 +439,7 @@ static bool made_of_finite(const Plan *p, uint32_t k, const Call *c) {
         uint32_t v = p->step[k].in[i];
         if (v == UINT32_MAX) continue;
         Mem mem = p->value[v].mem;
-        if (mem != MEM_WEIGHT && mem != MEM_STATE && !tensors_finite(&c->in[i], 1))
+        if (mem != MEM_WEIGHT && mem != MEM_STATE && !tensor_finite(c->dev, &c->in[i]))
             return false;
     }
     return true;
@@ -348,8 +450,8 @@ const PlanStep *exec_trace_nan(Exec *x) {
     for (uint32_t k = 0; k < p->n_step; k++) {
         const Call *c = &x->call[k];
         bool clean = made_of_finite(p, k, c);
-        p->step[k].kernel->run(c);
-        if (clean && !tensors_finite(c->out, c->n_out)) return &p->step[k];
+        run_step(x, k);
+        if (clean && !tensors_finite(c->dev, c->out, c->n_out)) return &p->step[k];
     }
     return NULL;
 }

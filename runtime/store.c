@@ -46,15 +46,61 @@ bool table_get(const NameTable *t, const char *name, uint32_t *index) {
 
 /* ---- memory ---- */
 
-static void *block(Store *s, size_t bytes, const char *name, Err *e) {
-    size_t room = (bytes + 63) / 64 * 64;
-    void *p = aligned_alloc(64, room ? room : 64);
+enum { ALIGN = 64, SLAB_LEAST = 1 << 20 };
+static uint64_t whole(uint64_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* From the kind's block, or a new one that has room for all that is expected. */
+static void *block_of_device(Store *s, SlabKind kind, uint64_t bytes, Err *e) {
+    static const char *const what[] = {"trained tensors and their states", "weights"};
+    Slab *b = &s->slab[kind];
+    if (bytes > b->left) {
+        void *p;
+        uint64_t all = b->coming > bytes ? b->coming : bytes;
+        if (all < SLAB_LEAST) all = SLAB_LEAST;
+        if (!s->dev->ops->alloc(s->dev, all, what[kind], &p, e)) return NULL;
+        PUSH(s->arena, s->block, s->n_block, s->cap_block, p);
+        b->at = p, b->left = all;
+    }
+    void *p = b->at;
+    b->at += bytes, b->left -= bytes;
+    b->coming -= bytes < b->coming ? bytes : b->coming;
+    return p;
+}
+
+static void *block(Store *s, SlabKind kind, size_t bytes, const char *name, Err *e) {
+    const uint64_t room = bytes ? whole(bytes) : ALIGN;
+    if (s->dev->ops) return block_of_device(s, kind, room, e);
+    void *p = aligned_alloc(ALIGN, room);
     if (!p) {
         err_fail(e, "no memory for '%s' (%.1f MiB)", name, (double)bytes / 1048576);
         return NULL;
     }
     PUSH(s->arena, s->block, s->n_block, s->cap_block, p);
     return p;
+}
+
+uint64_t store_needs(const Store *s, const PlanValue *v) {
+    uint32_t i;
+    const bool weight = v->mem == MEM_WEIGHT;
+    char key[512];
+    snprintf(key, sizeof key, "%s %s", v->name, dtype_name(v->type.dtype));
+    const bool there = weight ? table_get(&s->copied_names, key, &i)
+                              : table_get(&s->kept_names, v->name, &i);
+    return there ? 0 : v->bytes ? whole(v->bytes) : ALIGN;
+}
+
+void store_expect(Store *s, SlabKind kind, uint64_t bytes) {
+    s->slab[kind].coming = bytes;
+}
+
+/* Where the host fills a new tensor: in place, or in t for send() to bring it there. */
+static void *filling(const Store *s, Arena *t, void *data, size_t bytes) {
+    return s->dev->ops ? arena_alloc(t, 1, bytes) : data;
+}
+static bool send(Store *s, void *data, const void *from, size_t bytes, Err *e) {
+    return data == from || device_write(s->dev, data, from, bytes, e);
 }
 
 /* ---- starting values ---- */
@@ -133,12 +179,18 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
         err_fail(e, "the saved state has no tensor '%s'", v->name);
         return NULL;
     }
-    Kept k = {arena_strdup(s->arena, v->name), v->type, block(s, v->bytes, v->name, e)};
+    Kept k = {arena_strdup(s->arena, v->name), v->type,
+              block(s, SLAB_STATE, v->bytes, v->name, e)};
     if (!k.data) return NULL;
+    Arena *a = arena_new();
+    void *at = filling(s, a, k.data, v->bytes);
     if (v->param && v->param->init.kind != INIT_NONE)
-        initialise(s, k.name, &v->param->init, &k.type, k.data);
+        initialise(s, k.name, &v->param->init, &k.type, at);
     else
-        from_weight(s, k.name, &k.type, k.data);
+        from_weight(s, k.name, &k.type, at);
+    bool ok = send(s, k.data, at, v->bytes, e);
+    arena_free(a);
+    if (!ok) return NULL;
     table_put(s->arena, &s->kept_names, k.name, s->n_kept);
     PUSH(s->arena, s->kept, s->n_kept, s->cap_kept, k);
     *fresh = true;
@@ -148,9 +200,9 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e) {
 bool store_restore(Store *s, const char *name, const Type *type, const void *data,
                    Err *e) {
     size_t bytes = type_bytes(type);
-    Kept k = {arena_strdup(s->arena, name), *type, block(s, bytes, name, e)};
-    if (!k.data) return false;
-    memcpy(k.data, data, bytes);
+    Kept k = {arena_strdup(s->arena, name), *type,
+              block(s, SLAB_STATE, bytes, name, e)};
+    if (!k.data || !device_write(s->dev, k.data, data, bytes, e)) return false;
     table_put(s->arena, &s->kept_names, k.name, s->n_kept);
     PUSH(s->arena, s->kept, s->n_kept, s->cap_kept, k);
     s->restored = true;
@@ -180,10 +232,20 @@ const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
     if (table_get(&s->copied_names, key, &i)) return s->copied[i].data;
     Tensor t;
     if (!find_weight(s, name, type, &t, e)) return NULL;
-    if (usable(&t, type)) return t.data;
-    Kept k = {key, *type, block(s, type_bytes(type), name, e)};
+    if (usable(&t, type) && !s->dev->ops) return t.data;
+    const size_t bytes = type_bytes(type);
+    Kept k = {key, *type, block(s, SLAB_WEIGHT, bytes, name, e)};
     if (!k.data) return NULL;
-    convert(k.data, type->dtype, t.data, t.type->dtype, type_count(type));
+    Arena *a = arena_new();
+    const void *from = t.data;
+    if (!usable(&t, type)) {
+        void *at = filling(s, a, k.data, bytes);
+        convert(at, type->dtype, t.data, t.type->dtype, type_count(type));
+        from = at;
+    }
+    bool ok = send(s, k.data, from, bytes, e);
+    arena_free(a);
+    if (!ok) return NULL;
     table_put(s->arena, &s->copied_names, k.name, s->n_copied);
     PUSH(s->arena, s->copied, s->n_copied, s->cap_copied, k);
     return k.data;
@@ -193,20 +255,17 @@ const void *store_weight(Store *s, const char *name, const Type *type, Err *e) {
 
 bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e) {
     bool grows =
-        act > s->act.bytes || work > s->work.bytes || !s->act.map || !s->work.map;
+        act > s->act.bytes || work > s->work.bytes || !s->act.data || !s->work.data;
     if (!grows) return true;
-    Guard new_act, new_work;
-    uint64_t most_act = act > s->act.bytes ? act : s->act.bytes;
-    uint64_t most_work = work > s->work.bytes ? work : s->work.bytes;
-    guard_close(&s->act); /* first: both together may not fit */
-    guard_close(&s->work);
-    if (!guard_open(&new_act, most_act, "activations", e)) return false;
-    if (!guard_open(&new_work, most_work, "workspace", e)) {
-        guard_close(&new_act);
+    const uint64_t most_act = act > s->act.bytes ? act : s->act.bytes;
+    const uint64_t most_work = work > s->work.bytes ? work : s->work.bytes;
+    room_close(s->dev, &s->act); /* first: both together may not fit */
+    room_close(s->dev, &s->work);
+    if (!room_open(s->dev, &s->act, most_act, "activations", e)) return false;
+    if (!room_open(s->dev, &s->work, most_work, "workspace", e)) {
+        room_close(s->dev, &s->act);
         return false;
     }
-    s->act = new_act;
-    s->work = new_work;
     for (uint32_t i = 0; i < s->n_exec; i++) exec_rebind(s->exec[i]);
     return true;
 }
@@ -234,8 +293,12 @@ Store *store_open(Device *dev, const WeightSource *w, uint64_t seed) {
 
 void store_close(Store *s) {
     if (!s) return;
-    for (uint32_t i = 0; i < s->n_block; i++) free(s->block[i]);
-    guard_close(&s->act);
-    guard_close(&s->work);
+    for (uint32_t i = 0; i < s->n_block; i++)
+        if (s->dev->ops)
+            s->dev->ops->release(s->dev, s->block[i]);
+        else
+            free(s->block[i]);
+    room_close(s->dev, &s->act);
+    room_close(s->dev, &s->work);
     arena_free(s->arena);
 }

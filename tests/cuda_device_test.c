@@ -57,7 +57,8 @@ static bool whole(Err *e) {
     ok = ok && device_write(d, dx, x, bytes, e) && device_write(d, dy, y, bytes, e);
     memset(x, 0xff, sizeof x); /* may be changed at once */
     if (ok) step_new(&t, d, dx, dy, 1000);
-    if (ok) o->at(d, "pointwise", "unet.x"), step_run(&t);
+    const PlanStep at = {.op = op_find("pointwise"), .at = {.path = "unet.x"}};
+    if (ok) o->at(d, &at), step_run(&t), o->at(d, NULL);
     ok = ok && o->capture(d, e);
     if (ok) step_run(&t), step_run(&t);
     ok = ok && o->captured(d, &graph, e);
@@ -146,8 +147,8 @@ int main(void) {
         {"cuMemAlloc_v2:2", "no room for weights: 12.0 MiB planned beside 12.0 MiB"},
         {"cuMemcpyHtoDAsync_v2:3", "write: CUDA_ERROR"},
         {"cuEventSynchronize:1", "event_wait: CUDA_ERROR"},
-        {"cuLaunchKernel:1", "gr_program: CUDA_ERROR_LAUNCH_FAILED (simulated), in "
-                             "pointwise of 'unet.x'"},
+        {"cuLaunchKernel:1", "gr_program: CUDA_ERROR_LAUNCH_FAILED (simulated), at "
+                             "or before pointwise of 'unet.x'"},
         {"cuStreamEndCapture:1", "captured: CUDA_ERROR"},
         {"cuGraphInstantiateWithFlags:1", "instantiate: CUDA_ERROR"},
         {"cuGraphLaunch:2", "replay: CUDA_ERROR"},

@@ -1,7 +1,8 @@
 /* Runs a recorded mini training through the program and compares with the recorded numbers.
  *
- *   train_parity PROGRAM MODEL FOLDER CASE
+ *   train_parity PROGRAM MODEL FOLDER CASE [OPTION...]
  *
+ * OPTIONs go to the program as they are (--device cuda).
  * FOLDER/CASE.json and .safetensors as golden/nano's README describes them. Tolerances are
  * the README's for an f32 implementation: loss 1e-5 relative; outputs 1e-5 relative L2;
  * gradients 1e-3 per tensor, 1e-4 at the median; updates 2e-2 per tensor, 1e-3 at the
@@ -128,7 +129,8 @@ static const char *number(const json_t *v) {
 }
 
 static const char **command(const json_t *j, const char *program, const char *model,
-                            const char *in, const char *out, const char *folder) {
+                            const char *in, const char *out, const char *folder,
+                            char *const *more) {
     const char **v = NULL;
     int n = 0, cap = 0;
     const char *steps =
@@ -178,6 +180,7 @@ static const char **command(const json_t *j, const char *program, const char *mo
     }
     if (!flag(j, "train_text_encoder")) arg(&v, &n, &cap, "--network_train_unet_only");
     if (!flag(j, "train_unet")) arg(&v, &n, &cap, "--network_train_text_encoder_only");
+    while (*more) arg(&v, &n, &cap, *more++);
     arg(&v, &n, &cap, NULL);
     return v;
 }
@@ -312,8 +315,8 @@ static void compare_tensors(const TensorFile *gold, const TensorFile *out,
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) {
-        fprintf(stderr, "usage: train_parity PROGRAM MODEL FOLDER CASE\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: train_parity PROGRAM MODEL FOLDER CASE [OPTION...]\n");
         return 2;
     }
     arena = arena_new();
@@ -334,7 +337,7 @@ int main(int argc, char **argv) {
     char *in_path = arena_printf(arena, "%s/in.safetensors", folder);
     char *out_path = arena_printf(arena, "%s/record.safetensors", folder);
     must(safetensors_write(in_path, in.item, in.n, NULL, 0, &err), in_path);
-    int code = run(command(j, argv[1], argv[2], in_path, out_path, folder));
+    int code = run(command(j, argv[1], argv[2], in_path, out_path, folder, argv + 5));
     CHECK(code == 0, "the program ended with %d", code);
     TensorFile *out = code ? NULL : safetensors_open(out_path, &err);
     if (out) {

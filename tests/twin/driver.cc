@@ -2,7 +2,7 @@
  * twins. Streams are lazy: nothing runs before something waits, so that a program that reads
  * too early fails every time. Captured work runs only when it is replayed; memory, reads
  * and waits in a capture are refused as by the real driver. New memory is NaN and ends at a
- * page that nobody may touch.
+ * page that nobody may touch; the host may touch none of it: it opens only while work runs.
  *
  * GRAPHRUN_SIM plants a failure, NAME:N: call number N (1 …) of function NAME fails, with
  * out of memory for cuMemAlloc_v2, else as a failed launch. GRAPHRUN_SIM_NO_GPU: the
@@ -47,7 +47,7 @@ struct Event {
 };
 struct Block {
     void *map;
-    size_t bytes, mapped; /* asked for; with the page that nobody may touch */
+    size_t bytes, whole; /* asked for; pages of it, before the one that nobody may touch */
 };
 
 std::vector<Stream *> streams;
@@ -78,16 +78,26 @@ int not_in_capture() {
 #define OUTSIDE                                                                        \
     if (int status = not_in_capture()) return status
 
+void protect(int how) {
+    for (auto &b : blocks) mprotect(b.second.map, b.second.whole, how);
+}
 int one(Stream *s) {
     Work w = s->queue.front();
     s->queue.pop_front();
     const int status = w();
     return status ? sticky = status : OK;
 }
+/* Runs what is in the stream while `wanted` says so. */
+template <class F> int run_while(Stream *s, F wanted) {
+    int status = OK;
+    if (s->queue.empty() || !wanted()) return OK;
+    protect(PROT_READ | PROT_WRITE);
+    while (!status && !s->queue.empty() && wanted()) status = one(s);
+    protect(PROT_NONE);
+    return status;
+}
 int drain(Stream *s) {
-    while (!s->queue.empty())
-        if (int status = one(s)) return status;
-    return OK;
+    return run_while(s, [] { return true; });
 }
 int enqueue(void *stream, Work w) {
     Stream *s = (Stream *)stream;
@@ -167,8 +177,9 @@ int cuMemAlloc_v2(uint64_t *out, size_t bytes) {
     if (map == (char *)MAP_FAILED) return NO_MEMORY;
     mprotect(map + whole, PAGE, PROT_NONE);
     memset(map, 0xff, whole);
+    mprotect(map, whole, PROT_NONE);
     *out = (uint64_t)(uintptr_t)(map + whole - own);
-    blocks[*out] = Block{map, bytes, whole + PAGE};
+    blocks[*out] = Block{map, bytes, whole};
     return OK;
 }
 int cuMemFree_v2(uint64_t at) {
@@ -178,7 +189,7 @@ int cuMemFree_v2(uint64_t at) {
     if (b == blocks.end()) return BAD_VALUE;
     for (Stream *s : streams)
         if (int status = drain(s)) return status;
-    munmap(b->second.map, b->second.mapped);
+    munmap(b->second.map, b->second.whole + PAGE);
     blocks.erase(b);
     return OK;
 }
@@ -235,9 +246,7 @@ int cuEventSynchronize(void *event) {
     ENTER(cuEventSynchronize);
     OUTSIDE;
     Event *v = (Event *)event;
-    while (v->stream && v->done < v->asked && !v->stream->queue.empty())
-        if (int status = one(v->stream)) return status;
-    return OK;
+    return v->stream ? run_while(v->stream, [=] { return v->done < v->asked; }) : OK;
 }
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
     ENTER(cuMemcpyHtoDAsync_v2);
