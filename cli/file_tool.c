@@ -57,7 +57,15 @@ bool tool_output_model(const char *option, const char *path, bool *folder, Err *
 }
 
 Device *step_device(const Common *c, const char *name, Err *e) {
-    if (name && !strcmp(name, "cuda")) return cuda_open(e);
+    if (name && !strcmp(name, "cuda")) {
+        Device *gpu = cuda_open(e);
+        if (gpu && !c->quiet)
+            fputs(
+                "note: --device cuda has never run on a real GPU, only on a simulated "
+                "one (docs/gpu.md)\n",
+                stderr);
+        return gpu;
+    }
     if (name && strcmp(name, "cpu")) {
         err_usage(e, "--device: got '%s', want cpu or cuda", name);
         return NULL;

@@ -177,7 +177,8 @@ _Static_assert(sizeof(Options) == 176,
                "a new option of passes: does it belong to the key?");
 
 static void add_options(Key *k, const Options *opt) {
-    str_printf(&k->text, "train %d reference %d cuda %d gradients %d accumulate %d norm ",
+    str_printf(&k->text,
+               "train %d reference %d cuda %d gradients %d accumulate %d norm ",
                opt->train, opt->reference_kernels, opt->cuda, opt->record_gradients,
                opt->accumulate > 1 ? opt->accumulate : 1);
     str_double(&k->text, opt->max_grad_norm);

@@ -104,9 +104,10 @@ static bool add_step(Lower *l, const Node *n, uint32_t k) {
     t.kernel = kernel_choose(&s, l->opt);
     if (!t.kernel)
         return err_at(l->e, n->at.loc,
-                      l->opt->cuda ? "op '%s' has no CUDA kernel for these types, sizes "
-                                     "or for so long a formula"
-                                   : "op '%s' has no kernel for these types",
+                      l->opt->cuda
+                          ? "op '%s' has no CUDA kernel for these types, sizes "
+                            "or for so long a formula"
+                          : "op '%s' has no kernel for these types",
                       n->op->name);
     t.in = operands(l, n->in, n->n_in);
     t.out = operands(l, n->out, n->n_out);

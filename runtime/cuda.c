@@ -73,7 +73,8 @@ static bool good(Cuda *c, int status, const char *call) {
     c->driver.error_text(status, &text);
     int n = snprintf(c->why, sizeof c->why, "CUDA, %s: %s: %s (%s)", c->name, call,
                      name ? name : "unknown error", text ? text : "no text");
-    if (n > 0 && (size_t)n < sizeof c->why) say_step(c, c->why + n, sizeof c->why - (size_t)n);
+    if (n > 0 && (size_t)n < sizeof c->why)
+        say_step(c, c->why + n, sizeof c->why - (size_t)n);
     c->failed = true;
     return false;
 }
@@ -227,11 +228,23 @@ static const struct DeviceOps cuda_ops = {
 
 /* ---- opening ---- */
 
+/* Machine code of another major version's compiler is not for this driver. */
+static bool version_fits(Cuda *c, Err *e) {
+    int has = 0;
+    const int want = cuda_images_version / 1000 * 1000;
+    if (!TRY(c, version, &has)) return told(c, e);
+    return has >= want ||
+           err_fail(e,
+                    "--device cuda: the NVIDIA driver is too old: it knows CUDA %d.%d, "
+                    "this build's kernels want %d.0",
+                    has / 1000, has % 1000 / 10, want / 1000);
+}
+
 static bool open_card(Cuda *c, Err *e) {
     int n = 0;
     void *context = NULL;
     if (TRY(c, init, 0)) TRY(c, device_count, &n);
-    if (!told(c, e)) return false;
+    if (!told(c, e) || !version_fits(c, e)) return false;
     if (!n) return err_fail(e, "--device cuda: the driver knows no GPU");
     if (TRY(c, device, &c->device, 0))
         TRY(c, device_name, c->name, (int)sizeof c->name, c->device);
@@ -248,17 +261,32 @@ static bool open_stages(Cuda *c, Err *e) {
     return told(c, e);
 }
 
+static bool no_binary(Cuda *c, Err *e) {
+    int major = 0, minor = 0;
+    if (TRY(c, attribute, &major, CUDA_CAPABILITY_MAJOR, c->device))
+        TRY(c, attribute, &minor, CUDA_CAPABILITY_MINOR, c->device);
+    return err_fail(e,
+                    "--device cuda: %s has compute capability %d.%d, this build has "
+                    "kernels for %s",
+                    c->name, major, minor, cuda_images_cards);
+}
+
 static bool load_kernels(Cuda *c, Err *e) {
-    if (!cuda_images[0])
-        return err_fail(e,
-                        "--device cuda: this build has no CUDA kernels: there was no "
-                        "nvcc when it was made");
-    for (int i = 0; cuda_images[i] && i < MODULES; i++)
-        if (TRY(c, module_load, &c->module[i], cuda_images[i])) c->n_module++;
-    return told(c, e);
+    for (int i = 0; cuda_images[i] && i < MODULES; i++) {
+        const int status = c->driver.module_load(&c->module[i], cuda_images[i]);
+        if (status == CUDA_NO_BINARY) return no_binary(c, e);
+        if (!good(c, status, "module_load")) return told(c, e);
+        c->n_module++;
+    }
+    return true;
 }
 
 Device *cuda_open(Err *e) {
+    if (!cuda_images[0]) {
+        err_fail(e, "--device cuda: this build has no CUDA kernels: there was no nvcc "
+                    "when it was made");
+        return NULL;
+    }
     Arena *a = arena_new();
     Cuda *c = NEW(a, Cuda, 1);
     c->arena = a;

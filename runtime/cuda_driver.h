@@ -10,11 +10,13 @@
 /* X(field, symbol, parameters) */
 #define CUDA_DRIVER(X)                                                                 \
     X(init, cuInit, (unsigned flags))                                                  \
+    X(version, cuDriverGetVersion, (int *out))                                         \
     X(error_name, cuGetErrorName, (int status, const char **out))                      \
     X(error_text, cuGetErrorString, (int status, const char **out))                    \
     X(device_count, cuDeviceGetCount, (int *n))                                        \
     X(device, cuDeviceGet, (int *device, int number))                                  \
     X(device_name, cuDeviceGetName, (char *out, int room, int device))                 \
+    X(attribute, cuDeviceGetAttribute, (int *out, int what, int device))               \
     X(context, cuDevicePrimaryCtxRetain, (void **context, int device))                 \
     X(context_release, cuDevicePrimaryCtxRelease_v2, (int device))                     \
     X(context_use, cuCtxSetCurrent, (void *context))                                   \
@@ -61,7 +63,8 @@ typedef struct CudaDriver {
 
 /* Constants of cuda.h. */
 enum { CUDA_NON_BLOCKING = 1, CUDA_NO_TIMING = 2, CUDA_CAPTURE_GLOBAL = 0 };
-enum { CUDA_OUT_OF_MEMORY = 2 };
+enum { CUDA_OUT_OF_MEMORY = 2, CUDA_NO_BINARY = 209 };
+enum { CUDA_CAPABILITY_MAJOR = 75, CUDA_CAPABILITY_MINOR = 76 };
 
 /* libcuda.so.1 of this machine; stays loaded. Fails if there is no driver, or one that lacks
  * a function. */
@@ -70,4 +73,7 @@ bool cuda_driver_load(CudaDriver *out, Err *e);
 /* Machine code of the kernels, one image per .cu file, put in by the build; ends with NULL.
  * Empty if the build had no nvcc. */
 extern const void *const cuda_images[];
+/* nvcc's version, 1000 major + 10 minor, and the cards that there is machine code for. */
+extern const int cuda_images_version;
+extern const char cuda_images_cards[];
 #endif

@@ -32,7 +32,9 @@ static bool write_tensors(Arena *a, const char *path, const Store *store,
     int n = 0;
     for (uint32_t i = 0; i < store->n_kept; i++) {
         const Kept *k = &store->kept[i];
-        t[n++] = (TensorOut){k->name, k->type, k->data};
+        const void *data = store_bytes(store, k, a, e);
+        if (!data) return false;
+        t[n++] = (TensorOut){k->name, k->type, data};
     }
     const int64_t count = s->n_loss;
     if (count) t[n++] = (TensorOut){losses, type_of(F64, 1, &count), s->loss};

@@ -209,6 +209,13 @@ bool store_restore(Store *s, const char *name, const Type *type, const void *dat
     return true;
 }
 
+const void *store_bytes(const Store *s, const Kept *k, Arena *a, Err *e) {
+    if (!s->dev->ops) return k->data;
+    const size_t bytes = type_bytes(&k->type);
+    void *copy = arena_alloc(a, 1, bytes);
+    return device_read(s->dev, copy, k->data, bytes, e) ? copy : NULL;
+}
+
 /* The file's tensor; a plan may want f32 as halves: a cast that was folded into it. */
 static bool find_weight(Store *s, const char *name, const Type *type, Tensor *t,
                         Err *e) {
@@ -261,7 +268,12 @@ bool store_reserve(Store *s, uint64_t act, uint64_t work, Err *e) {
     const uint64_t most_work = work > s->work.bytes ? work : s->work.bytes;
     room_close(s->dev, &s->act); /* first: both together may not fit */
     room_close(s->dev, &s->work);
-    if (!room_open(s->dev, &s->act, most_act, "activations", e)) return false;
+    if (!room_open(s->dev, &s->act, most_act, "activations", e)) {
+        err_note(e,
+                 "note: --gradient_checkpointing, --memory_budget or a smaller batch "
+                 "makes activations fewer");
+        return false;
+    }
     if (!room_open(s->dev, &s->work, most_work, "workspace", e)) {
         room_close(s->dev, &s->act);
         return false;

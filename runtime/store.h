@@ -53,6 +53,8 @@ void *store_tensor(Store *s, const PlanValue *v, bool *fresh, Err *e);
  * is not there is an error. */
 bool store_restore(Store *s, const char *name, const Type *type, const void *data,
                    Err *e);
+/* What a tensor holds, for the host to read: where it lies, or a copy in a. */
+const void *store_bytes(const Store *s, const Kept *k, Arena *a, Err *e);
 /* A frozen weight in its own dtype, aligned to its elements; f32 of the file can be asked for
  * as halves, which are then rounded once. */
 const void *store_weight(Store *s, const char *name, const Type *type, Err *e);

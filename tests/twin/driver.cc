@@ -6,7 +6,9 @@
  *
  * GRAPHRUN_SIM plants a failure, NAME:N: call number N (1 …) of function NAME fails, with
  * out of memory for cuMemAlloc_v2, else as a failed launch. GRAPHRUN_SIM_NO_GPU: the
- * driver is there, but no card. */
+ * driver is there, but no card; GRAPHRUN_SIM_CARD: one of compute capability 7.5, not 8.0;
+ * GRAPHRUN_SIM_VERSION: of CUDA that the driver knows (13000); GRAPHRUN_SIM_MEMORY: of the
+ * card, in MiB. */
 #include <deque>
 #include <functional>
 #include <map>
@@ -25,6 +27,7 @@ enum {
     OK = 0,
     BAD_VALUE = 1,
     NO_MEMORY = 2,
+    NO_BINARY = 209,
     NO_FUNCTION = 500,
     FAILED = 719,
     IN_CAPTURE = 900,
@@ -47,7 +50,8 @@ struct Event {
 };
 struct Block {
     void *map;
-    size_t bytes, whole; /* asked for; pages of it, before the one that nobody may touch */
+    size_t bytes,
+        whole; /* asked for; pages of it, before the one that nobody may touch */
 };
 
 std::vector<Stream *> streams;
@@ -55,6 +59,19 @@ std::map<uint64_t, Block> blocks;
 std::map<std::string, int> calls;
 int sticky; /* the first failure: every later call has it too */
 int device = 0, module_made, context_made;
+
+uint64_t number(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+size_t memory() {
+    return (size_t)number("GRAPHRUN_SIM_MEMORY", 4096) << 20;
+}
+size_t taken() {
+    size_t all = 0;
+    for (const auto &b : blocks) all += b.second.bytes;
+    return all;
+}
 
 /* Counts the call; the planted failure if this is it. */
 int enter(const char *name) {
@@ -123,6 +140,7 @@ int cuInit(unsigned) {
 }
 int cuGetErrorName(int status, const char **out) {
     *out = status == NO_MEMORY         ? "CUDA_ERROR_OUT_OF_MEMORY"
+           : status == NO_BINARY       ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
            : status == NO_FUNCTION     ? "CUDA_ERROR_NOT_FOUND"
            : status == FAILED          ? "CUDA_ERROR_LAUNCH_FAILED"
            : status == IN_CAPTURE      ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
@@ -132,6 +150,19 @@ int cuGetErrorName(int status, const char **out) {
 }
 int cuGetErrorString(int, const char **out) {
     *out = "simulated";
+    return OK;
+}
+int cuDriverGetVersion(int *out) {
+    ENTER(cuDriverGetVersion);
+    *out = (int)number("GRAPHRUN_SIM_VERSION", 13000);
+    return OK;
+}
+int cuDeviceGetAttribute(int *out, int what, int) {
+    ENTER(cuDeviceGetAttribute);
+    enum { MAJOR = 75, MINOR = 76 }; /* compute capability: 8.0, or 7.5 */
+    if (what != MAJOR && what != MINOR) return BAD_VALUE;
+    const bool other = getenv("GRAPHRUN_SIM_CARD") != nullptr;
+    *out = what == MAJOR ? 8 - other : 5 * other;
     return OK;
 }
 int cuDeviceGetCount(int *n) {
@@ -164,12 +195,13 @@ int cuCtxSetCurrent(void *) {
 }
 int cuMemGetInfo_v2(size_t *unused, size_t *all) {
     ENTER(cuMemGetInfo_v2);
-    *unused = (size_t)1 << 30, *all = (size_t)2 << 30;
+    *all = memory(), *unused = *all - taken();
     return OK;
 }
 int cuMemAlloc_v2(uint64_t *out, size_t bytes) {
     ENTER(cuMemAlloc_v2);
     OUTSIDE;
+    if (bytes > memory() - taken()) return NO_MEMORY;
     const size_t own = (bytes + STEP - 1) / STEP * STEP;
     const size_t whole = (own + PAGE - 1) / PAGE * PAGE;
     char *map = (char *)mmap(NULL, whole + PAGE, PROT_READ | PROT_WRITE,
@@ -283,6 +315,7 @@ int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *stream)
 int cuModuleLoadData(void **out, const void *) {
     ENTER(cuModuleLoadData);
     OUTSIDE;
+    if (getenv("GRAPHRUN_SIM_CARD")) return NO_BINARY;
     *out = &module_made;
     return OK;
 }

@@ -31,7 +31,8 @@ static const TwinKernel *find(const char *name) {
 /* ---- fibers ---- */
 
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
-/* A fiber starts by a context and goes on by a jump, which makes no system call. */
+/* A fiber is made by a context, once, and goes on by jumps, which make no system call: one
+ * that is done waits for the next block. */
 struct Fiber {
     ucontext_t context;
     jmp_buf at;
@@ -51,9 +52,11 @@ static const void *argument;
 static char slots[MOST_THREADS / 32][32 * 16];
 
 static void body(void) {
-    running->call(argument);
-    fibers[current].state = DONE;
-    _longjmp(engine_at, 1);
+    for (;;) {
+        running->call(argument);
+        fibers[current].state = DONE;
+        if (!_setjmp(fibers[current].at)) _longjmp(engine_at, 1);
+    }
 }
 static void wait_as(State now) {
     fibers[current].state = now;
@@ -71,16 +74,19 @@ extern "C" void *twin_slots(void) {
     return slots[current / 32];
 }
 
-static void start(unsigned i) {
-    Fiber &f = fibers[i];
+static void make(Fiber &f) {
     f.stack.resize(STACK);
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.data();
     f.context.uc_stack.ss_size = f.stack.size();
     f.context.uc_link = NULL;
     makecontext(&f.context, body, 0);
-    f.state = READY;
     f.begun = false;
+}
+static void start(unsigned i) {
+    Fiber &f = fibers[i];
+    if (f.state != DONE || f.stack.empty()) make(f);
+    f.state = READY;
     f.thread = {i % twin_block_size.x, i / twin_block_size.x % twin_block_size.y,
                 i / (twin_block_size.x * twin_block_size.y)};
 }
@@ -194,7 +200,7 @@ extern "C" const char *twin_launch(const char *kernel, const unsigned grid[3],
     twin_grid_size = {grid[0], grid[1], grid[2]};
     twin_block_size = {block[0], block[1], block[2]};
     const unsigned threads = block[0] * block[1] * block[2];
-    if (fibers.size() < threads) fibers.resize(threads);
+    if (fibers.empty()) fibers.resize(MOST_THREADS);
     for (unsigned at : turns(grid[0] * grid[1] * grid[2], order)) {
         twin_block = {at % grid[0], at / grid[0] % grid[1], at / (grid[0] * grid[1])};
         memset(__start_twin_shared, 0xff,
