@@ -58,28 +58,16 @@ typedef struct Group {
     int64_t modules, parameters;
 } Group;
 
-/* The rate of one tensor: its module's, times the factor of its node (LoRA+). */
-static double rate_of(const Plan *p, const LoraTensor *l) {
-    for (uint32_t i = 0; i < p->n_value; i++) {
-        const PlanValue *v = &p->value[i];
-        if (v->role == ROLE_TRAIN && v->name && !strcmp(v->name, l->value))
-            return v->param->lr;
-    }
-    return l->module->lr;
-}
-
 /* Tensors of one network with one learning rate. */
 static int groups(const Trainer *t, Group *g) {
-    const Plan *p = train_largest(t)->plan;
     int n = 0;
     for (int i = 0; i < t->lora.n; i++) {
         const LoraTensor *l = &t->lora.item[i];
         if (!l->value) continue;
-        const double lr = rate_of(p, l);
         int k = 0;
-        while (k < n && (g[k].lr != lr || strcmp(g[k].network, l->module->network)))
+        while (k < n && (g[k].lr != l->lr || strcmp(g[k].network, l->module->network)))
             k++;
-        if (k == n) g[n++] = (Group){lr, l->module->network, NULL, 0, 0};
+        if (k == n) g[n++] = (Group){l->lr, l->module->network, NULL, 0, 0};
         g[k].modules += g[k].last != l->module;
         g[k].last = l->module;
         g[k].parameters += type_count(&l->type);

@@ -22,8 +22,11 @@ bool lora_tensors(Arena *a, const Modules *m, const Graph *g, const char *scheme
             LoraTensor t = {.key = saved[k].key,
                             .number = saved[k].number,
                             .type = saved[k].type,
-                            .module = &m->item[i]};
-            if (saved[k].value != NO_ID) t.value = g->value[saved[k].value]->name;
+                            .module = &m->item[i],
+                            .lr = m->item[i].lr};
+            const Value *v = saved[k].value == NO_ID ? NULL : g->value[saved[k].value];
+            if (v) t.value = v->name;
+            if (v && v->role == ROLE_TRAIN) t.lr = v->param->lr;
             PUSH(a, out->item, out->n, cap, t);
         }
     }

@@ -11,6 +11,7 @@ typedef struct LoraTensor {
     double number;     /* alpha */
     Type type; /* F32, as stored: [r,in,1,1] where the wrapped weight has 4 dims */
     const Module *module;
+    double lr; /* its module's rate, times the factor of its node (LoRA+) */
 } LoraTensor;
 typedef struct LoraTensors {
     LoraTensor *item;

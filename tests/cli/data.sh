@@ -173,6 +173,35 @@ differ npz weights
 train original --train_data_dir "$tmp/npz" --resolution 64 --cache_latents_to_disk \
     --weighted_captions --compat sd-scripts
 differ weights original
+# no pictures at all: latents by the metadata's names, of both ages, as with the picture
+mkdir "$tmp/bare"
+cp "$(dirname "$0")/../golden/npz/a_0064x0064_sd.npz" "$tmp/bare/a.npz"
+cp "$(dirname "$0")"/../golden/npz/old*.npz "$tmp/bare"
+cat >"$tmp/bare.json" <<END
+{"a": {"caption": "a (grey:1.5) cat", "train_resolution": [64, 64]},
+ "old": {"caption": "a dog", "train_resolution": [64, 64]}}
+END
+cat >"$tmp/bare.toml" <<END
+[[datasets]]
+resolution = 64
+[[datasets.subsets]]
+image_dir = "$tmp/bare"
+metadata_file = "$tmp/bare.json"
+flip_aug = true
+END
+train bare --dataset_config "$tmp/bare.toml"
+says err "latents: 4 from .npz files"
+bmp "$tmp/bare/a.bmp" 64 64 'never read'
+bmp "$tmp/bare/old.bmp" 64 64 'never read'
+touch "$tmp"/bare/*.npz
+train beside --dataset_config "$tmp/bare.toml" --cache_latents_to_disk
+says err "latents: 4 from .npz files"
+same bare beside
+rm "$tmp"/bare/*.bmp "$tmp/bare/old_flip.npz"
+runs "$GRAPHRUN" train --pretrained_model_name_or_path "$model" --max_train_steps 1 \
+    --dataset_config "$tmp/bare.toml" --output_dir "$tmp/to"
+exits 1
+says err "$tmp/bare/old"
 # another VAE: of another model, or a file of its own
 "$GRAPHRUN" init-weights unet clip vae_encoder --variant tiny --seed 9 --quiet -o "$tmp/other.safetensors"
 "$GRAPHRUN" init-weights vae_encoder --variant tiny --seed 9 --quiet -o "$tmp/vae.safetensors"

@@ -22,7 +22,8 @@ made() { # the file of the last run differs from other WORD's
 
 train; made; plain=$sum
 for type in AdamW8bit PagedAdamW8bit Lion Lion8bit SGDNesterov AdaFactor Prodigy \
-    DAdaptation DAdaptAdam DAdaptAdamPreprint DAdaptLion; do
+    DAdaptation DAdaptAdam DAdaptAdamPreprint DAdaptLion DAdaptSGD DAdaptAdaGrad \
+    DAdaptAdan DAdaptAdanIP SGDNesterov8bit; do
     train --optimizer_type "$type"
     made
     [ "$sum" != "$plain" ]
@@ -35,7 +36,7 @@ train --use_8bit_adam; made
 train --use_lion_optimizer; made
 
 # slices: every optimizer takes DyLoRA's units
-for type in AdamW AdamW8bit AdaFactor Prodigy DAdaptAdam; do
+for type in AdamW AdamW8bit AdaFactor Prodigy DAdaptAdam DAdaptSGD DAdaptAdan; do
     train --network_module networks.dylora --network_args unit=1 --optimizer_type "$type"
     made
 done

@@ -3,11 +3,13 @@
 
 From the reference numbers of sd-scripts (tokenizer.json, token_chunks.json, buckets.json,
 batches.json, captions.json, images.json, lr.json, ../lora/block_lr.json): tokenizer.tsv
-chunks.tsv buckets.tsv batches.tsv captions.tsv images.tsv lr.tsv block_lr.tsv. From the libraries themselves, OpenCV 4.14 and Pillow 11.3:
-resize.tsv and pictures/ with pictures.tsv. Texts are UTF-8 in hexadecimal."""
+chunks.tsv buckets.tsv batches.tsv captions.tsv images.tsv lr.tsv block_lr.tsv; from its list of
+options (../../reference/training.md, section 1): options.tsv. From the libraries themselves, OpenCV 4.14 and Pillow 11.3:
+resize.tsv and pictures/ with pictures.tsv; PyTorch 2.15 and dadaptation 3.2: dadapt.safetensors. Texts are UTF-8 in hexadecimal."""
 import itertools
 import json
 import os
+import re
 import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -240,6 +242,41 @@ def optimizers(golden):
                       {k: v for k, v in t.items() if not k.endswith(".c") or k in large})
 
 
+def adaptive():
+    # gradients that mostly agree, so that d grows in six steps
+    import numpy as np
+    import torch
+    import dadaptation
+    from dadaptation.experimental import DAdaptAdanIP
+    runs = {"dadapt_sgd": (dadaptation.DAdaptSGD, {}),
+            "dadapt_sgd_momentum": (dadaptation.DAdaptSGD, dict(momentum=0.5, weight_decay=0.1)),
+            "dadapt_adagrad": (dadaptation.DAdaptAdaGrad, {}),
+            "dadapt_adagrad_momentum": (dadaptation.DAdaptAdaGrad, dict(momentum=0.5, weight_decay=0.1)),
+            "dadapt_adan": (dadaptation.DAdaptAdan, {}),
+            "dadapt_adan_no_prox": (dadaptation.DAdaptAdan, dict(weight_decay=0.3, no_prox=True)),
+            "dadapt_adan_ip": (DAdaptAdanIP, {}),
+            "momentum": (torch.optim.SGD, dict(momentum=0.9, weight_decay=0.05))}
+    rng = np.random.default_rng(20261125)
+    shapes = {"a": (7, 5), "b": (12,)}
+    draw = lambda shape: rng.standard_normal(shape).astype(np.float32)
+    t = {"p0." + n: draw(s) for n, s in shapes.items()}
+    way = {n: draw(s) for n, s in shapes.items()}
+    for k in range(1, 7):
+        t.update({f"g{k}.{n}": way[n] + np.float32(0.3) * draw(s) for n, s in shapes.items()})
+    for run, (kind, options) in runs.items():
+        p = {n: torch.nn.Parameter(torch.tensor(t["p0." + n])) for n in shapes}
+        optimizer = kind(list(p.values()), lr=0.01 if run == "momentum" else 1.0,
+                         **({} if run == "momentum" else {"d0": 1e-3}), **options)
+        for k in range(1, 7):
+            for n in shapes:
+                p[n].grad = torch.tensor(t[f"g{k}.{n}"])
+            optimizer.step()
+            t.update({f"{run}.p{k}.{n}": p[n].detach().numpy().copy() for n in shapes})
+        if run != "momentum":
+            print(run, "d grew to", optimizer.param_groups[0]["d"])
+    write_safetensors("dadapt.safetensors", t)
+
+
 def losses(golden):
     import numpy as np
     write_safetensors("noise_ops.safetensors", safetensors(golden + "/noise_ops.safetensors"))
@@ -267,9 +304,38 @@ def block_weights(golden):
     write("block_lr.tsv", "network_args, weights of the 25 blocks", rows)
 
 
+def options(golden):
+    text = open(golden + "/../../reference/training.md").read()
+    text = text[text.index("## 1. Command line"):text.index("Start-up checks that stop")]
+    table, data = text.split("Dataset options on the command line")
+    # of rows with several marks: what the A or B of the mark stands for
+    marked = {"--logging_dir": "A", "--log_prefix": "A", "--log_with": "C", "--log_tracker_name": "C",
+              "--initial_epoch": "C", "--initial_step": "C", "--skip_until_initial_step": "C"}
+    several = {"--validation_*": ["--validation_seed", "--validation_split"],
+               "--validate_every_n_*": ["--validate_every_n_steps", "--validate_every_n_epochs"],
+               "down_/mid_/up_lr_weight": [p + "_lr_weight" for p in ("down", "mid", "up")],
+               "..._state": ["--save_last_n_epochs_state", "--save_last_n_steps_state"]}
+    rows = {}
+    for line in table.splitlines():
+        cells = line.split("|")
+        mark = cells[-3].strip() if line.startswith("| `--") else ""
+        for name in re.findall(r"`(--[\w*]+|\.\.\._state)`", cells[1]) if mark else ():
+            for n in several.get(name, [name]):
+                rows[n] = marked.get(n) or mark.split("/")[-1]
+        if "`--network_args`" in line:
+            for key in cells[-2].strip().split(", "):
+                rows.update(("--network_args " + n, mark) for n in several.get(key, [key]))
+    for name in re.findall(r"`(--\w+)`", data):
+        rows.setdefault(name, "A")
+    rows["--cache_info"] = "C"  # reads the same files with and without
+    write("options.tsv", "option of train_network, mark: A must be there, B is useful, C has no effect or is refused",
+          rows.items())
+
+
 if __name__ == "__main__":
     for part in (tokenizer, buckets, batches, captions, images, learning_rates, optimizers, losses,
-                 block_weights):
+                 block_weights, options):
         part(sys.argv[1])
     resize()
     pictures()
+    adaptive()

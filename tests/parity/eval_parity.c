@@ -396,6 +396,21 @@ static const Run runs[] = {
     {"adamw8bit", "adamw8bit", "", "", 1e-3f, "abc"},
 };
 
+/* dadapt.safetensors, made by tests/golden/extract.py: d grows in these */
+static const Run more_runs[] = {
+    {"dadapt_sgd", "dadapt-sgd", "--set d0=1e-3", "", 1, "ab"},
+    {"dadapt_sgd_momentum", "dadapt-sgd",
+     "--set d0=1e-3 --set momentum=0.5 --set weight_decay=0.1", "", 1, "ab"},
+    {"dadapt_adagrad", "dadapt-adagrad", "--set d0=1e-3", "", 1, "ab"},
+    {"dadapt_adagrad_momentum", "dadapt-adagrad",
+     "--set d0=1e-3 --set momentum=0.5 --set weight_decay=0.1", "", 1, "ab"},
+    {"dadapt_adan", "dadapt-adan", "--set d0=1e-3", "", 1, "ab"},
+    {"dadapt_adan_no_prox", "dadapt-adan",
+     "--set d0=1e-3 --set weight_decay=0.3 --set no_prox=true", "", 1, "ab"},
+    {"dadapt_adan_ip", "dadapt-adan-ip", "--set d0=1e-3", "", 1, "ab"},
+    {"momentum", "sgd-nesterov8bit", "--set weight_decay=0.05", "", 0.01f, "ab"},
+};
+
 static const char *keyed(const char *what, int k, char which) {
     return k ? arena_printf(arena, "%s%d.%c", what, k, which)
              : arena_printf(arena, "%s.%c", what, which);
@@ -422,6 +437,7 @@ static double farthest(const TensorEntry *a, const TensorEntry *b) {
 
 static void optimizer(TensorFile *g, const Run *r) {
     TensorFile *out = updated(g, r);
+    double off = 0;
     int n = 0;
     for (const char *w = r->tensors; out && *w; w++)
         for (int k = 1; k <= 6; k++) {
@@ -430,8 +446,10 @@ static void optimizer(TensorFile *g, const Run *r) {
             if (!want) continue;
             double worst = farthest(tensor(out, keyed("p", k, *w)), want);
             CHECK(worst <= 1e-6, "%s is off by %.1e", key, worst);
+            off = fmax(off, worst);
             n++;
         }
+    printf("%s: %.1e\n", r->recorded, off);
     CHECK(!out || n >= 1, "%s: %d recorded steps", r->recorded, n);
     if (out) tensors_close(out);
 }
@@ -472,6 +490,9 @@ static void optimizers(void) {
     for (size_t i = 0; i < COUNT(runs); i++) optimizer(g, &runs[i]);
     codes(g);
     rates_found(g);
+    tensors_close(g);
+    g = open_tensors(arena_printf(arena, "%s/dadapt.safetensors", golden));
+    for (size_t i = 0; i < COUNT(more_runs); i++) optimizer(g, &more_runs[i]);
     tensors_close(g);
 }
 
