@@ -21,10 +21,11 @@ static const Opt options[] = {
     T(TEXT, html, "FILE", "a contact sheet: the first draws as they are trained, with their captions"),
     T(INT, samples, "N", "draws of the first epoch that are shown", .min = 0, .max = 100000),
 
-    OPT_GROUP("data, as for train"),
 #include "cli/data_options.def"
+    OPT_GROUP("training: the run"),
     T(INT, gradient_accumulation_steps, "N", "micro-batches per update", AT_LEAST(1)),
     T(INT, seed, "N", "of the draws; unset: 0", AT_LEAST(0)),
+    OPT_GROUP("model"),
     T(FLAG, v2, NULL, "captions are padded as for Stable Diffusion 2.x"),
     OPT_END,
 };

@@ -110,6 +110,28 @@ static void help_row(Str *s, const Opt *o, const void *defaults) {
     str_add(s, "\n");
 }
 
+/* The rows with those of groups of one heading together, where the first of them stands:
+ * tables may be put together from parts. */
+static const Opt *by_group(Arena *a, const Opt *table) {
+    int n = 0, m = 0;
+    while (table[n].name) n++;
+    Opt *out = NEW(a, Opt, n + 1);
+    bool *taken = NEW(a, bool, n + 1);
+    for (int i = 0; i < n; i++) {
+        if (taken[i]) continue;
+        out[m++] = table[i];
+        const char *heading = table[i].help;
+        bool in = true;
+        for (int k = i + 1; !*table[i].name && k < n; k++) {
+            const bool begins = !*table[k].name;
+            if (begins) in = !strcmp(table[k].help, heading);
+            if (in && !begins) out[m++] = table[k];
+            taken[k] |= in;
+        }
+    }
+    return out;
+}
+
 void opt_usage(Str *s, const Command *c) {
     str_printf(s, "usage: graphrun %s%s%s [options]", c->name, *c->args ? " " : "",
                c->args);
@@ -144,14 +166,16 @@ static const char *why_refused(const Opt *o) {
 void opt_help(Str *s, const Command *c) {
     opt_usage(s, c);
     str_printf(s, "\n%s\n", c->doc);
+    Arena *a = arena_new();
     const char *heading = "options"; /* of rows before the first group */
-    for (const Opt *o = c->options; o->name; o++) {
+    for (const Opt *o = by_group(a, c->options); o->name; o++) {
         if (!*o->name) heading = o->help;
         if (!usable(o)) continue;
         if (heading) str_printf(s, "\n%s:\n", heading);
         heading = NULL;
         help_row(s, o, c->defaults);
     }
+    arena_free(a);
     str_add(s, "\nall commands:\n");
     for (const Opt *o = common_options; o->name; o++) help_row(s, o, &common_defaults);
     help_rest(s, c, "not yet, only the default is accepted", why_later);
@@ -227,7 +251,10 @@ void opt_man(Str *s) {
         str_add(s, "\n");
         roff(s, (*c)->doc);
         str_add(s, "\n");
-        for (const Opt *o = (*c)->options; o->name; o++) man_row(s, o, (*c)->defaults);
+        Arena *a = arena_new();
+        for (const Opt *o = by_group(a, (*c)->options); o->name; o++)
+            man_row(s, o, (*c)->defaults);
+        arena_free(a);
     }
     str_add(s, ".SH OPTIONS OF ALL COMMANDS\n");
     for (const Opt *o = common_options; o->name; o++) man_row(s, o, &common_defaults);

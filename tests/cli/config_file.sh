@@ -49,10 +49,10 @@ runs "$GRAPHRUN" train --network_dim 6 --network_args conv_dim=2 --seed 4 --flip
 exits 0
 cat >"$tmp/want" <<END
 flip_aug = true
+seed = 4
 network_dim = 6
 network_args = ["conv_dim=2"]
 unet_lr = 1e-05
-seed = 4
 training_comment = "a \"quoted\" text"
 END
 cp "$tmp/b.toml" "$tmp/out"

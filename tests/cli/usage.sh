@@ -49,6 +49,35 @@ exits 2; says err "'train' takes at most 1 word, got 2"
 [ "$(ls | sort | tr '\n' ' ')" = "err help out " ]
 check "something was written" $?
 
+# train's options in the original's groups, each group and each option once
+runs "$GRAPHRUN" train --help
+exits 0
+sed -n 's/^\([a-z][a-z :,-]*\):$/\1/p' "$tmp/out" | sed '/^all commands/,$d' >"$tmp/groups"
+cat >"$tmp/want" <<'END'
+model
+model metadata
+dataset
+dataset, beyond sd-scripts
+dataset config
+training: the run
+masked loss
+custom training: weights of losses and captions
+training: noise and loss
+training: files
+training: samples
+training: logs
+optimizer
+network
+validation
+beyond sd-scripts
+END
+diff "$tmp/want" "$tmp/groups" >"$tmp/err"
+check "other groups" $?
+[ -z "$(grep -o '^  --[a-z0-9_]*' "$tmp/out" | sort | uniq -d)" ]
+check "an option is listed twice" $?
+sed -n '/^network:/,/^$/p' "$tmp/out" >"$tmp/network"
+mv "$tmp/network" "$tmp/out"
+says out '  --unet_lr '; says out '  --save_model_as '; says out '  --scale_weight_norms '
 # the whole help screen of a small command
 runs "$GRAPHRUN" docs --help
 exits 0
