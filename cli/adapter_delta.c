@@ -54,13 +54,6 @@ void base_layers_close(BaseLayers *b) {
     arena_free(b->arena);
 }
 
-AdapterFile *delta_file_open(const char *path, const char *adapter, Err *e) {
-    TensorFile *t = tensors_open(path, e);
-    return t ? adapter_file_open(t, adapter || !lora_only(t) ? adapter : "lora", NULL,
-                                 e)
-             : NULL;
-}
-
 static float *floats(const TensorEntry *x, Err *e) {
     const int64_t n = type_count(&x->type);
     float *y = malloc(sizeof *y * (size_t)n);

@@ -9,10 +9,6 @@ typedef struct BaseLayers BaseLayers;
 BaseLayers *base_layers_open(const char *model, Err *e);
 void base_layers_close(BaseLayers *b);
 
-/* A plain LoRA is taken as adapter 'lora', others by `adapter` (a graph file) or, NULL, by
- * their keys. */
-AdapterFile *delta_file_open(const char *path, const char *adapter, Err *e);
-
 typedef struct LayerDelta { /* new weight, then new bias, each minus the old one */
     float *x;               /* f32, so good to rounding of the weights: malloc */
     int64_t n;

@@ -402,6 +402,14 @@ AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args
     return NULL;
 }
 
+AdapterFile *adapter_file_any(const char *path, const char *adapter, const Args *args,
+                              Err *e) {
+    TensorFile *t = tensors_open(path, e);
+    if (!t) return NULL;
+    if (!adapter && lora_only(t)) adapter = "lora";
+    return adapter_file_open(t, adapter, args, e);
+}
+
 AdapterFile *adapter_file_show(TensorFile *file, const char **fits, Err *e) {
     AdapterFile *f = adapter_file_new(file, NULL);
     Str names = {0};

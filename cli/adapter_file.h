@@ -10,6 +10,9 @@ typedef struct AdapterFile AdapterFile;
  * them). args: of the adapter, where the file does not tell them. */
 AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
                                Err *e);
+/* The same of a file that may be a plain LoRA: without `adapter` that is adapter 'lora'. */
+AdapterFile *adapter_file_any(const char *path, const char *adapter, const Args *args,
+                              Err *e);
 /* Only to be looked at: *fits names the shipped adapters that it may be of ("" if none). */
 AdapterFile *adapter_file_show(TensorFile *file, const char **fits, Err *e);
 void adapter_file_close(AdapterFile *f);

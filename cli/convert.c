@@ -31,11 +31,7 @@ static bool wants(const Job *j, const char *word) {
 }
 
 static void say(const Job *j, int tensors, const char *what, int64_t overflow) {
-    if (overflow)
-        fprintf(stderr,
-                "warning: %lld numbers are larger than fp16 can hold and became "
-                "infinite\n",
-                (long long)overflow);
+    tool_tell_overflow(overflow);
     if (!j->common->quiet)
         fprintf(stderr, "%s: %d tensors, %s\n", j->to, tensors, what);
 }

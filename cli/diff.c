@@ -3,9 +3,6 @@
  * are of counts. */
 #include "cli/diff.h"
 
-#include <math.h>
-#include <string.h>
-
 static const DiffKind kinds[] = {
     {"a plan", diff_is_plan, diff_plan},
     {"a LoRA file", diff_is_lora, diff_lora},
@@ -29,71 +26,6 @@ static bool compare(const Common *c, const DiffFiles *f, Err *e) {
     TensorFile *t = tensors_open(x ? f->b : f->a, e);
     tensors_close(t);
     return t && err_fail(e, "'%s' is nothing that can be compared", x ? f->b : f->a);
-}
-
-/* ---- what comparisons have in common ---- */
-
-bool diff_same_bytes(const TensorEntry *x, const TensorEntry *y) {
-    return type_equal(&x->type, &y->type) &&
-           !memcmp(x->data, y->data, type_bytes(&x->type));
-}
-
-double diff_relative(double square, double of) {
-    return square == 0 ? 0 : of > 0 ? sqrt(square / of) : INFINITY;
-}
-
-void diff_ratio(Str *s, double x) {
-    if (isfinite(x))
-        str_double(s, x);
-    else
-        str_add(s, "null");
-}
-
-typedef void PutMeta(Str *s, const char *key, const char *a, const char *b);
-
-static void each_meta(Str *s, const TensorFile *a, const TensorFile *b, PutMeta *put) {
-    for (int i = 0; i < a->n_meta; i++) {
-        const char *other = tensors_meta(b, a->meta_key[i]);
-        if (!other || strcmp(other, a->meta_value[i]))
-            put(s, a->meta_key[i], a->meta_value[i], other);
-    }
-    for (int i = 0; i < b->n_meta; i++)
-        if (!tensors_meta(a, b->meta_key[i]))
-            put(s, b->meta_key[i], NULL, b->meta_value[i]);
-}
-
-static void put_shown(Str *s, const char *value) {
-    enum { MOST_SHOWN = 60 };
-    str_printf(s, "%.*s%s", MOST_SHOWN, value ? value : "(not there)",
-               value && strlen(value) > MOST_SHOWN ? "..." : "");
-}
-
-static void meta_line(Str *s, const char *key, const char *a, const char *b) {
-    str_printf(s, "  %s: ", key);
-    put_shown(s, a);
-    str_add(s, " | ");
-    put_shown(s, b);
-    str_add(s, "\n");
-}
-
-static void meta_key(Str *s, const char *key, const char *a, const char *b) {
-    (void)a, (void)b;
-    str_add(s, s->n ? ", " : "");
-    str_json(s, key);
-}
-
-void diff_meta_text(Str *s, const TensorFile *a, const TensorFile *b) {
-    Str lines = {0};
-    each_meta(&lines, a, b, meta_line);
-    if (lines.n) str_printf(s, "metadata\n%s", lines.s);
-    str_free(&lines);
-}
-
-void diff_meta_json(Str *s, const TensorFile *a, const TensorFile *b) {
-    Str keys = {0};
-    each_meta(&keys, a, b, meta_key);
-    str_printf(s, "\"metadata\": [%s]", keys.n ? keys.s : "");
-    str_free(&keys);
 }
 
 /* ---- the command ---- */

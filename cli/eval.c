@@ -264,10 +264,7 @@ static bool open_adapters(Eval *v, Err *e) {
                                o->adapter ? "adapter" : "network_args");
     Args *args = args_new(v->arena);
     if (!settings(v->arena, &o->network_args, "--network_args", args, e)) return false;
-    TensorFile *t = tensors_open(o->network_weights, e);
-    if (!t) return false;
-    const char *kind = o->adapter ? o->adapter : lora_only(t) ? "lora" : NULL;
-    v->network_weights = adapter_file_open(t, kind, args, e);
+    v->network_weights = adapter_file_any(o->network_weights, o->adapter, args, e);
     return v->network_weights != NULL;
 }
 

@@ -83,6 +83,39 @@ Device *tool_device(const Common *c, const char *name, Err *e) {
     return NULL;
 }
 
+/* ---- tensors ---- */
+
+static void piece(double *to, const TensorEntry *x, int64_t at, int64_t n) {
+    const char *data = x->data;
+    convert(to, F64, data + (size_t)at * dtype_size(x->type.dtype), x->type.dtype, n);
+}
+
+TensorSquares tensor_squares(const TensorEntry *a, const TensorEntry *b) {
+    enum { PIECE = 2048 };
+    double u[PIECE] = {0}, v[PIECE] = {0};
+    const int64_t n = type_count(a ? &a->type : &b->type);
+    TensorSquares s = {0};
+    for (int64_t at = 0; at < n; at += PIECE) {
+        const int64_t m = n - at < PIECE ? n - at : PIECE;
+        if (a) piece(u, a, at, m);
+        if (b) piece(v, b, at, m);
+        for (int64_t i = 0; i < m; i++) {
+            s.a += u[i] * u[i];
+            s.b += v[i] * v[i];
+            s.difference += (u[i] - v[i]) * (u[i] - v[i]);
+        }
+    }
+    return s;
+}
+
+void tool_tell_overflow(int64_t numbers) {
+    if (numbers)
+        fprintf(stderr,
+                "warning: %lld numbers are larger than fp16 can hold and became "
+                "infinite\n",
+                (long long)numbers);
+}
+
 /* ---- inputs of a merge ---- */
 
 static bool read_number(const char *word, double *x) {

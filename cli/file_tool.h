@@ -26,6 +26,15 @@ Device *step_device(const Common *c, const char *name, Err *e);
 /* The same for what is no plan: a GPU is refused. */
 Device *tool_device(const Common *c, const char *name, Err *e);
 
+/* Sums of the squares of two tensors of one shape and of their difference, in f64, in the
+ * order of the elements. One of both may be NULL, and counts as zeros. */
+typedef struct TensorSquares {
+    double a, b, difference;
+} TensorSquares;
+TensorSquares tensor_squares(const TensorEntry *a, const TensorEntry *b);
+/* Tells of numbers that fp16 cannot hold, if there are any. */
+void tool_tell_overflow(int64_t numbers);
+
 /* ---- inputs of a merge ---- */
 typedef struct MergeFiles {
     MergeInput *in;

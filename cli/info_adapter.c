@@ -37,19 +37,6 @@ typedef struct Row {
 
 /* ---- looking ---- */
 
-static double square_of(const TensorEntry *x) {
-    enum { PIECE = 4096 };
-    double y[PIECE], sum = 0;
-    const int64_t n = type_count(&x->type);
-    const size_t size = dtype_size(x->type.dtype);
-    for (int64_t at = 0; at < n; at += PIECE) {
-        const int64_t m = n - at < PIECE ? n - at : PIECE;
-        convert(y, F64, (const char *)x->data + (size_t)at * size, x->type.dtype, m);
-        for (int64_t i = 0; i < m; i++) sum += y[i] * y[i];
-    }
-    return sum;
-}
-
 static void look_at_tensors(Shown *s, int i) {
     Str json = {0};
     for (int k = adapter_file_first(s->file, s->module[i]);
@@ -57,7 +44,7 @@ static void look_at_tensors(Shown *s, int i) {
         const TensorEntry *x = &s->file->entry[k];
         const int64_t n = type_count(&x->type);
         s->parameters[i] += n == 1 ? 0 : n;
-        if (n != 1 && !s->base) s->square[i] += square_of(x);
+        if (n != 1 && !s->base) s->square[i] += tensor_squares(x, NULL).a;
         str_add(&json, json.n ? ", " : "");
         str_json(&json, x->name + strlen(s->module[i]) + 1);
         str_add(&json, ": ");
@@ -179,16 +166,10 @@ static void put_module(Str *out, const Shown *s, int i) {
         if (a) str_add(out, ", ");
         str_json(out, s->args[i]->name[a]);
         str_add(out, ": ");
-        if (val_number(&s->args[i]->val[a], &x) && isfinite(x))
-            str_double(out, x);
-        else
-            str_add(out, "null");
+        str_json_number(out, val_number(&s->args[i]->val[a], &x) ? x : NAN);
     }
     str_add(out, "}, \"norm\": ");
-    if (isfinite(s->square[i]))
-        str_double(out, sqrt(s->square[i]));
-    else
-        str_add(out, "null");
+    str_json_number(out, sqrt(s->square[i]));
     str_add(out, "}");
 }
 

@@ -76,10 +76,7 @@ static void put_text(Str *s, const LoraFile *f, const Row *row, const InfoHashes
 /* ---- JSON ---- */
 static void put_number(Str *s, const char *key, double x) {
     str_printf(s, ", \"%s\": ", key);
-    if (isfinite(x))
-        str_double(s, x);
-    else
-        str_add(s, "null");
+    str_json_number(s, x);
 }
 
 static void put_module(Str *s, const LoraFile *f, const LoraModule *m, double square) {

@@ -7,13 +7,6 @@
 
 enum { JSON_VERSION = 1 };
 
-static void number(Str *s, double x) {
-    if (isfinite(x))
-        str_double(s, x);
-    else
-        str_add(s, "null");
-}
-
 void inspect_json_text(Str *s, const char *key, const char *value) {
     str_printf(s, "\"%s\": ", key);
     if (value)
@@ -94,10 +87,10 @@ static void node(Str *s, Arena *a, const Plan *p, uint32_t k, const Roofline *r,
     str_add(s, ", ");
     big(s, "workspace_bytes", t->work_bytes);
     str_printf(s, ", \"bound\": \"%s\", \"estimate_us\": ", memory ? "memory" : "work");
-    number(s, seconds * 1e6);
+    str_json_number(s, seconds * 1e6);
     if (times) {
         str_add(s, ", \"measured_us\": ");
-        number(s, times->seconds[k] * 1e6);
+        str_json_number(s, times->seconds[k] * 1e6);
     }
     str_add(s, "}");
 }
@@ -117,7 +110,7 @@ static void block_list(Str *s, Arena *a, const Plan *p, const Roofline *r) {
         str_add(s, ", ");
         big(s, "saved_bytes", b[i].saved);
         str_add(s, ", \"estimate_us\": ");
-        number(s, b[i].seconds * 1e6);
+        str_json_number(s, b[i].seconds * 1e6);
         str_add(s, "}");
     }
     str_add(s, "]");
@@ -134,11 +127,11 @@ static void adapter_list(Str *s, const Plan *p) {
         str_add(s, ", ");
         inspect_json_text(s, "path", m->path);
         str_printf(s, ", \"block\": %d, \"rank\": ", m->block);
-        number(s, m->rank);
+        str_json_number(s, m->rank);
         str_add(s, ", \"alpha\": ");
-        number(s, m->alpha);
+        str_json_number(s, m->alpha);
         str_add(s, ", \"scale\": ");
-        number(s, m->scale);
+        str_json_number(s, m->scale);
         str_add(s, ", ");
         big(s, "parameters", m->parameters);
         str_add(s, "}");

@@ -49,11 +49,7 @@ static bool into_model(Job *j, Err *e) {
     ModelMerged r;
     if (!model_merge(j->arena, &m, j->dev, &r, e)) return false;
     report_unmatched(j, &r);
-    if (r.overflow)
-        fprintf(stderr,
-                "warning: %lld numbers are larger than fp16 can hold and became "
-                "infinite\n",
-                (long long)r.overflow);
+    tool_tell_overflow(r.overflow);
     if (!j->common->quiet)
         fprintf(stderr, "%s: %d modules merged, %d tensors\n", j->o->save_to, r.modules,
                 r.tensors);

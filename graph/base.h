@@ -54,6 +54,7 @@ void str_addn(Str *s, const char *text, size_t n);
 void str_printf(Str *s, const char *fmt, ...) PRINTF(2, 3);
 /* Shortest decimal text that reads back to the same double ("0.1", "1e-05", "3"). */
 void str_double(Str *s, double x);
+void str_json_number(Str *s, double x); /* the same; null where x is not finite */
 /* Shortest decimal text that reads back to the same float. */
 void str_float(Str *s, float x);
 /* JSON string with quotes and escapes. */

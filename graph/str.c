@@ -64,6 +64,13 @@ void str_double(Str *s, double x) {
     str_add(s, text);
 }
 
+void str_json_number(Str *s, double x) {
+    if (isfinite(x))
+        str_double(s, x);
+    else
+        str_add(s, "null");
+}
+
 void str_float(Str *s, float x) {
     char text[40];
     if (whole(s, x, 0x1p24)) return;
