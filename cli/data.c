@@ -10,7 +10,7 @@
 #include "io/file.h"
 #include "io/tensors.h"
 
-enum { NAMED = 8, /* pictures that a warning names */ TOKENS = 77, TEXT_TOKENS = 75 };
+enum { NAMED = 8 /* pictures that a warning names */ };
 
 #define AT_LEAST(n) .min = (n), .max = HUGE_VAL
 #define T(kind, field, value, help, ...)                                               \
@@ -102,13 +102,13 @@ static int count_tokens(const DataReport *r, const Tokenizer *t, const char *cap
 }
 
 static void token_counts(DataReport *r, const Tokenizer *t, int32_t pad) {
-    int32_t *ids = NEW(r->arena, int32_t, r->chunks * TOKENS);
+    int32_t *ids = NEW(r->arena, int32_t, r->chunks * TOKEN_ROW);
     r->tokens = NEW(r->arena, int, r->d->n);
     for (int i = 0; i < r->d->n; i++) {
         r->tokens[i] = count_tokens(r, t, r->d->sample[i].caption, pad, ids);
         if (r->tokens[i] > r->longest) r->longest = r->tokens[i];
         r->too_long +=
-            !r->d->sample[i].mirrored && r->tokens[i] > r->chunks * TEXT_TOKENS;
+            !r->d->sample[i].mirrored && r->tokens[i] > r->chunks * TOKEN_INNER;
     }
 }
 
@@ -118,7 +118,7 @@ static bool draw(DataReport *r, const Tokenizer *t, int32_t pad, int64_t most, E
         Batch b;
         if (!dataset_batch(r->d, 1, k, r->arena, &b, e)) return false;
         for (int i = 0; i < b.n; i++) {
-            int32_t *ids = NEW(r->arena, int32_t, r->chunks * TOKENS);
+            int32_t *ids = NEW(r->arena, int32_t, r->chunks * TOKEN_ROW);
             Drawn x = {k, b.view[i], b.caption[i], 0, ids};
             x.tokens = count_tokens(r, t, x.caption, pad, ids);
             PUSH(r->arena, r->drawn, r->n_drawn, cap, x);
@@ -138,7 +138,7 @@ static bool is_tiny(const DataReport *r, int i) {
 }
 
 static bool is_too_long(const DataReport *r, int i) {
-    return r->tokens[i] > r->chunks * TEXT_TOKENS;
+    return r->tokens[i] > r->chunks * TOKEN_INNER;
 }
 
 typedef struct FileHash {
@@ -191,7 +191,7 @@ static void find_warnings(DataReport *r) {
     warn_of(r,
             arena_printf(
                 r->arena, "captions have more than %d tokens: the rest is cut off%s",
-                r->chunks * TEXT_TOKENS, r->chunks < 3 ? " (--max_token_length)" : ""),
+                r->chunks * TOKEN_INNER, r->chunks < 3 ? " (--max_token_length)" : ""),
             is_too_long);
     warn_duplicates(r);
 }

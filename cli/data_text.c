@@ -155,7 +155,7 @@ static void json_draws(Str *s, const DataReport *r, const char *const *pictures)
         put_key(s, "caption", x->caption);
         if (pictures) put_key(s, "picture", pictures[i]);
         str_add(s, ", \"token_ids\": [");
-        for (int k = 0; k < r->chunks * 77; k++)
+        for (int k = 0; k < r->chunks * TOKEN_ROW; k++)
             str_printf(s, "%s%d", k ? "," : "", x->ids[k]);
         str_add(s, "]}");
     }

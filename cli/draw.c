@@ -278,14 +278,14 @@ bool draw_text(Draw *d, const int32_t *ids, int chunks, float *states, Err *e) {
         if (!bind_network(d, "text_encoder", dims, true, &d->text, e)) return false;
     }
     const int64_t rows = number(job_net(&d->job, "text_encoder"), "vocabulary");
-    const size_t row = DRAW_ROW * (size_t)d->width;
+    const size_t row = TOKEN_ROW * (size_t)d->width;
     for (int c = 0; c < chunks; c++) {
-        const int32_t *id = ids + c * DRAW_ROW;
-        for (int i = 0; i < DRAW_ROW; i++)
+        const int32_t *id = ids + c * TOKEN_ROW;
+        for (int i = 0; i < TOKEN_ROW; i++)
             if (id[i] >= rows)
                 return err_fail(e, "token %d is beyond the text encoder's %lld rows",
                                 id[i], (long long)rows);
-        if (!exec_write(d->text.exec, "ids", id, sizeof *id * DRAW_ROW, e))
+        if (!exec_write(d->text.exec, "ids", id, sizeof *id * TOKEN_ROW, e))
             return false;
         exec_run(d->text.exec);
         if (!exec_read(d->text.exec, "out", states + (size_t)c * row,
@@ -415,7 +415,7 @@ static bool answer(void *ctx, Build *b, const Named *in, int n_in, Id *out, Err 
     if (a->s->answers > 1)
         x = with_attrs(g, "concat", first, 1, a->s->answers, (Id[]){x, x, x}, e);
     const Type context =
-        type_of(F32, 3, (int64_t[]){all, DRAW_ROW * a->s->chunks, a->d->width});
+        type_of(F32, 3, (int64_t[]){all, TOKEN_ROW * a->s->chunks, a->d->width});
     Named given[3] = {{"latent", x},
                       {"timestep", x == NO_ID ? NO_ID : times(g, in[1].value, all, e)},
                       {"context", input_of(g, ROLE_INPUT, "context", context, true)}};
@@ -503,7 +503,7 @@ static bool same_shape(const DrawShape *a, const DrawShape *b) {
 bool draw_sampler(Draw *d, const DrawShape *s, const float *context, const float *scale,
                   Sampler *out, Err *e) {
     if (!(d->ready && same_shape(s, &d->shape)) && !make_sampler(d, s, e)) return false;
-    const size_t n = (size_t)(s->batch * s->answers) * (size_t)(DRAW_ROW * s->chunks) *
+    const size_t n = (size_t)(s->batch * s->answers) * (size_t)(TOKEN_ROW * s->chunks) *
                      (size_t)d->width;
     *out = (Sampler){.start = d->start,
                      .step = d->step,

@@ -8,11 +8,6 @@
 #include "runtime/latents.h"
 #include "runtime/sample.h"
 
-enum {
-    DRAW_ROW = 77,  /* tokens that the text encoder sees at once */
-    DRAW_INNER = 75 /* without those that begin and end a row */
-};
-
 typedef struct DrawWord {    /* textual inversion */
     const char *text, *path; /* of its file */
     const float *row;        /* [n,width]: further rows of the text encoder's table */

@@ -19,6 +19,8 @@ typedef struct GenerateOptions {
         highres_fix_latents_upscaling;
 } GenerateOptions;
 
+extern const GenerateOptions generate_defaults;
+
 typedef struct Request { /* one picture */
     const char *raw, *prompt, *negative;
     int w, h;                     /* of the latent */

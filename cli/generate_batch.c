@@ -133,15 +133,15 @@ static void weigh(float *x, const float *weight, int64_t rows, int64_t width) {
 static int text_rows(const BatchRun *b, Arena *a, const char *text, int chunks,
                      int32_t **ids, float **weights) {
     Draw *d = b->g->draw;
-    const int joined = chunks * DRAW_INNER + 2; /* rows of training: ends once */
-    float *w = NEW(a, float, joined), *each = NEW(a, float, chunks *DRAW_ROW);
-    *ids = NEW(a, int32_t, chunks * DRAW_ROW);
+    const int joined = chunks * TOKEN_INNER + 2; /* rows of training: ends once */
+    float *w = NEW(a, float, joined), *each = NEW(a, float, chunks *TOKEN_ROW);
+    *ids = NEW(a, int32_t, chunks * TOKEN_ROW);
     const int n =
         tokenizer_weighted(draw_tokenizer(d), text, chunks, draw_pad(d), *ids, w);
     for (int c = 0; c < chunks; c++) {
-        float *row = each + c * DRAW_ROW;
-        memcpy(row + 1, w + 1 + c * DRAW_INNER, DRAW_INNER * sizeof *w);
-        row[0] = row[DRAW_ROW - 1] = 1;
+        float *row = each + c * TOKEN_ROW;
+        memcpy(row + 1, w + 1 + c * TOKEN_INNER, TOKEN_INNER * sizeof *w);
+        row[0] = row[TOKEN_ROW - 1] = 1;
     }
     *weights = each;
     return n;
@@ -152,14 +152,14 @@ static int chunks_of(const BatchRun *b, const char *text) {
     int32_t *ids;
     float *weights;
     const int tokens = text_rows(b, a, text, 1, &ids, &weights);
-    const int n = tokens > DRAW_INNER ? (tokens + DRAW_INNER - 1) / DRAW_INNER : 1;
+    const int n = tokens > TOKEN_INNER ? (tokens + TOKEN_INNER - 1) / TOKEN_INNER : 1;
     const int most = (int)b->g->o->max_embeddings_multiples;
     arena_free(a);
     if (n > most && !b->g->common->quiet && b->first)
         fprintf(stderr,
                 "note: a prompt of %d tokens is cut to %d; "
                 "--max_embeddings_multiples %d takes all\n",
-                tokens, most * DRAW_INNER, n);
+                tokens, most * TOKEN_INNER, n);
     return n < most ? n : most;
 }
 
@@ -171,7 +171,7 @@ static bool text_states(const BatchRun *b, const char *text, int chunks, float *
     float *weights;
     text_rows(b, a, text, chunks, &ids, &weights);
     bool ok = draw_text(d, ids, chunks, out, e);
-    if (ok) weigh(out, weights, chunks * DRAW_ROW, draw_width(d));
+    if (ok) weigh(out, weights, chunks * TOKEN_ROW, draw_width(d));
     arena_free(a);
     return ok;
 }
@@ -191,7 +191,7 @@ static bool contexts(BatchRun *b, Arena *a, DrawShape *s, float **out, Err *e) {
         s->chunks = s->chunks > n ? s->chunks : n;
     }
     const int all = s->answers * b->n;
-    const int64_t width = draw_width(b->g->draw), rows = s->chunks * DRAW_ROW;
+    const int64_t width = draw_width(b->g->draw), rows = s->chunks * TOKEN_ROW;
     float *x = *out = NEW(a, float, all *rows *width);
     for (int i = 0; i < all; i++)
         if (!text_states(b, text_of(&b->r[i % b->n], i / b->n, s->answers), s->chunks,

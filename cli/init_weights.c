@@ -244,10 +244,8 @@ static bool write_file(Job *j, Err *e) {
     for (int i = 0; i < j->n_stored; i++)
         t[i] = (TensorOut){j->stored[i].key, j->stored[i].type, NULL};
     TensorFill fill = {j, make_piece};
-    return path_is_torch(j->opt->o)
-               ? torch_write_made(j->opt->o, t, j->n_stored, &(TorchTop){0}, &fill, e)
-               : safetensors_write_made(j->opt->o, t, j->n_stored,
-                                        &(Meta){"format", "pt"}, 1, &fill, e);
+    return tensors_write_made(j->opt->o, t, j->n_stored, &(Meta){"format", "pt"}, 1,
+                              &(TorchTop){0}, &fill, e);
 }
 
 /* ---- the command ---- */

@@ -149,8 +149,7 @@ static void introduce(const Trainer *t) {
             (long long)t->epochs);
     }
     for (int i = 0; i < t->n_shape; i++)
-        say(t, "bucket: %d x %d, batch %d", t->shape[i].w * 8, t->shape[i].h * 8,
-            t->shape[i].batch);
+        say(t, "bucket: %s", train_shape_text(t->arena, &t->shape[i]));
     if (t->text_given)
         say(t, "text: the text encoder is not trained; each caption is encoded once");
     if (t->validator)

@@ -117,6 +117,7 @@ const BucketPlan *train_largest(const Trainer *t);
 
 /* cli/train_plans.c */
 BucketPlan *train_plan(Trainer *t, const Shape *s, Err *e); /* compiled on first call */
+const char *train_shape_text(Arena *a, const Shape *s);     /* "512 x 768, batch 2" */
 /* Reads --plan, or notes why it cannot be used; no such file: an error. */
 bool train_given_plan(Trainer *t, Err *e);
 Exec *train_exec(void *trainer, const Shape *s, Err *e); /* bound on first call */

@@ -64,17 +64,17 @@ static const char *scalar_of(const Plan *p, double rate) {
     return NULL;
 }
 
+static const char *original_name(const char *network) {
+    return strcmp(network, "text_encoder") ? network : "textencoder";
+}
+
 /* sd-scripts' names: "textencoder", "unet", "unet_block7", and "unet plus" for tensors
  * whose rate is another than their module's (LoRA+). */
 static const char *name_of(const Trainer *t, const char *tensor, double rate) {
     const Module *m = module_of(t, tensor);
     Arena *a = t->arena;
-    if (!m) {
-        const char *network = arena_strndup(a, tensor, strcspn(tensor, "."));
-        return strcmp(network, "text_encoder") ? network : "textencoder";
-    }
-    const char *network =
-        strcmp(m->network, "text_encoder") ? m->network : "textencoder";
+    if (!m) return original_name(arena_strndup(a, tensor, strcspn(tensor, ".")));
+    const char *network = original_name(m->network);
     const char *plus = rate == m->lr ? "" : " plus";
     if (m->block < 0 || !by_block(t, m->network))
         return arena_printf(a, "%s%s", network, plus);

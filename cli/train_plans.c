@@ -16,6 +16,11 @@ static bool same(const Shape *a, const Shape *b) {
            a->chunks == b->chunks;
 }
 
+const char *train_shape_text(Arena *a, const Shape *s) {
+    return arena_printf(a, "%d x %d, batch %d", s->w * LATENT_FACTOR,
+                        s->h * LATENT_FACTOR, s->batch);
+}
+
 bool train_given_plan(Trainer *t, Err *e) {
     Err why = {0};
     bool old;
@@ -83,8 +88,7 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
     PlanOrigin from;
     Plan *p = job_plan(&t->job, &opt, &wish, &from, e);
     if (from.note.s && t->n_shape > 1)
-        str_printf(&t->job.note, "bucket %d x %d, batch %d: ", s->w * 8, s->h * 8,
-                   s->batch);
+        str_printf(&t->job.note, "bucket %s: ", train_shape_text(t->arena, s));
     if (from.note.s) str_add(&t->job.note, from.note.s);
     str_free(&from.note);
     if (!p || !first) return p;

@@ -93,7 +93,8 @@ static bool json_report(Trainer *t, Str *s, Err *e) {
     str_add(s, "],\n\"buckets\": [");
     for (int i = 0; i < t->n_shape; i++)
         str_printf(s, "%s{\"width\": %d, \"height\": %d, \"batch\": %d}", i ? ", " : "",
-                   t->shape[i].w * 8, t->shape[i].h * 8, t->shape[i].batch);
+                   t->shape[i].w * LATENT_FACTOR, t->shape[i].h * LATENT_FACTOR,
+                   t->shape[i].batch);
     const Plan *p = train_largest(t)->plan;
     str_add(s, "],\n");
     if (t->data)
@@ -131,8 +132,7 @@ static bool text_report(Trainer *t, Str *s, Err *e) {
         str_printf(s, "group: %s, lr %g: %lld modules, %lld parameters\n", g[i].network,
                    g[i].lr, (long long)g[i].modules, (long long)g[i].parameters);
     for (int i = 0; i < t->n_shape; i++)
-        str_printf(s, "bucket: %d x %d, batch %d\n", t->shape[i].w * 8,
-                   t->shape[i].h * 8, t->shape[i].batch);
+        str_printf(s, "bucket: %s\n", train_shape_text(t->arena, &t->shape[i]));
     if (t->data)
         str_printf(s, "captions: %d found, %d missing\n", t->data->captions_found,
                    t->data->captions_missing);

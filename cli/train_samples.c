@@ -275,22 +275,16 @@ bool train_samples_open(Trainer *t, Err *e) {
         return err_usage(e, "--sample_prompts: recipe '%s' has no U-Net to draw with",
                          t->job.doc->name);
     t->samples = NEW(t->arena, Samples, 1);
-    t->samples->o = (GenerateOptions){.ckpt = checkpoint_path(unet),
-                                      .vae = o->vae,
-                                      .from_file = o->sample_prompts,
-                                      .sampler = o->sample_sampler,
-                                      .n_iter = 1,
-                                      .images_per_prompt = 1,
-                                      .W = 512,
-                                      .H = 512,
-                                      .batch_size = 1,
-                                      .steps = 30,
-                                      .scale = 7.5,
-                                      .negative_scale = UNSET_FLOAT,
-                                      .highres_fix_scale = UNSET_FLOAT,
-                                      .seed = (int64_t)(t->seed & INT64_MAX),
-                                      .clip_skip = clip_skip(t),
-                                      .max_embeddings_multiples = 3};
+    GenerateOptions *with = &t->samples->o;
+    *with = generate_defaults; /* but for what sd-scripts has otherwise for samples */
+    with->ckpt = checkpoint_path(unet);
+    with->vae = o->vae;
+    with->from_file = o->sample_prompts;
+    with->sampler = o->sample_sampler;
+    with->steps = 30;
+    with->seed = (int64_t)(t->seed & INT64_MAX);
+    with->clip_skip = clip_skip(t);
+    with->max_embeddings_multiples = 3;
     Generate g;
     const Drawn base = {.ckpt = t->samples->o.ckpt};
     bool ok = open_model(t, &g, &base, e);

@@ -26,12 +26,18 @@ static Id input(Ctx *c, Level *l, const char *name, const char *as, Type t, bool
     return id;
 }
 
-/* Starts see the tables, and `noise`. */
-static bool starts(Steps *s, Ctx *c, Level *l, Err *e) {
+/* The level with names of its own beside those that it has. */
+static Level with_names(const Ctx *c, const Level *l) {
     Level with = *l;
     with.scope = scope_new(c->a);
     for (int i = 0; i < l->scope->n; i++)
         scope_set(with.scope, l->scope->item[i].name, l->scope->item[i].id);
+    return with;
+}
+
+/* Starts see the tables, and `noise`. */
+static bool starts(Steps *s, Ctx *c, Level *l, Err *e) {
+    Level with = with_names(c, l);
     input(c, &with, "noise", "noise", s->type, true, s->d->root->loc);
     for (int i = 0; i < s->n; i++)
         if (!formula_eval(c, &with, s->state->item[i], &s->start[i], e)) return false;
@@ -43,10 +49,7 @@ static bool picture(Steps *s, Ctx *c, const Level *l, Err *e) {
     const YNode *x = yaml_get(yaml_get(s->d->root, "picture"), "x");
     s->picture = NO_ID;
     if (!x) return true;
-    Level with = *l;
-    with.scope = scope_new(c->a);
-    for (int i = 0; i < l->scope->n; i++)
-        scope_set(with.scope, l->scope->item[i].name, l->scope->item[i].id);
+    Level with = with_names(c, l);
     scope_set(with.scope, "noise", graph_find(c->g, "noise"));
     input(c, &with, "image", "image", s->type, true, x->loc);
     return formula_eval(c, &with, x, &s->picture, e);

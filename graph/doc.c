@@ -2,10 +2,10 @@
  * an embedded file by its path in graphs/.
  *
  * Where a bare name (`lora`) is looked for: beside the file that asks, and in the folder of
- * its kind next to that file's own; $GRAPHRUN_GRAPHS; embedded; embedded by an `also` name or in
- * another spelling (`Lion`, `SGDNesterov`). A name with a slash or
- * .yaml is a path: relative to the file that asks, then as it stands, then as before. A
- * bare name passes over files of another kind (a recipe `lora` beside an adapter). */
+ * its kind next to that file's own; $GRAPHRUN_GRAPHS; embedded; embedded by an `also` name
+ * or in another spelling (`Lion`, `SGDNesterov`). A name with a slash or .yaml is a path:
+ * relative to the file that asks, then as it stands, then as before. A bare name passes over
+ * files of another kind (a recipe `lora` beside an adapter). */
 #include "graph/schema.h"
 #include <ctype.h>
 #include <stdlib.h>
@@ -389,10 +389,12 @@ Doc *doc_load(Library *lib, const char *name, DocKind want, const Doc *from, Loc
     const Entry *asks = NULL;
     for (int i = 0; i < lib->n && !asks; i++)
         if (&lib->entry[i]->doc == from) asks = lib->entry[i];
-    const char *const *names = doc_shipped(lib->arena, want);
+    const char *const *names = NULL;
     Entry *n = name[0] ? search(&s, name, asks) : NULL;
     if (!n && !e->set && s.bare && doc_kind_folder(want))
         n = try_also(&s, name, &names);
+    else if (!n)
+        names = doc_shipped(lib->arena, want);
     if (!n || e->set) {
         not_found(&s, name, names, loc, e);
         return NULL;

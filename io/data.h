@@ -15,6 +15,8 @@ void tokenizer_close(Tokenizer *t);
 bool tokenizer_add(Tokenizer *t, const char *word, int32_t first, int n);
 /* Ids of the text without BOS and EOS; returns how many (at most cap are written). */
 int tokenizer_encode(const Tokenizer *t, const char *text, int32_t *ids, int cap);
+/* CLIP's ids: a row, and what of it is between BOS and EOS. */
+enum { TOKEN_ROW = 77, TOKEN_INNER = 75 };
 /* `chunks` rows of 77 ids: BOS + 75 + EOS, padded with `pad` (PAD_END: EOS, as SD1 has it;
  * 0: "!", SD2), cut as training.md 5.2. Returns the number of tokens before truncation. */
 enum { PAD_END = -1 };

@@ -79,9 +79,7 @@ bool stored_write(const char *path, StoredList *l, const Meta *meta, int n_meta,
         t[i] = (TensorOut){l->item[i].key, l->item[i].type, NULL};
     }
     TensorFill fill = {l, make};
-    return path_is_torch(path)
-               ? torch_write_made(path, t, l->n, top, &fill, e)
-               : safetensors_write_made(path, t, l->n, meta, n_meta, &fill, e);
+    return tensors_write_made(path, t, l->n, meta, n_meta, top, &fill, e);
 }
 
 /* ---- which family ---- */

@@ -12,7 +12,6 @@
 #include "io/token_weights.h"
 #include "io/vocabulary.h"
 
-enum { CHUNK = 75, ROW = 77 }; /* inner tokens and all tokens of one row */
 static const char bos_text[] = "<|startoftext|>", eos_text[] = "<|endoftext|>";
 
 typedef struct Special { /* a text that is no subject of BPE, and its tokens */
@@ -277,17 +276,18 @@ static bool pads_with_bang(const Tokenizer *t, int32_t pad) {
     return pad != t->v.eos && pad == t->v.byte['!'];
 }
 
-/* The first n of line[chunks * CHUNK + 1] are tokens: rows of BOS, CHUNK tokens and the
+/* The first n of line[chunks * TOKEN_INNER + 1] are tokens: rows of BOS, TOKEN_INNER tokens and the
  * line's last one. */
 static void lay_out(const Tokenizer *t, int32_t *line, int n, int chunks, int32_t pad,
                     int32_t *ids) {
-    int inner = CHUNK * chunks;
+    int inner = TOKEN_INNER * chunks;
     line[n] = t->v.eos;
     for (int i = n + 1; i <= inner; i++) line[i] = pad;
     for (int c = 0; c < chunks; c++) {
-        int32_t *row = ids + c * ROW, *first = row + 1, *last = row + ROW - 1;
+        int32_t *row = ids + c * TOKEN_ROW, *first = row + 1,
+                *last = row + TOKEN_ROW - 1;
         row[0] = t->v.bos;
-        memcpy(first, line + c * CHUNK, CHUNK * sizeof *row);
+        memcpy(first, line + c * TOKEN_INNER, TOKEN_INNER * sizeof *row);
         *last = line[inner];
         if (chunks == 1 || pad == t->v.eos) continue;
         /* SD2: a full chunk still ends, an empty one still starts with EOS */
@@ -299,7 +299,7 @@ static void lay_out(const Tokenizer *t, int32_t *line, int n, int chunks, int32_
 int tokenizer_chunks(const Tokenizer *t, const char *text, int chunks, int32_t pad,
                      int32_t *ids) {
     Arena *scratch = arena_new();
-    int inner = CHUNK * chunks;
+    int inner = TOKEN_INNER * chunks;
     if (pad == PAD_END) pad = t->v.eos;
     int32_t *line = NEW(scratch, int32_t, inner + 1);
     int n = encode(t, text, pads_with_bang(t, pad), line, inner);
@@ -312,16 +312,17 @@ int tokenizer_weighted(const Tokenizer *t, const char *text, int chunks, int32_t
                        int32_t *ids, float *weight) {
     Arena *scratch = arena_new();
     WeightedText *piece;
-    int inner = CHUNK * chunks, n = 0, pieces = weights_parse(scratch, text, &piece);
+    int inner = TOKEN_INNER * chunks, n = 0,
+        pieces = weights_parse(scratch, text, &piece);
     if (pad == PAD_END) pad = t->v.eos;
     int32_t *line = NEW(scratch, int32_t, inner + 1);
-    for (int i = 0; i < ROW * chunks; i++) weight[i] = 1;
+    for (int i = 0; i < TOKEN_ROW * chunks; i++) weight[i] = 1;
     for (int i = 0; i < pieces; i++) {
         int from = n < inner ? n : inner, room = inner - from;
         int got = encode(t, piece[i].text, pads_with_bang(t, pad), line + from, room);
         for (int k = 0; k < got && k < room; k++)
-            weight[(from + k) / CHUNK * ROW + 1 + (from + k) % CHUNK] =
-                (float)piece[i].weight;
+            weight[(from + k) / TOKEN_INNER * TOKEN_ROW + 1 +
+                   (from + k) % TOKEN_INNER] = (float)piece[i].weight;
         n += got;
     }
     lay_out(t, line, n < inner ? n : inner, chunks, pad, ids);

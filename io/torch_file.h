@@ -29,4 +29,8 @@ typedef struct TorchTop {
  * the order given; whole or not at all. fill: as in safetensors_write_made, or NULL. */
 bool torch_write_made(const char *path, const TensorOut *t, int n, const TorchTop *top,
                       const TensorFill *fill, Err *e);
+/* In the form that the path's ending says: torch's with `top`, safetensors with `meta`. */
+bool tensors_write_made(const char *path, const TensorOut *t, int n, const Meta *meta,
+                        int n_meta, const TorchTop *top, const TensorFill *fill,
+                        Err *e);
 #endif

@@ -341,3 +341,11 @@ bool torch_write_made(const char *path, const TensorOut *t, int n, const TorchTo
     file_abort(w.out);
     return false;
 }
+
+bool tensors_write_made(const char *path, const TensorOut *t, int n, const Meta *meta,
+                        int n_meta, const TorchTop *top, const TensorFill *fill,
+                        Err *e) {
+    return path_is_torch(path)
+               ? torch_write_made(path, t, n, top, fill, e)
+               : safetensors_write_made(path, t, n, meta, n_meta, fill, e);
+}

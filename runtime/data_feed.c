@@ -8,8 +8,6 @@
 
 #include "io/ahead.h"
 
-enum { TOKENS = 77 };
-
 struct DataFeed {
     DataFeedJob job;
     int64_t next;     /* number of the next micro-batch */
@@ -62,7 +60,7 @@ static bool tokens(const DataFeed *f, const char *caption, const char *path,
         tokenizer_weighted(j->tokenizer, caption, j->chunks, j->pad, ids, weight);
     else
         tokenizer_chunks(j->tokenizer, caption, j->chunks, j->pad, ids);
-    for (int i = 0; i < j->chunks * TOKENS; i++)
+    for (int i = 0; i < j->chunks * TOKEN_ROW; i++)
         if (ids[i] >= j->vocabulary)
             return err_fail(e, "%s: token %d is beyond the text encoder's %lld rows",
                             path, ids[i], (long long)j->vocabulary);
@@ -100,7 +98,7 @@ static bool fill_sample(const DataFeed *f, Prepared *b, int i, size_t cells, Err
 static bool fill_batch(void *ctx, void *slot, Err *e) {
     const DataFeed *f = ctx;
     Prepared *b = slot;
-    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS;
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKEN_ROW;
     size_t cells = (size_t)b->shape.h * (size_t)b->shape.w;
     if (f->job.pixels)
         b->image = NEW(b->arena, float, cells *LATENT_FACTOR *LATENT_FACTOR * 3 * n);
@@ -144,7 +142,7 @@ static bool encode_sample(const DataFeed *f, Prepared *b, int i, Err *e) {
 
 /* The captions' states, one behind the other. */
 static bool encode_captions(const DataFeed *f, Prepared *b, Err *e) {
-    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKENS, bytes;
+    size_t n = (size_t)b->batch.n, words = (size_t)f->job.chunks * TOKEN_ROW, bytes;
     for (size_t i = 0; i < n; i++) {
         const void *states = text_states(f->text, b->ids + words * i, &bytes, e);
         if (!states) return false;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/data.h"
 #include "runtime/layout.h"
 
 typedef struct Micro { /* all channels last */
@@ -77,7 +78,7 @@ static bool read_micro(Inputs *in, int64_t i, Micro *m, Err *e) {
     if (w->type.dim[0] != d[0])
         return wrong_type(in, w->name, &w->type, "one per sample", e);
     const int64_t *q = k->type.dim;
-    if (q[0] != d[0] || q[1] < 1 || q[1] > 64 || q[2] != 77)
+    if (q[0] != d[0] || q[1] < 1 || q[1] > 64 || q[2] != TOKEN_ROW)
         return wrong_type(in, k->name, &k->type, "I32 [B,n,77]", e);
     m->shape = (Shape){(int)d[0], (int)d[2], (int)d[3], (int)q[1]};
     m->latent = channels_last(in->arena, x);

@@ -419,13 +419,10 @@ static bool write_model(Job *j, Err *e) {
     for (int i = 0; i < j->n; i++)
         t[i] = (TensorOut){j->target[i].key, j->target[i].type, NULL};
     TensorFill fill = {j, make_piece};
-    const char *path = j->m->save_to;
-    if (path_is_torch(path)) {
-        const bool kept = j->file && j->file->wrapped;
-        TorchTop top = {kept ? j->file->epoch : 0, kept ? j->file->global_step : 0};
-        return torch_write_made(path, t, j->n, &top, &fill, e);
-    }
-    return safetensors_write_made(path, t, j->n, j->m->meta, j->m->n_meta, &fill, e);
+    const bool kept = j->file && j->file->wrapped;
+    const TorchTop top = {kept ? j->file->epoch : 0, kept ? j->file->global_step : 0};
+    return tensors_write_made(j->m->save_to, t, j->n, j->m->meta, j->m->n_meta, &top,
+                              &fill, e);
 }
 
 /* A tensor of a folder with its LoRAs; NULL: none changes it. */

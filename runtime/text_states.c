@@ -5,7 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { TOKENS = 77 };
+#include "io/data.h"
 
 typedef struct Caption {
     uint64_t hash;
@@ -28,7 +28,7 @@ TextStates *text_states_new(Arena *a, const TextSource *source) {
 }
 
 static size_t ids_bytes(const TextStates *s) {
-    return (size_t)s->source.chunks * TOKENS * sizeof(int32_t);
+    return (size_t)s->source.chunks * TOKEN_ROW * sizeof(int32_t);
 }
 
 /* The first caption whose hash is not below. */
