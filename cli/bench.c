@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/job_plan.h"
-#include "cli/mixed_precision.h"
-#include "cli/plan_facts.h"
-#include "cli/setting.h"
+#include "cli/inspect/plan_facts.h"
+#include "cli/job/job_plan.h"
+#include "cli/job/mixed_precision.h"
+#include "cli/job/setting.h"
 #include "cli/talk.h"
 #include "kernels/rng.h"
 #include "runtime/peak.h"

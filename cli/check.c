@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "cli/check_adapter.h"
+#include "cli/job/setting.h"
 #include "cli/opt.h"
-#include "cli/setting.h"
-#include "graph/build.h"
+#include "graph/lang/build.h"
 #include "passes/passes.h"
 
 typedef struct CheckOptions {

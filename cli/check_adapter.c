@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/adapted_node.h"
+#include "cli/files/adapted_node.h"
 #include "kernels/rng.h"
 
 /* Divisible by what block-wise adapters divide by; a rank of 4 is below both. */

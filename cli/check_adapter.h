@@ -1,7 +1,7 @@
 /* Proofs of an adapter by running it on small layers. */
 #ifndef GRAPHRUN_CHECK_ADAPTER_H
 #define GRAPHRUN_CHECK_ADAPTER_H
-#include "graph/build.h"
+#include "graph/lang/build.h"
 
 typedef struct AdapterProof {
     Library *library;

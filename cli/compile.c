@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/budget.h"
-#include "cli/inspect.h"
-#include "cli/job_plan.h"
-#include "cli/mixed_precision.h"
-#include "cli/plan_facts.h"
-#include "cli/setting.h"
+#include "cli/inspect/inspect.h"
+#include "cli/inspect/plan_facts.h"
+#include "cli/job/budget.h"
+#include "cli/job/job_plan.h"
+#include "cli/job/mixed_precision.h"
+#include "cli/job/setting.h"
 #include "io/tensors.h"
 
 typedef struct CompileOptions {

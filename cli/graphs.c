@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/opt.h"
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 #include "io/file.h"
 
 /* Other embedded files lie in other folders. */

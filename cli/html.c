@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 
 static const EmbeddedFile *find_page(const char *path) {
     const EmbeddedFile *f = embedded_files;

@@ -13,7 +13,7 @@
 #define GRAPHRUN_OPT_H
 #include <math.h>
 
-#include "graph/expr.h"
+#include "graph/lang/expr.h"
 
 typedef enum OptKind {
     OPT_FLAG,  /* bool */

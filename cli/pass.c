@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/mixed_precision.h"
+#include "cli/job/mixed_precision.h"
 #include "cli/opt.h"
 
 typedef struct PassOptions {

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/setting.h"
-#include "cli/train_options.h"
+#include "cli/job/setting.h"
+#include "cli/train/train_options.h"
 #include "io/file.h"
 #include "runtime/lora_blocks.h"
 

@@ -1,7 +1,7 @@
 /* `graphrun presets`: what values by block come to, module by module of a model. */
 #ifndef GRAPHRUN_CLI_PRESETS_H
 #define GRAPHRUN_CLI_PRESETS_H
-#include "cli/job_plan.h"
+#include "cli/job/job_plan.h"
 
 /* One block's modules, or those without a block (the text encoder). */
 typedef struct PresetRow {

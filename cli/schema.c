@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cli/opt.h"
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 
 static int run(const Common *c, const void *opts, const Args *given,
                const WordList *words, Err *e) {

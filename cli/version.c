@@ -15,8 +15,8 @@
 #include <zlib.h>
 
 #include "built.h"
-#include "graph/doc.h"
-#include "graph/plan.h"
+#include "graph/lang/doc.h"
+#include "graph/plan/plan.h"
 #include "kernels/isa.h"
 
 #define TEXT(x)     #x

@@ -1,7 +1,7 @@
 /* `graphrun --version`: what this program is made of. */
 #ifndef GRAPHRUN_CLI_VERSION_H
 #define GRAPHRUN_CLI_VERSION_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* Version, commit, backends, instruction set in use, libraries, schema and plan versions;
  * one per line. */

@@ -1,7 +1,7 @@
 /* Element types and shapes of values. Row-major and contiguous; channels last. */
 #ifndef GRAPHRUN_TYPE_H
 #define GRAPHRUN_TYPE_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef enum DType { F64, F32, F16, BF16, I64, I32, U8, DTYPES } DType;
 enum { MAX_RANK = 6 };

@@ -6,7 +6,7 @@
  * on the number of threads. At most `slots` positions are ahead of the reader. */
 #ifndef GRAPHRUN_AHEAD_H
 #define GRAPHRUN_AHEAD_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct AheadWork {
     void *ctx;

@@ -1,7 +1,7 @@
 /* Aspect-ratio buckets: which size an image is trained at (training.md section 3). */
 #ifndef GRAPHRUN_BUCKETS_H
 #define GRAPHRUN_BUCKETS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct BucketRule {
     int width, height;       /* resolution */

@@ -1,7 +1,7 @@
 /* What becomes of a caption each time its image is drawn (training.md section 2.4). */
 #ifndef GRAPHRUN_CAPTIONS_H
 #define GRAPHRUN_CAPTIONS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* Texts that are NULL or empty do nothing, as numbers that are 0. */
 typedef struct CaptionRule {

@@ -1,7 +1,7 @@
 /* The training data: images, captions, tokens, buckets, batches. */
 #ifndef GRAPHRUN_DATA_H
 #define GRAPHRUN_DATA_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* ---- tokenizer: CLIP byte-level BPE ---- */
 typedef struct Tokenizer Tokenizer;

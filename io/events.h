@@ -2,7 +2,7 @@
  * around bytes, TensorFlow's record format), each an Event in protobuf's wire form. */
 #ifndef GRAPHRUN_EVENTS_H
 #define GRAPHRUN_EVENTS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Scalar {
     const char *tag; /* "loss/current" */

@@ -1,7 +1,7 @@
 /* Files that appear whole or not at all, read-only maps, folders. */
 #ifndef GRAPHRUN_FILE_H
 #define GRAPHRUN_FILE_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* A file being written under a temporary name in the folder of `path`. file_commit makes
  * it `path` (fsync, rename, fsync of the folder) or removes it on failure; file_abort

@@ -1,7 +1,7 @@
 /* SHA-256, piece by piece (libcrypto). */
 #ifndef GRAPHRUN_HASH_H
 #define GRAPHRUN_HASH_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Sha256 Sha256;
 Sha256 *sha256_new(Err *e);

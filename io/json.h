@@ -3,7 +3,7 @@
 #define GRAPHRUN_JSON_H
 #include <jansson.h>
 
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* Reads and parses a file (at most 16 MiB) whose top level is an object. The text lives in
  * a; the tree is the caller's (json_decref). A missing file: err_fail; bad text: err_at. */

@@ -1,7 +1,7 @@
 /* What a model's config.json says of its networks, as arguments of the network files. */
 #ifndef GRAPHRUN_MODEL_CONFIG_H
 #define GRAPHRUN_MODEL_CONFIG_H
-#include "graph/expr.h"
+#include "graph/lang/expr.h"
 
 /* json: fields of one component ("unet", "text_encoder", "vae") as Diffusers and
  * transformers write them; path: for messages. Sets channels, heads, depth, context, width,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 #include "io/tensors.h"
 
 enum { MOST_VARS = 3, COLUMNS = 4 };

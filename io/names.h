@@ -2,7 +2,7 @@
  * explained at the top of names/sd1.tsv. Names are "COMPONENT.DIFFUSERS KEY". */
 #ifndef GRAPHRUN_NAMES_H
 #define GRAPHRUN_NAMES_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Names Names;
 Names *names_open(Arena *a, const char *family, Err *e);

@@ -2,7 +2,7 @@
  * section 4). Hostile until parsed. */
 #ifndef GRAPHRUN_NPZ_H
 #define GRAPHRUN_NPZ_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct NpyArray {
     const void *data; /* row-major, little endian; may be unaligned */

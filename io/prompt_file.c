@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "graph/yaml.h"
+#include "graph/lang/yaml.h"
 #include "io/file.h"
 #include "io/json_tree.h"
 #include "io/prompt_line.h"

@@ -2,7 +2,7 @@
  * "a cat --n dog --w 512 --s 20". */
 #ifndef GRAPHRUN_PROMPT_LINE_H
 #define GRAPHRUN_PROMPT_LINE_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 enum { PROMPT_UNSET = -1, PROMPT_SEEDS = 64, PROMPT_MULTIPLIERS = 16 };
 typedef struct PromptLine {

@@ -5,7 +5,7 @@
  *   {e$$a|b|c}           all of them, a prompt each; {e$$2$$a|b|c}: all pairs */
 #ifndef GRAPHRUN_PROMPT_VARIANTS_H
 #define GRAPHRUN_PROMPT_VARIANTS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 enum { PROMPT_VARIANTS_MAX = 4096 };
 /* The prompts that `text` stands for; its own if nothing in it is to be chosen. Without

@@ -2,7 +2,7 @@
  * space as Python sees it, the cleaning list of ftfy (without mojibake repair). */
 #ifndef GRAPHRUN_TEXT_CLEAN_H
 #define GRAPHRUN_TEXT_CLEAN_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* Code points (malloc; runes_free). */
 typedef struct Runes {

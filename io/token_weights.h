@@ -1,7 +1,7 @@
 /* Weights of words in captions and prompts (training.md 5.4). */
 #ifndef GRAPHRUN_TOKEN_WEIGHTS_H
 #define GRAPHRUN_TOKEN_WEIGHTS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct WeightedText {
     const char *text; /* without brackets and escapes */

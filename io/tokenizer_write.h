@@ -1,7 +1,7 @@
 /* The tokenizer's folder of a Diffusers model, for sources that have none. */
 #ifndef GRAPHRUN_TOKENIZER_WRITE_H
 #define GRAPHRUN_TOKENIZER_WRITE_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 enum { CLIP_MERGES = 48894, CLIP_VOCABULARY = 2 * 256 + CLIP_MERGES + 2 };
 /* vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json of CLIP's

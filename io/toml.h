@@ -4,7 +4,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef enum TomlKind {
     TOML_TEXT,

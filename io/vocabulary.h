@@ -1,7 +1,7 @@
 /* The tables of a byte-level BPE: byte symbols, merges, special tokens. */
 #ifndef GRAPHRUN_VOCABULARY_H
 #define GRAPHRUN_VOCABULARY_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Merge {   /* an entry of the hash table; left < 0: empty */
     int32_t left, right; /* ids of the pair */

@@ -1,7 +1,7 @@
 /* Zip files as PyTorch writes them: stored entries, seen in place. */
 #ifndef GRAPHRUN_ZIP_H
 #define GRAPHRUN_ZIP_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct ZipEntry {
     const char *name;

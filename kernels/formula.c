@@ -1,7 +1,7 @@
 /* Shared expressions: building with simplification, reading and printing. The derivative
  * rules stand in formula_grad.c. */
 #include "kernels/formula.h"
-#include "graph/expr.h"
+#include "graph/lang/expr.h"
 
 #include <math.h>
 #include <string.h>

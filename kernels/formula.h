@@ -6,7 +6,7 @@
  * Invariant: a node's operands have smaller numbers than the node. */
 #ifndef GRAPHRUN_FORMULA_H
 #define GRAPHRUN_FORMULA_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 #include "kernels/formula_ops.h"
 
 typedef struct FNode {

@@ -1,4 +1,4 @@
-/* build: documents -> graph. The work is graph/build.h's; here the outputs that this run
+/* build: documents -> graph. The work is graph/lang/build.h's; here the outputs that this run
  * does not want are left out again, so that nothing is kept alive for them. */
 #include "passes/private.h"
 

@@ -1,4 +1,4 @@
-/* inject-adapters: the recipe's adapters around the nodes they match (graph/build.h does
+/* inject-adapters: the recipe's adapters around the nodes they match (graph/lang/build.h does
  * both), and the check that training can do something with each: a gradient path from the
  * loss to every trainable. */
 #include "passes/private.h"

@@ -2,8 +2,8 @@
  * nothing; what it did and left alone goes to g->report. */
 #ifndef GRAPHRUN_PASSES_H
 #define GRAPHRUN_PASSES_H
-#include "graph/build.h"
-#include "graph/plan.h"
+#include "graph/lang/build.h"
+#include "graph/plan/plan.h"
 
 typedef enum Precision {               /* of what a step's samples go through */
                          PRECISION_NO, /* f32 */

@@ -5,7 +5,7 @@
  * the device as uint64_t and CUresult as int (0: success). */
 #ifndef GRAPHRUN_CUDA_DRIVER_H
 #define GRAPHRUN_CUDA_DRIVER_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 /* X(field, symbol, parameters) */
 #define CUDA_DRIVER(X)                                                                 \

@@ -4,7 +4,7 @@
  * told by the next call that can tell, with the plan step it belongs to. */
 #ifndef GRAPHRUN_RUNTIME_DEVICE_H
 #define GRAPHRUN_RUNTIME_DEVICE_H
-#include "graph/plan.h"
+#include "graph/plan/plan.h"
 #include "runtime/guard.h"
 
 struct DeviceOps {

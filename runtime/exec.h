@@ -3,7 +3,7 @@
  * exec_run allocates nothing, decides nothing, parses nothing. */
 #ifndef GRAPHRUN_EXEC_H
 #define GRAPHRUN_EXEC_H
-#include "graph/plan.h"
+#include "graph/plan/plan.h"
 
 /* CPU device with n worker threads (0: all cores). */
 Device *cpu_open(int threads);

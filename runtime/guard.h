@@ -2,7 +2,7 @@
  * end of an arena stops at once instead of ruining a neighbour. */
 #ifndef GRAPHRUN_GUARD_H
 #define GRAPHRUN_GUARD_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Guard {
     void *data; /* 64-byte aligned; the block ends where the page behind it begins */

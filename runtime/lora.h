@@ -1,7 +1,7 @@
 /* The tensors of a LoRA file and where their values live during training. */
 #ifndef GRAPHRUN_LORA_H
 #define GRAPHRUN_LORA_H
-#include "graph/build.h"
+#include "graph/lang/build.h"
 #include "io/tensors.h"
 #include "runtime/exec.h"
 

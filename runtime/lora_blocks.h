@@ -8,7 +8,7 @@
  * Modules in blocks without a slot keep their whole weight. */
 #ifndef GRAPHRUN_LORA_BLOCKS_H
 #define GRAPHRUN_LORA_BLOCKS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 bool lora_blocks_known(int n);
 /* Which of n weights belongs to a module; -1: none. */

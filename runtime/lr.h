@@ -2,7 +2,7 @@
  * (training.md section 6.8). Nothing of them is in a plan: the host writes the rates. */
 #ifndef GRAPHRUN_LR_H
 #define GRAPHRUN_LR_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 enum { LR_RULES = 64 /* most pieces of piecewise_constant */ };
 

@@ -4,7 +4,7 @@
  * equal bytes by equal bytes. */
 #ifndef GRAPHRUN_PLAN_CACHE_H
 #define GRAPHRUN_PLAN_CACHE_H
-#include "graph/plan_file.h"
+#include "graph/plan/plan_file.h"
 
 /* Collects what a plan depends on, part by part; parts are named for people. */
 typedef struct PlanKey PlanKey;

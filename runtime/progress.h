@@ -3,7 +3,7 @@
  * caller gives, so it needs neither a terminal nor time to be tested. */
 #ifndef GRAPHRUN_PROGRESS_H
 #define GRAPHRUN_PROGRESS_H
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef enum ProgressMode { PROGRESS_BAR, PROGRESS_LINES, PROGRESS_QUIET } ProgressMode;
 

@@ -2,7 +2,7 @@
  *
  *   embed bytes OUT.c SYMBOL [FILE]        const unsigned char SYMBOL[]; const size_t
  *                                          SYMBOL_size; without FILE: size 0
- *   embed files OUT.c LIST                 embedded_files[] of graph/doc.h; each line of
+ *   embed files OUT.c LIST                 embedded_files[] of graph/lang/doc.h; each line of
  *                                          LIST is NAME=PATH, kept in that order
  *
  * Every array has a NUL behind its last byte, so text can be read as a string. */
@@ -46,7 +46,7 @@ static int embed_files(FILE *out, const char *list) {
     FILE *in = fopen(list, "r");
     if (!in) return fail("cannot read", list);
     static char line[8192];
-    fputs("#include \"graph/doc.h\"\n", out);
+    fputs("#include \"graph/lang/doc.h\"\n", out);
     int n = 0, rc = 0;
     for (; !rc && fgets(line, sizeof line, in); n++) {
         line[strcspn(line, "\n")] = 0;

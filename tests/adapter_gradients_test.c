@@ -3,7 +3,7 @@
  * takes it apart. What an adapter holds constant for its gradient (`detach`: DoRA's norm)
  * stays as it was while the rest moves; a slice that does not learn in the step (DyLoRA)
  * has a gradient of exactly zero. */
-#include "cli/adapted_node.h"
+#include "cli/files/adapted_node.h"
 #include "ops/ops.h"
 #include "passes/passes.h"
 #include "tests/check.h"

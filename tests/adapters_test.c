@@ -1,5 +1,5 @@
 /* Adapters: which nodes they wrap with which arguments, what they compute, what is saved. */
-#include "graph/build.h"
+#include "graph/lang/build.h"
 #include "tests/check.h"
 
 #include <math.h>

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/job_plan.h"
-#include "graph/doc.h"
+#include "cli/job/job_plan.h"
+#include "graph/lang/doc.h"
 #include "io/file.h"
 #include "passes/private.h"
 #include "tests/check.h"

@@ -1,6 +1,6 @@
 /* Documents to graphs: nodes, templates, formulas, networks, objectives, samplers,
  * optimizers; and what wrong documents are told. */
-#include "graph/build.h"
+#include "graph/lang/build.h"
 #include "tests/check.h"
 
 #include <string.h>

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/schema.h"
+#include "graph/lang/schema.h"
 #include "tests/check.h"
 
 /* ---- shipped files ---- */

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/yaml.h"
+#include "graph/lang/yaml.h"
 #include "passes/passes.h"
 #include "runtime/exec.h"
 #include "runtime/guard.h"

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "graph/expr.h"
+#include "graph/lang/expr.h"
 #include "tests/check.h"
 
 /* ---- parsing and printing ---- */

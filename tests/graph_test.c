@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/plan.h"
-#include "graph/yaml.h"
+#include "graph/lang/yaml.h"
+#include "graph/plan/plan.h"
 #include "tests/check.h"
 
 static Graph *read_text(Arena *a, const char *text, Err *e) {

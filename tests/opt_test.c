@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/train_options.h"
+#include "cli/train/train_options.h"
 #include "tests/check.h"
 
 typedef struct Small {

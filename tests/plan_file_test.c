@@ -1,8 +1,8 @@
 /* Plan files: a round trip changes no byte, a plan made twice has the same bytes, and no
  * file - cut anywhere, damaged anywhere, with hashes right or wrong - does more than fail. */
-#include "graph/plan_file.h"
+#include "graph/plan/plan_file.h"
 
-#include "cli/job.h"
+#include "cli/job/job.h"
 #include "tests/check.h"
 #include "tests/plan_seal.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "graph/plan_format.h"
+#include "graph/plan/plan_format.h"
 
 static inline uint64_t seal_get(const uint8_t *at, int bytes) {
     uint64_t x = 0;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 static uint64_t state;
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/train_options.h"
-#include "graph/doc.h"
+#include "cli/train/train_options.h"
+#include "graph/lang/doc.h"
 #include "tests/check.h"
 
 static const Command train = {.name = "train", .args = "", .options = train_options};

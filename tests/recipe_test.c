@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 #include "tests/check.h"
 
 typedef struct Job {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/sampler_plan.h"
-#include "graph/schema.h"
+#include "cli/generate/sampler_plan.h"
+#include "graph/lang/schema.h"
 #include "io/tensors.h"
 #include "runtime/layout.h"
 #include "runtime/sample.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "cli/train.h"
+#include "cli/train/train.h"
 #include "io/json.h"
 
 static Arena *arena;

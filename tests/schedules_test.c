@@ -1,7 +1,7 @@
 /* Learning rates by update and by block against sd-scripts' numbers. */
 #include <math.h>
 
-#include "cli/train_options.h"
+#include "cli/train/train_options.h"
 #include "runtime/lr.h"
 #include "tests/check.h"
 #include "tests/tsv.h"

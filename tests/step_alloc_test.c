@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "cli/job.h"
+#include "cli/job/job.h"
 #include "runtime/store.h"
 #include "tests/check.h"
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/adapted_node.h"
+#include "cli/files/adapted_node.h"
 #include "kernels/rng.h"
 #include "ops/ops.h"
 #include "passes/passes.h"

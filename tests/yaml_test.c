@@ -2,7 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/yaml.h"
+#include "graph/lang/yaml.h"
 #include "tests/check.h"
 
 static YNode *parse(Arena *a, const char *text, Err *e) {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "graph/base.h"
+#include "graph/base/base.h"
 
 typedef struct Part { /* an entry of a zip, before it is damaged */
     const char *name;

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/doc.h"
+#include "graph/lang/doc.h"
 #include "io/tensors.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
