@@ -8,15 +8,18 @@
  *                                Stable Diffusion's spread: an exact change of the VAE
  *   prompts DIR N                N captions in equal steps, a line each with its seed
  *   nearest DIR N DRAWN          rank of the right picture for each of N drawn ones
- *   style TARGET DIR...          how far each folder's pictures are from TARGET's style */
+ *   style TARGET DIR...          how far each folder's pictures are from TARGET's style
+ *   grid OUT COLUMNS FILE...     the pictures in one, row by row */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/generate/generate.h"
 #include "io/data.h"
 #include "io/file.h"
+#include "io/image_write.h"
 #include "io/model_write.h"
 #include "runtime/latents.h"
 
@@ -59,14 +62,17 @@ static bool list(Tool *t, const char *dir, Set *out) {
     return true;
 }
 
-/* RGB of one picture at SIDE x SIDE, as training resizes. */
-static bool pixels(Tool *t, const Set *s, int i, Image *out) {
+/* RGB of a file at SIDE x SIDE, as training resizes. */
+static bool resized(Tool *t, const char *path, Image *out) {
     Image im;
-    const char *path = arena_printf(t->arena, "%s/%s.png", s->dir, s->stem[i]);
     if (!image_read(path, &im, &t->err)) return false;
     bool ok = image_resize(&im, SIDE, SIDE, FILTER_AREA, out, &t->err);
     image_free(&im);
     return ok;
+}
+
+static bool pixels(Tool *t, const Set *s, int i, Image *out) {
+    return resized(t, arena_printf(t->arena, "%s/%s.png", s->dir, s->stem[i]), out);
 }
 
 static bool pictures(Tool *t) {
@@ -375,6 +381,20 @@ static bool style(Tool *t) {
     return true;
 }
 
+static bool grid(Tool *t) {
+    const int n = t->n_arg - 2, columns = atoi(t->arg[1]);
+    if (columns < 1)
+        return err_fail(&t->err, "'%s' is no number of columns", t->arg[1]);
+    Image *im = NEW(t->arena, Image, n), all;
+    for (int i = 0; i < n; i++)
+        if (!resized(t, t->arg[i + 2], &im[i])) return false;
+    if (!generate_beside(im, n, columns, &all, &t->err)) return false;
+    bool ok = image_write_png(t->arg[0], &all, &t->err);
+    for (int i = 0; i < n; i++) image_free(&im[i]);
+    image_free(&all);
+    return ok;
+}
+
 static const struct {
     const char *name;
     int least;
@@ -382,7 +402,7 @@ static const struct {
 } command[] = {{"pictures", 4, pictures}, {"latents", 2, latents},
                {"psnr", 2, psnr},         {"join", 4, join},
                {"prompts", 2, prompts},   {"nearest", 3, ranks},
-               {"style", 2, style}};
+               {"style", 2, style},       {"grid", 3, grid}};
 
 int main(int argc, char **argv) {
     Tool t = {arena_new(), argv + 2, argc - 2, {0}};
