@@ -11,9 +11,12 @@ bool differentiable(const Graph *g, const Node *n, int i) {
     return !(op_in(n->op, i)->flags & IN_INDEX);
 }
 
+bool learns(const Value *v) {
+    return v->role == ROLE_TRAIN && !(v->param && v->param->lr == 0);
+}
+
 static void go_forward(const Graph *g, Id *from) {
-    for (uint32_t i = 0; i < g->n_value; i++)
-        from[i] = g->value[i]->role == ROLE_TRAIN ? i : NO_ID;
+    for (uint32_t i = 0; i < g->n_value; i++) from[i] = learns(g->value[i]) ? i : NO_ID;
     for (uint32_t k = 0; k < g->n_node; k++) {
         const Node *n = g->node[k];
         Id witness = NO_ID;

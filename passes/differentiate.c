@@ -95,7 +95,8 @@ static bool finish(Backward *b, const Value *v, Err *e) {
     g->at = (Place){.loc = v->loc, .block = -1, .phase = BACKWARD};
     if (dx == NO_ID) {
         dx = zeros(g, &want); /* every rule on the way said that it is nothing */
-        report(g, "differentiate: the gradient of '%s' is always zero", v->name);
+        if (learns(v))
+            report(g, "differentiate: the gradient of '%s' is always zero", v->name);
     } else if (g->value[dx]->node != NO_ID) {
         g->at = g->node[g->value[dx]->node]->at;
     }

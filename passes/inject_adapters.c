@@ -87,13 +87,14 @@ Graph *pass_inject_adapters(Graph *g, Options *opt, Err *e) {
     if (opt->train && !modules_learn(out, g, m, e)) return NULL;
     for (uint32_t i = 0; i < out->n_value; i++) {
         const Value *v = out->value[i];
-        if (v->role != ROLE_TRAIN) continue;
+        if (!learns(v)) continue;
         trainables++;
         elements += (uint64_t)type_count(&v->type);
     }
     if (opt->train && !trainables) {
         err_at(e, opt->recipe->doc->root->loc,
-               "recipe '%s' trains nothing: its adapters make no module (is a rank 0?) "
+               "recipe '%s' trains nothing: its adapters make no module (is a rank or "
+               "a learning rate 0?) "
                "and no network is trained",
                opt->recipe->doc->name);
         return NULL;

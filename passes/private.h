@@ -35,6 +35,8 @@ bool activity_find(Arena *a, const Graph *g, Activity *out, Err *e);
 void gradient_reach(const Graph *g, bool *to);
 /* Does a gradient flow through input i of the node? */
 bool differentiable(const Graph *g, const Node *n, int i);
+/* A trainable at a rate of 0 does not: it is kept as it is. */
+bool learns(const Value *v);
 static inline bool active(const Activity *y, Id v) {
     return y->from[v] != NO_ID && y->to[v];
 }

@@ -134,7 +134,7 @@ static void add_networks(Key *k, const Options *opt) {
 }
 
 static void add_adapter(Key *k, const AdapterEntry *x) {
-    str_printf(&k->text, "%s %d", x->doc->name, x->stack);
+    str_printf(&k->text, "%s %d %d", x->doc->name, x->stack, x->keep);
     add_args(k, x->args, true);
     for (int i = 0; i < x->n_on; i++) add_names(k, x->on[i].network, x->on[i].pattern);
     for (int b = 0; x->preset && b < x->preset->n_block; b++) {

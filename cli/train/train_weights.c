@@ -8,6 +8,27 @@
 #include "io/lora_read.h"
 #include "runtime/base_merge.h"
 
+/* ---- the file ---- */
+typedef struct StartFile { /* a LoRA under any names, or other adapters under kohya's */
+    TensorFile *file;
+    LoraFile *lora;
+} StartFile;
+
+static bool start_open(const char *path, StartFile *s, Err *e) {
+    *s = (StartFile){tensors_open(path, e), NULL};
+    if (!s->file || !lora_only(s->file)) return s->file != NULL;
+    s->lora = lora_from(s->file, e);
+    s->file = NULL; /* it is the LoRA's now */
+    return s->lora != NULL;
+}
+
+static void start_close(StartFile *s) {
+    if (s->lora)
+        lora_close(s->lora);
+    else if (s->file)
+        tensors_close(s->file);
+}
+
 /* ---- --dim_from_weights ---- */
 /* Convolutions larger than 1x1 are adapted by entries that want conv_dim. */
 bool train_weights_open(Trainer *t, Args *set, Err *e) {
@@ -32,9 +53,40 @@ static void add_rule(Trainer *t, AdapterRule *rule, const char *match, int64_t r
     if (rank) args_set(rule->args, "alpha", val_float(alpha));
 }
 
+/* Has the file modules of this network? */
+static bool start_has(const Trainer *t, const StartFile *s, const char *network) {
+    const Net *net = job_net(&t->job, network);
+    const char *dotted = arena_printf(t->arena, "%s.", network);
+    for (int i = 0; s->lora && i < s->lora->n; i++) {
+        const char *path = s->lora->module[i].path;
+        if (path && !strncmp(path, dotted, strlen(dotted))) return true;
+    }
+    if (s->lora || !net) return false;
+    const char *prefix = scheme_prefix(t->arena, net->doc, net->name, "kohya");
+    for (int i = 0; i < s->file->n; i++)
+        if (!strncmp(s->file->entry[i].name, prefix, strlen(prefix))) return true;
+    return false;
+}
+
+/* At a learning rate of 0 nothing of a network is trained, but what the file has of it stays
+ * in use and is saved again. */
+static bool keep_unlearnt(Trainer *t, Err *e) {
+    if (!t->o->network_weights) return true;
+    StartFile s;
+    bool ok = start_open(t->o->network_weights, &s, e);
+    Recipe *r = &t->job.recipe;
+    for (int i = 0; ok && i < r->n_adapter; i++)
+        for (int k = 0; k < r->adapter[i].n_on; k++)
+            if (start_has(t, &s, r->adapter[i].on[k].network))
+                r->adapter[i].keep = true;
+    start_close(&s);
+    return ok;
+}
+
 /* Rules, after the recipe's own: no module but the file's, each with its rank and alpha. */
 bool train_weights_rules(Trainer *t, Err *e) {
     const LoraFile *f = t->start_lora;
+    if (!keep_unlearnt(t, e)) return false;
     if (!f) return true;
     Recipe *r = &t->job.recipe;
     Source *src = NEW(t->arena, Source, 1);
@@ -55,26 +107,6 @@ bool train_weights_rules(Trainer *t, Err *e) {
 }
 
 /* ---- --network_weights ---- */
-typedef struct StartFile { /* a LoRA under any names, or other adapters under kohya's */
-    TensorFile *file;
-    LoraFile *lora;
-} StartFile;
-
-static bool start_open(const char *path, StartFile *s, Err *e) {
-    *s = (StartFile){tensors_open(path, e), NULL};
-    if (!s->file || !lora_only(s->file)) return s->file != NULL;
-    s->lora = lora_from(s->file, e);
-    s->file = NULL; /* it is the LoRA's now */
-    return s->lora != NULL;
-}
-
-static void start_close(StartFile *s) {
-    if (s->lora)
-        lora_close(s->lora);
-    else if (s->file)
-        tensors_close(s->file);
-}
-
 static const TensorEntry *start_find(Arena *a, const StartFile *s, const char *key,
                                      double *alpha) {
     if (!s->lora) return tensors_find(s->file, key);
@@ -128,11 +160,30 @@ bool train_weights_judge(Trainer *t, Err *e) {
                                     t->o->network_weights));
 }
 
-static void tell_start(Trainer *t, int found, int wanted, int other_scale) {
+/* Modules of the file that this run does not make, as with --network_train_unet_only. */
+static int left_out(const Trainer *t, const LoraFile *f) {
+    int n = 0;
+    for (int i = 0; f && i < f->n; i++) {
+        const char *key =
+            arena_printf(t->arena, "%s.lora_down.weight", f->module[i].name);
+        n += !lora_tensor_find(&t->lora, key);
+    }
+    return n;
+}
+
+static void tell_start(Trainer *t, const StartFile *s, int found, int wanted,
+                       int other_scale) {
     const char *path = t->o->network_weights;
+    const int without = left_out(t, s->lora);
     progress_say(t->progress,
                  arena_printf(t->arena, "starts from '%s': %d of %d tensors", path,
                               found, wanted));
+    if (without)
+        progress_say(t->progress,
+                     arena_printf(t->arena,
+                                  "warning: %d modules of the file are none of this "
+                                  "run; they are not saved",
+                                  without));
     if (other_scale)
         progress_say(t->progress,
                      arena_printf(t->arena,
@@ -159,8 +210,8 @@ bool train_weights_start(Trainer *t, Exec *x, Err *e) {
         found++;
         ok = start_tensor(t, x, l, w, e);
     }
+    if (ok) tell_start(t, &s, found, wanted, other_scale);
     start_close(&s);
-    if (ok) tell_start(t, found, wanted, other_scale);
     return ok;
 }
 

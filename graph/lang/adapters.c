@@ -178,7 +178,7 @@ static bool module_args(Match *m, const Node *n, Module *mod, bool *wrapped, Err
     mod->args = all.args;
     mod->from = all.from;
     mod->lr = rate * factor;
-    *wrapped = mod->lr != 0;
+    *wrapped = mod->lr != 0 || (m->entry->keep && factor != 0);
     const YNode *when = yaml_get(d->root, "when");
     if (!when || !*wrapped) return true;
     Env env = {.args = all.args};

@@ -9,7 +9,4 @@ int input_index(const Op *op, const char *name);
 bool adapter_wraps(const Doc *d, const Node *n);
 /* A node's path inside the network, NULL if it is of another. */
 const char *path_in(const Node *n, const char *network);
-/* What stands in front of a path under a naming scheme ("kohya": "lora_unet_"). */
-const char *scheme_prefix(Arena *a, const Doc *network, const char *name,
-                          const char *scheme);
 #endif

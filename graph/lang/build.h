@@ -130,6 +130,10 @@ typedef struct Modules {
     const char *const *given;
 } Modules;
 
+/* What stands in front of a path under a naming scheme ("kohya": "lora_unet_"). */
+const char *scheme_prefix(Arena *a, const Doc *network, const char *name,
+                          const char *scheme);
+
 /* Which nodes of g the recipe's entries wrap, with arguments by precedence. Errors: an
  * entry or rule that matches nothing (a preset slot may be empty), a node wrapped twice
  * without `stack`. */

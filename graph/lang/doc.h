@@ -95,6 +95,7 @@ typedef struct AdapterEntry {
     Preset *preset; /* or NULL */
     Args *args;     /* the entry's own, `lr` among them */
     bool stack;
+    bool keep; /* at a rate of 0 its modules are made all the same: they have weights */
     Loc loc;
 } AdapterEntry;
 typedef struct AdapterRule {

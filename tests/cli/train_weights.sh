@@ -44,6 +44,29 @@ exits 1; says err "has none of this run's tensors"
 train --dim_from_weights --output_name bad --max_train_steps 1
 exits 2; says err "--dim_from_weights wants --network_weights"
 
+# at a rate of 0 a network's modules of the file stay in use and in the file, untrained,
+# whatever finds the optimizer's step; without them none are made
+train --network_dim 3 --network_alpha 2 --output_name still --max_train_steps 2 \
+    --text_encoder_lr 0 --network_weights "$tmp/first.safetensors" --optimizer_type prodigy
+exits 0; says err "starts from '$tmp/first.safetensors': 408 of 408 tensors"
+says err "warning: 86 modules of the file are none of this run"
+runs "$GRAPHRUN" diff "$tmp/first.safetensors" "$tmp/still.safetensors"
+says out "12 modules are equal, 192 differ"
+train --network_dim 3 --network_alpha 2 --output_name frozen --max_train_steps 2 \
+    --text_encoder_lr 0 --network_weights "$tmp/first.safetensors" --loss_type l1
+train --network_dim 3 --network_alpha 2 --output_name left --max_train_steps 2 \
+    --network_train_unet_only --network_weights "$tmp/first.safetensors" --loss_type l1
+exits 0; says err "384 of 384 tensors"
+says err "warning: 98 modules of the file are none of this run"
+runs "$GRAPHRUN" diff "$tmp/left.safetensors" "$tmp/frozen.safetensors"
+says out "192 differ" # the text encoder's were in use
+train --output_name none --max_train_steps 1 --text_encoder_lr 0
+runs "$GRAPHRUN" info "$tmp/none.safetensors"
+says out "192 modules (0 text encoder, 192 U-Net"
+train --output_name none --max_train_steps 1 --text_encoder_lr 0 --unet_lr 0 \
+    --network_dim 3 --network_weights "$tmp/first.safetensors"
+exits 2; says err "trains nothing"
+
 # what is merged before training is what `merge` makes: the same LoRA comes out
 runs "$GRAPHRUN" merge --sd_model "$model" --models "$tmp/first.safetensors" --ratios 0.5 \
     --save_to "$tmp/merged.safetensors" --save_precision fp16
