@@ -17,11 +17,12 @@
 typedef struct BenchOptions {
     WordList set;
     const char *memory_budget, *mixed_precision;
-    bool gradient_checkpointing, exact;
+    bool gradient_checkpointing, exact, forward;
     int64_t runs;
 } BenchOptions;
 
 enum { TABLE = 1 << 14 }; /* numbers that weights and inputs are made of */
+enum { CHUNK = 77 };      /* tokens that a text encoder takes at once */
 
 typedef struct Bench {
     Arena *arena;
@@ -105,6 +106,23 @@ static bool write_inputs(Bench *b, Err *e) {
 }
 
 /* ---- the plan ---- */
+/* What predicts, alone: one of a sampler's calls. */
+static Plan *forward_plan(Bench *b, const Options *opt, const PlanCache *cache,
+                          Err *e) {
+    Job *j = &b->job;
+    const Net *net = job_net(j, "unet");
+    Shape s;
+    if (!net) {
+        err_at(e, j->recipe.doc->root->loc, "recipe '%s' has no network 'unet'",
+               j->recipe.doc->name);
+        return NULL;
+    }
+    if (!job_shape(j, &s, e)) return NULL;
+    Args *dims = job_dims(j, &s);
+    args_set(dims, "T", val_int(CHUNK * s.chunks));
+    return job_network_plan_kept(j, net, dims, opt, cache, &j->note, e);
+}
+
 static bool make_plan(Bench *b, const char *recipe, Err *e) {
     Job *j = &b->job;
     if (!job_load(j, recipe, e)) return false;
@@ -120,6 +138,11 @@ static bool make_plan(Bench *b, const char *recipe, Err *e) {
         !job_memory(j, b->o->memory_budget, b->o->gradient_checkpointing, &opt, e))
         return false;
     PlanCache cache = plan_cache_default(j->arena);
+    if (b->o->forward) {
+        const Options like = {.reference_kernels = opt.reference_kernels,
+                              .mixed_precision = opt.mixed_precision};
+        return (b->plan = forward_plan(b, &like, &cache, e)) != NULL;
+    }
     PlanWish wish = {.cache = &cache, .to_run = true};
     PlanOrigin from;
     b->plan = job_plan(j, &opt, &wish, &from, e);
@@ -275,6 +298,7 @@ static const Opt options[] = {
     T(TEXT, mixed_precision, "TYPE", "no, fp16 or bf16; without it as the recipe says", .words = mixed_precision_words),
     T(FLAG, gradient_checkpointing, NULL, "recompute activations block by block instead of keeping them"),
     T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit"),
+    T(FLAG, forward, NULL, "the forward pass of the recipe's U-Net instead of a training step"),
     T(FLAG, exact, NULL, "the plain kernels only"),
     OPT_END,
 };
@@ -284,7 +308,8 @@ static const BenchOptions defaults = {.runs = 5};
 const Command cmd_bench = {
     .name = "bench",
     .args = "step|kernels [RECIPE]",
-    .doc = "Times a training step, or its kernels by shape, as JSON lines.",
+    .doc = "Times a training step or a forward pass, or its kernels by shape, as JSON "
+           "lines.",
     .options = options,
     .size = sizeof(BenchOptions),
     .defaults = &defaults,

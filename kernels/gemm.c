@@ -7,18 +7,21 @@
 /* Most depth of a block (its B panel stays in the L1 cache) and rows of one (its A panels
  * stay in the L2 cache); fewest columns worth a pass over the same A; pieces of work
  * wanted; f32 sums of a piece with a half result. */
-enum { DEPTH = 216, ROWS = 240, COLUMNS = 128, PIECES = 16, SUMS = 1 << 17 };
+enum { DEPTH = 384, ROWS = 240, COLUMNS = 128, PIECES = 16, SUMS = 1 << 17 };
+/* Most taps of windows whose pixels are copied once, fewest channels worth it. */
+enum { NEAR_TAPS = 16, NEAR_CHANNELS = 8, A_ROOM = (ROWS + MOST_MR) * DEPTH };
 
 /* A worker's scratch. */
 typedef struct Room {
-    float a[(ROWS + MOST_MR) * DEPTH], b[DEPTH * MOST_NR];
+    float a[A_ROOM], b[DEPTH * MOST_NR];
+    const float *near[(ROWS + MOST_MR) * NEAR_TAPS];
     float edge[MOST_MR * MOST_NR]; /* takes what lies outside of C */
     float bias[MOST_NR];
-    float wide[MOST_NR * MOST_TAPS]; /* of halves, or of taps on their way */
+    float wide[MOST_MR * DEPTH]; /* of halves, or of taps on their way */
     float sums[SUMS];
 } Room;
 _Static_assert(sizeof(Room) <= SCRATCH_BYTES, "a piece fits into scratch");
-_Static_assert(MOST_NR *MOST_TAPS >= MOST_MR * DEPTH, "rows of a panel fit into wide");
+_Static_assert(MOST_MR *DEPTH >= MOST_NR * MOST_TAPS, "taps of a panel fit into wide");
 _Static_assert((int)MOST_TAPS <= (int)DEPTH, "a block holds all taps of a channel");
 
 typedef struct Cut {
@@ -70,16 +73,16 @@ static Cut cut_work(const Gemm *g) {
 
 /* ---- A ---- */
 
-/* Where the window's row `i` stands: its sample's image and the pixel of tap (0, 0). */
+/* Where the window's row `i` stands: its sample's first pixel, of all there are, and the
+ * pixel of tap (0, 0) in it. */
 typedef struct Spot {
-    const void *image;
+    int64_t sample;
     int64_t y, x;
     int64_t row, col; /* of the grid */
 } Spot;
 static Spot spot(const Window *v, int64_t i) {
     int64_t j = i % v->cols, r = i / v->cols % v->rows, s = i / v->cols / v->rows;
-    return (Spot){element(v->x, v->type, s * v->h * v->w * v->c), r * v->step + v->y0,
-                  j * v->step + v->x0, r, j};
+    return (Spot){s * v->h * v->w, r * v->step + v->y0, j * v->step + v->x0, r, j};
 }
 /* That of the next row. */
 static void spot_next(const Window *v, Spot *s) {
@@ -87,14 +90,19 @@ static void spot_next(const Window *v, Spot *s) {
     if (++s->col < v->cols) return;
     s->col = 0, s->x = v->x0, s->y += v->step;
     if (++s->row < v->rows) return;
-    s->row = 0, s->y = v->y0, s->image = element(s->image, v->type, v->h * v->w * v->c);
+    s->row = 0, s->y = v->y0, s->sample += v->h * v->w;
 }
-/* The channels from `first` on of the pixel (dy, dx) from a spot, or NULL. */
-static const void *pixel(const Window *v, Spot s, int64_t dy, int64_t dx,
-                         int64_t first) {
+/* The number of the pixel (dy, dx) from a spot; -1: outside. */
+static int64_t number(const Window *v, Spot s, int64_t dy, int64_t dx) {
     const int64_t y = s.y + dy, x = s.x + dx;
     bool inside = y >= 0 && x >= 0 && y < v->h && x < v->w;
-    return inside ? element(s.image, v->type, (y * v->w + x) * v->c + first) : NULL;
+    return inside ? s.sample + y * v->w + x : -1;
+}
+/* Its channels from `first` on, or NULL. */
+static const void *pixel(const Window *v, Spot s, int64_t dy, int64_t dx,
+                         int64_t first) {
+    const int64_t n = number(v, s, dy, dx);
+    return n < 0 ? NULL : element(v->x, v->type, n * v->c + first);
 }
 
 /* Rows of count values, made f32 in `wide` if they are halves. */
@@ -161,6 +169,51 @@ static void panels_turned(const Gemm *g, int64_t i0, int64_t i1, int64_t k0,
             for (int64_t r = n; r < mr; r++) to[r] = 0;
         }
     }
+}
+
+/* ---- A near: windows that overlap ----
+ * The pixels that a piece's windows see are copied once for a block of channels, and the
+ * tile finds each tap's rows by address: nothing is stored nine times over. */
+typedef struct Near {
+    int64_t from, to; /* pixels: whole rows of the image */
+    int64_t channels; /* of a block: how far pixels lie apart */
+} Near;
+static bool near_of(const Gemm *g, int64_t i0, int64_t i1, int64_t depth, Near *near) {
+    const Window *v = g->a_window;
+    if (!v || v->taps == 1 || v->taps > NEAR_TAPS) return false;
+    const Spot s = spot(v, i0), e = spot(v, i1 - 1);
+    const int64_t reach = (v->taps / v->taps_x - 1) * v->dy;
+    const int64_t top = s.y + least(reach, 0), end = e.y + (reach > 0 ? reach : 0) + 1;
+    near->from = s.sample + (top > 0 ? least(top, v->h) : 0) * v->w;
+    near->to = e.sample + (end > 0 ? least(end, v->h) : 0) * v->w;
+    near->channels = depth / v->taps;
+    return near->channels >= NEAR_CHANNELS && near->to > near->from &&
+           (near->to - near->from + 1) * near->channels <= (int64_t)A_ROOM;
+}
+/* Addresses of the rows of all panels, [panel][tap][mr]; outside: a pixel of zeros. */
+static void near_rows(const Gemm *g, const Near *near, int64_t i0, int64_t i1,
+                      Room *room) {
+    const Window *v = g->a_window;
+    const int64_t mr = g->isa->mr;
+    float *zeros = room->a + (near->to - near->from) * near->channels;
+    memset(zeros, 0, (size_t)near->channels * sizeof *zeros);
+    Spot s = spot(v, i0);
+    for (int64_t i = i0; i < (i1 - i0 + mr - 1) / mr * mr + i0; i++) {
+        const float **to = room->near + (i - i0) / mr * mr * v->taps + (i - i0) % mr;
+        for (int64_t t = 0; t < v->taps; t++, to += mr) {
+            const int64_t dy = t / v->taps_x * v->dy, dx = t % v->taps_x * v->dx;
+            const int64_t n = i < i1 ? number(v, s, dy, dx) : -1;
+            *to = n < 0 ? zeros : room->a + (n - near->from) * near->channels;
+        }
+        spot_next(v, &s);
+    }
+}
+static void near_copy(const Gemm *g, const Near *near, int64_t k0, int64_t depth,
+                      float *dst) {
+    const Window *v = g->a_window;
+    const int64_t first = k0 / v->taps, count = depth / v->taps;
+    for (int64_t n = near->from; n < near->to; n++, dst += near->channels)
+        g->isa->widen(dst, element(v->x, v->type, n * v->c + first), v->type, count);
 }
 
 /* ---- B ---- */
@@ -257,6 +310,8 @@ typedef struct Piece {
     const float *b;
     int64_t ldb;
     bool direct; /* A is read where it lies */
+    bool is_near;
+    Near near;
 } Piece;
 
 static int64_t row_of_c(const Gemm *g, int64_t i) {
@@ -310,6 +365,10 @@ static void one_tile(const Piece *p, int64_t i, int64_t j) {
         const float *from[MOST_MR];
         plain_rows(g, i, m, p->first, p->count, true, p->room->wide, from);
         g->isa->tile_rows(p->count, from, p->b, p->ldb, to, bias);
+    } else if (p->is_near) {
+        const int64_t taps = g->a_window->taps;
+        const float *const *a = p->room->near + (i - p->i0) * taps;
+        g->isa->tile_taps(p->count / taps, taps, a, p->b, p->ldb, to, bias);
     } else {
         const float *a = p->room->a + (i - p->i0) * p->count;
         g->isa->tile(p->count, a, p->b, p->ldb, to, bias);
@@ -330,6 +389,10 @@ static void pack_a(const Piece *p) {
     const Gemm *g = p->g;
     const int64_t mr = g->isa->mr;
     float *a = p->room->a, *wide = p->room->wide;
+    if (p->is_near) {
+        near_copy(g, &p->near, p->first, p->count, a);
+        return;
+    }
     if (!g->a_window && g->a_col != 1) {
         panels_turned(g, p->i0, p->i1, p->first, p->count, wide, a);
         return;
@@ -356,6 +419,8 @@ static void piece(void *arg, int64_t at, void *scratch) {
     p.j0 = at % job->cut.pieces_n * job->cut.n;
     p.i1 = least(p.i0 + job->cut.m, g->m), p.j1 = least(p.j0 + job->cut.n, g->n);
     memset(p.room->edge, 0, sizeof p.room->edge);
+    p.is_near = near_of(g, p.i0, p.i1, job->cut.depth, &p.near);
+    if (p.is_near) near_rows(g, &p.near, p.i0, p.i1, p.room);
     for (p.first = 0; p.first < g->k; p.first += job->cut.depth) {
         p.count = least(job->cut.depth, g->k - p.first);
         if (!p.direct) pack_a(&p);

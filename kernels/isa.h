@@ -19,6 +19,10 @@ typedef struct Isa {
     /* The same with rows of a where they lie: a[i][k]. */
     void (*tile_rows)(int64_t k, const float *const *a, const float *b, int64_t ldb,
                       float *const *c, const float *bias);
+    /* The same of windows over rows that lie apart for each tap:
+     * a[t mr + i][k] b[(k taps + t) ldb + j] summed over t, then k within t. */
+    void (*tile_taps)(int64_t k, int64_t taps, const float *const *a, const float *b,
+                      int64_t ldb, float *const *c, const float *bias);
     /* dst[k step mr + i] = row[i][k], mr rows of n values; row[i] NULL: zeros. */
     void (*pack)(float *dst, const float *const *row, int64_t n, int64_t step);
     /* dst[k nr + j] = src[j ld + k] for j < rows <= nr, else 0; k < n; from f32, f16, bf16. */

@@ -17,7 +17,9 @@ static inline V pick(VI mask, V a, V b) {
 
 /* ---- matrix products ---- */
 
-static inline void tile_start(V acc[MR][NV]) {
+/* The rows of c are asked for now and wanted at the end. */
+static inline void tile_start(V acc[MR][NV], float *const *c) {
+    for (int i = 0; i < MR; i++) __builtin_prefetch(c[i], 1);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 4
@@ -36,7 +38,7 @@ static inline void tile_end(V acc[MR][NV], float *const *c, const float *bias) {
 static void tile(int64_t k, const float *a, const float *b, int64_t ldb,
                  float *const *c, const float *bias) {
     V acc[MR][NV];
-    tile_start(acc);
+    tile_start(acc, c);
     for (int64_t p = 0; p < k; p++, a += MR, b += ldb) {
         V bv[NV];
 #pragma GCC unroll 4
@@ -51,10 +53,8 @@ static void tile(int64_t k, const float *a, const float *b, int64_t ldb,
     tile_end(acc, c, bias);
 }
 
-static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t ldb,
-                      float *const *c, const float *bias) {
-    V acc[MR][NV];
-    tile_start(acc);
+static inline void add_rows(V acc[MR][NV], int64_t k, const float *const *a,
+                            const float *b, int64_t ldb) {
     const float *r[MR];
     for (int i = 0; i < MR; i++) r[i] = a[i];
     for (int64_t p = 0; p < k; p++, b += ldb) {
@@ -68,6 +68,20 @@ static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t 
             for (int j = 0; j < NV; j++) acc[i][j] = fma_v(x, bv[j], acc[i][j]);
         }
     }
+}
+static void tile_rows(int64_t k, const float *const *a, const float *b, int64_t ldb,
+                      float *const *c, const float *bias) {
+    V acc[MR][NV];
+    tile_start(acc, c);
+    add_rows(acc, k, a, b, ldb);
+    tile_end(acc, c, bias);
+}
+static void tile_taps(int64_t k, int64_t taps, const float *const *a, const float *b,
+                      int64_t ldb, float *const *c, const float *bias) {
+    V acc[MR][NV];
+    tile_start(acc, c);
+    for (int64_t t = 0; t < taps; t++, a += MR, b += ldb)
+        add_rows(acc, k, a, b, taps * ldb);
     tile_end(acc, c, bias);
 }
 
@@ -221,6 +235,7 @@ const Isa ISA = {
     .nr = NR,
     .tile = tile,
     .tile_rows = tile_rows,
+    .tile_taps = tile_taps,
     .pack = pack,
     .turn = turn,
     .take = take,

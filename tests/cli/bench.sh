@@ -39,6 +39,11 @@ sum=$(sed -n 's/.*"count": \([0-9]*\).*/\1/p' "$tmp/out" | awk '{ s += $1 } END 
 [ "$steps" = "$sum" ]
 check "counts add up to $sum, the plan has $steps steps" $?
 
+runs "$GRAPHRUN" bench step "$tmp/small.yaml" --forward --runs 2
+exits 0; silent err
+says out '"recipe": "unet"'
+for key in median_s rss_mb planned_mb gflops share_of_peak; do number "$key" 1; done
+
 runs "$GRAPHRUN" bench steps
 exits 2
 says err "bench: got 'steps', want 'step' or 'kernels'"
