@@ -14,10 +14,12 @@
 typedef struct CompileOptions {
     const char *o, *explain, *dump_after, *memory_budget;
     WordList disable_pass, set;
-    const char *mixed_precision;
+    const char *mixed_precision, *device;
     bool full_fp16, full_bf16;
     bool exact, no_cache, gradient_checkpointing;
 } CompileOptions;
+
+static const char *const device_words[] = {"cpu", "cuda", NULL};
 
 /* clang-format off */
 #define T(kind, field, value, help, ...) OPT(CompileOptions, kind, field, value, help, __VA_ARGS__)
@@ -32,12 +34,13 @@ static const Opt options[] = {
     T(TEXT, mixed_precision, "TYPE", "no, fp16 or bf16; without it as the recipe says", .words = mixed_precision_words),
     T(FLAG, full_fp16, NULL, "trainables and gradients in half too"),
     T(FLAG, full_bf16, NULL, "the same in bfloat16"),
+    T(TEXT, device, "NAME", "cpu or cuda: whose kernels; needs none of it", .words = device_words),
     T(FLAG, exact, NULL, "the plain kernels only"),
     T(FLAG, no_cache, NULL, "compile even if the plan was kept from an earlier run"),
     OPT_END,
 };
 /* clang-format on */
-static const CompileOptions defaults = {0};
+static const CompileOptions defaults = {.device = "cpu"};
 
 /* ---- the recipe ---- */
 static bool passes_exist(Arena *a, const CompileOptions *o, Err *e) {
@@ -96,6 +99,7 @@ static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *op
     opt->dump_after = o->dump_after;
     opt->dump = dump;
     opt->reference_kernels = o->exact;
+    opt->cuda = !strcmp(o->device, "cuda");
     const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
     for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
     if (o->disable_pass.n) opt->disable = disable;

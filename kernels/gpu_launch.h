@@ -53,6 +53,27 @@ typedef struct GpuProduct {
     int64_t a_row, a_col, a_batch, b_row, b_col, b_batch, y_batch;
 } GpuProduct;
 
+/* Sums of products: y = sum over terms first ... first+n-1 of factor a b, + bias[j] + add.
+ * Element (i, k) of a is a[i a_row + k a_col], one of them 1; so is b's (k, j). Sums have
+ * tiles of GPU_TILE x GPU_TILE, one block each, numbered from `tile` on. */
+enum { GPU_TERMS = 64, GPU_SUMS = 24, GPU_TILE = 64 };
+typedef struct GpuTerm {
+    GpuTensor a, b;
+    int64_t k, a_row, a_col, b_row, b_col;
+    float factor;
+} GpuTerm;
+typedef struct GpuSum {
+    GpuTensor y, bias, add;
+    int64_t m, n;
+    int64_t tile;
+    int32_t first, terms;
+} GpuSum;
+typedef struct GpuProducts {
+    GpuTerm term[GPU_TERMS];
+    GpuSum sum[GPU_SUMS];
+    int32_t n_sum;
+} GpuProducts;
+
 /* Nearest neighbour, channels last; and the sum over what came from a pixel. */
 typedef struct GpuResize {
     GpuTensor x, y;

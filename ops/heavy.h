@@ -2,6 +2,7 @@
 #ifndef GRAPHRUN_OPS_HEAVY_H
 #define GRAPHRUN_OPS_HEAVY_H
 #include "kernels/heavy.h"
+#include "kernels/products.h"
 #include "ops/ops.h"
 
 /* Fails unless input i is a floating tensor of the given rank at least. */

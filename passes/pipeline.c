@@ -29,6 +29,9 @@ static bool with_optimizer(const Options *opt) {
 static bool with_checkpoints(const Options *opt) {
     return opt->train && (opt->gradient_checkpointing || opt->memory_budget);
 }
+static bool on_gpu(const Options *opt) {
+    return opt->cuda && !opt->reference_kernels;
+}
 
 /* clang-format off */
 const Pass pipeline[] = {
@@ -44,6 +47,7 @@ const Pass pipeline[] = {
     { "fuse",            "nodes that pass data on become one; the reasons where not",        pass_fuse,            NULL },
     { "schedule",        "an order that keeps the peak low; updates last",                   pass_schedule,        NULL },
     { "checkpoint",      "activations computed again in the backward pass, to fit",          pass_checkpoint,      with_checkpoints },
+    { "group",           "on a GPU: products that wait for none of them become one step",    pass_group,           on_gpu },
     { 0 }
 };
 /* clang-format on */

@@ -55,6 +55,22 @@ says out '"cached": false'
 [ "$(ls "$tmp/cache/plans" | wc -l)" = $((n + 5)) ]
 check "five more plans in the cache" $?
 
+# a plan for a GPU is another one, is kept beside it, and needs no GPU
+n=$(ls "$tmp/cache/plans" | wc -l)
+compile --device cuda -o "$tmp/gpu.plan" --json
+exits 0
+says out '"cached": false'
+[ "$(ls "$tmp/cache/plans" | wc -l)" = $((n + 1)) ]
+check "one more plan in the cache" $?
+runs "$GRAPHRUN" inspect "$tmp/gpu.plan" --part nodes
+exits 0
+grep -q 'linear/cuda' "$tmp/out"
+check "products by a CUDA kernel" $?
+if grep -Eq '/(ref|panels|avx2|rows|flash) ' "$tmp/out"; then check "a kernel of the CPU in a CUDA plan" 1; fi
+compile --device gpu
+exits 2
+says err "cpu or cuda"
+
 # a damaged file in the cache costs a compilation and a warning
 for f in "$tmp"/cache/plans/*; do printf x | dd of="$f" bs=1 seek=900 conv=notrunc 2>"$tmp/err"; done
 compile -o "$tmp/e.plan" --json
