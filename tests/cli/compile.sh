@@ -69,7 +69,7 @@ check "products by a CUDA kernel" $?
 if grep -Eq '/(ref|panels|avx2|rows|flash) ' "$tmp/out"; then check "a kernel of the CPU in a CUDA plan" 1; fi
 compile --device gpu
 exits 2
-says err "cpu or cuda"
+says err "want one of cpu, cuda"
 
 # a damaged file in the cache costs a compilation and a warning
 for f in "$tmp"/cache/plans/*; do printf x | dd of="$f" bs=1 seek=900 conv=notrunc 2>"$tmp/err"; done
