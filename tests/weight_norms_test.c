@@ -55,9 +55,10 @@ static Graph *layer(Arena *a, Library *lib, const Case *k, AdaptedNode *n, Args 
                     Err *e) {
     const int64_t w[4] = {OUT, IN, 3, 3};
     Args *args = args_new(a);
-    args_set(args, "rank", val_int(RANK));
-    args_set(args, "alpha", val_float(alpha));
     const Doc *d = doc_load(lib, k->adapter, DOC_ADAPTER, NULL, loc_none(), e);
+    const YNode *own = d ? yaml_get(d->root, "args") : NULL;
+    if (own && yaml_get(own, "rank")) args_set(args, "rank", val_int(RANK));
+    if (own && yaml_get(own, "alpha")) args_set(args, "alpha", val_float(alpha));
     *n = (AdaptedNode){.arena = a,
                        .library = lib,
                        .adapter = d,
@@ -159,19 +160,34 @@ static void run(Step *s, float input, bool update) {
 }
 
 /* ---- what it must come to ---- */
-/* Length of scale * up down: for every output channel, input channel and tap. */
-static double length_of_lora(const float *down, const float *up, int taps) {
+/* Each gives the length of the change of the weight from the tensors, taps to a row. */
+static double length_of_lora(float (*t)[MOST], int taps) {
+    const float *down = t[0], *up = t[1], *strength = t[2];
     double sum = 0;
     for (int o = 0; o < OUT; o++)
         for (int i = 0; i < IN; i++)
-            for (int t = 0; t < taps; t++) {
+            for (int at = 0; at < taps; at++) {
                 double w = 0;
                 for (int r = 0; r < RANK; r++)
                     w += (double)up[o * RANK + r] *
-                         (double)down[(r * IN + i) * taps + t];
+                         (double)down[(r * IN + i) * taps + at] * (double)strength[r];
                 sum += w * w;
             }
     return sqrt(sum) * alpha / RANK;
+}
+
+static double length_of_plain(float (*t)[MOST], int taps) {
+    static float one[3][MOST];
+    memcpy(one, t, 2 * sizeof *one);
+    for (int r = 0; r < RANK; r++) one[2][r] = 1;
+    return length_of_lora(one, taps);
+}
+
+static double length_of_fa(float (*t)[MOST], int taps) {
+    static float turned[2][MOST];
+    memcpy(turned[0], t[1], sizeof *turned);
+    memcpy(turned[1], t[0], sizeof *turned);
+    return length_of_plain(turned, taps);
 }
 
 static double length_of_loha(float (*t)[MOST], int taps) {
@@ -189,25 +205,74 @@ static double length_of_loha(float (*t)[MOST], int taps) {
     return sqrt(sum) * alpha / RANK;
 }
 
-static const char *const lora_tensors_of[] = {"node.lora_down.weight",
-                                              "node.lora_up.weight", NULL};
-static const char *const loha_tensors[] = {"node.hada_w1_a", "node.hada_w1_b",
-                                           "node.hada_w2_a", "node.hada_w2_b", NULL};
-
-static double length_of(const Case *k, float (*t)[MOST]) {
-    const int taps = k->conv ? 9 : 1;
-    return strcmp(k->adapter, "loha") ? length_of_lora(t[0], t[1], taps)
-                                      : length_of_loha(t, taps);
+static double sum_of_squares(const float *x, int n) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
 }
 
-static const char *const *tensors_of(const Case *k) {
-    return strcmp(k->adapter, "loha") ? lora_tensors_of : loha_tensors;
+/* That of a Kronecker product is the product of both. OUT = 2 x 5, IN = 2 x 3; half of 5 is
+ * less than RANK, so the second factor is whole and the strength 1. */
+static double length_of_lokr(float (*t)[MOST], int taps) {
+    return sqrt(sum_of_squares(t[0], 2 * 2) * sum_of_squares(t[1], 5 * 3 * taps));
+}
+
+static double length_of_diff(float (*t)[MOST], int taps) {
+    return sqrt(sum_of_squares(t[0], OUT * IN * taps));
+}
+
+/* b, d: learned; A, B: drawn */
+static double length_of_vera(float (*t)[MOST], int taps) {
+    const float *d = t[0], *b = t[1], *A = t[2], *B = t[3];
+    double sum = 0;
+    for (int o = 0; o < OUT; o++)
+        for (int i = 0; i < IN * taps; i++) {
+            double w = 0;
+            for (int r = 0; r < RANK; r++)
+                w += (double)B[o * RANK + r] * (double)d[r] * (double)A[r * IN + i];
+            sum += w * w * (double)b[o] * (double)b[o];
+        }
+    return sqrt(sum);
+}
+
+typedef struct Known {
+    const char *adapter, *tensor[5]; /* those that are scaled, then the others */
+    int n_scaled;
+    double (*length)(float (*t)[MOST], int taps);
+} Known;
+
+static const Known known[] = {
+    {"lora", {"node.lora_down.weight", "node.lora_up.weight"}, 2, length_of_plain},
+    {"lora-fa", {"node.lora_up.weight", "node.lora_down.weight"}, 1, length_of_fa},
+    {"diag-lora",
+     {"node.lora_down.weight", "node.lora_up.weight", "node.strength"},
+     3,
+     length_of_lora},
+    {"loha",
+     {"node.hada_w1_a", "node.hada_w1_b", "node.hada_w2_a", "node.hada_w2_b"},
+     4,
+     length_of_loha},
+    {"lokr", {"node.lokr_w1", "node.lokr_w2"}, 2, length_of_lokr},
+    {"diff", {"node.diff"}, 1, length_of_diff},
+    {"vera",
+     {"node.vera_lambda_d", "node.vera_lambda_b", "vera_A.3x6", "vera_B.10x3"},
+     2,
+     length_of_vera}};
+
+static const Known *known_of(const Case *k) {
+    const Known *at = known;
+    while (strcmp(at->adapter, k->adapter)) at++;
+    return at;
+}
+
+static double length_of(const Case *k, float (*t)[MOST]) {
+    return known_of(k)->length(t, k->conv ? 9 : 1);
 }
 
 /* Fills the adapter's tensors, runs a step, and reads them before and behind it. */
 static int one_step(Step *s, const Case *k, float input, bool update,
                     float (*before)[MOST], float (*after)[MOST], int *count) {
-    const char *const *name = tensors_of(k);
+    const char *const *name = known_of(k)->tensor;
     int n = 0;
     for (; name[n]; n++) put(s, name[n], 1, 10 + (uint32_t)n);
     for (int i = 0; i < n; i++) read_tensor(s, name[i], before[i]);
@@ -222,13 +287,15 @@ static bool same_bytes(int n, const int *count, float (*a)[MOST], float (*b)[MOS
     return true;
 }
 
-/* Every tensor times r^(1/n), to rounding. */
+/* Every scaled tensor times r^(1/n), to rounding; the others as they were. */
 static void check_scaled(const Case *k, int n, const int *count, float (*a)[MOST],
                          float (*b)[MOST], double r) {
-    const double factor = pow(r, 1.0 / n);
+    const int scaled = known_of(k)->n_scaled;
+    const double factor = pow(r, 1.0 / scaled);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < count[i]; j++) {
-            double want = (double)a[i][j] * factor, got = (double)b[i][j];
+            double want = (double)a[i][j] * (i < scaled ? factor : 1);
+            double got = (double)b[i][j];
             if (fabs(got - want) <= 1e-6 * fabs(want) + 1e-12) continue;
             CHECK(false, "%s: tensor %d [%d] is %.9g, want %.9g", k->adapter, i, j, got,
                   want);
@@ -317,10 +384,14 @@ static void test_refused(void) {
 int main(void) {
     for (int i = 0; i < OUT * IN * 9; i++) weight[i] = number_at(i, 99);
     const Case cases[] = {
-        {"lora", false, 1, 0.25, false}, {"lora", true, 1, 0.25, false},
-        {"lora", false, 1, 1e3, false},  {"lora", true, 1, 1e3, false},
-        {"loha", false, 1, 0.25, false}, {"loha", true, 1, 0.25, false},
-        {"loha", true, 1, 1e3, false}};
+        {"lora", false, 1, 0.25, false},     {"lora", true, 1, 0.25, false},
+        {"lora", false, 1, 1e3, false},      {"lora", true, 1, 1e3, false},
+        {"loha", false, 1, 0.25, false},     {"loha", true, 1, 0.25, false},
+        {"loha", true, 1, 1e3, false},       {"lora-fa", false, 1, 0.25, false},
+        {"lora-fa", true, 1, 0.25, false},   {"diag-lora", false, 1, 0.25, false},
+        {"diag-lora", true, 1, 0.25, false}, {"lokr", false, 1, 0.25, false},
+        {"lokr", true, 1, 0.25, false},      {"diff", false, 1, 0.25, false},
+        {"diff", true, 1, 0.25, false},      {"vera", false, 1, 0.25, false}};
     for (size_t i = 0; i < COUNT(cases); i++) test_case(&cases[i]);
     test_no_update();
     test_average();

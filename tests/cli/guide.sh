@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The command lines and TOML fragments of sd-scripts' guide to training LoRAs, as they stand
-# there but for the first words and the paths, on a model of random numbers; and wrong ones,
-# each with its error. The arguments of --network_args that the original was recorded to
-# refuse are tests/golden/networks_bad_args.json.
+# there but for the first words and the paths, on a model of random numbers, or on $GUIDE_MODEL
+# (any form, Diffusers' too); and wrong ones, each with its error. The arguments of
+# --network_args that the original was recorded to refuse are tests/golden/networks_bad_args.json.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../pictures.sh"
 
-model=$tmp/tiny.safetensors
-tiny_model "$model"
+model=${GUIDE_MODEL:-$tmp/tiny.safetensors}
+[ -e "$model" ] || tiny_model "$model"
 mkdir -p "$tmp/img"
 picture "$tmp/img/a" 64 64 'a~ 0' 'a grey cat, sleeping'
 picture "$tmp/img/b" 64 64 'zzz(((' 'a cat'
@@ -100,6 +100,15 @@ exits 0
 runs "$GRAPHRUN" extract --model_org "$model" --model_tuned "$tmp/to/char1-merged.safetensors" \
     --save_to "$tmp/to/lora-weights.safetensors" --dim 4
 exits 0
+
+# pictures of several sizes
+runs "$GRAPHRUN" resize-images --max_resolution 512x512,384x384,256x256 --save_as_png \
+    --copy_associated_files "$tmp/img" "$tmp/resized"
+exits 0
+for size in 512x512 384x384 256x256; do
+    [ -s "$tmp/resized/a+$size.png" ] && [ -s "$tmp/resized/a+$size.caption" ]
+    check "no picture and caption of $size" $?
+done
 
 # ---- wrong ones ----
 wrong() { # MESSAGE options…

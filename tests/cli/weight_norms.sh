@@ -72,6 +72,13 @@ exits 0
 ! grep -q assign "$tmp/out"
 check "a norm of 0 leaves nodes" $?
 
+# LoKr whose second factor is a product of two: three tensors, each times the cube root
+sed -i 's/use: lora/use: lokr/' "$tmp/r.yaml"
+runs "$GRAPHRUN" compile "$tmp/r.yaml" --dump-after=optimizer --no-cache
+exits 0
+[ "$(grep -c 'assign' "$tmp/out")" = 3 ] && [ "$(grep -c 'x0 \* x1 ^ (1 / 3)' "$tmp/out")" = 3 ]
+check "not three tensors, each times the cube root" $?
+
 # ---- training ----
 model=$tmp/tiny.safetensors
 tiny_model "$model"
@@ -99,6 +106,54 @@ says out '"max_norm/average_key_norm": 0.0'
 says out '"max_norm/max_key_norm": 0.05000000'
 runs "$GRAPHRUN" info --json "$tmp/short.safetensors"
 exits 0; says out '"ss_scale_weight_norms": "0.05"'
+# sd-scripts' rule, worked out here from the file of the same update without it: up and down
+# of a module that is longer than M are each multiplied by the root of M / length
+train before --max_train_steps 1 --network_args conv_dim=2 conv_alpha=3
+exits 0
+train behind --max_train_steps 1 --network_args conv_dim=2 conv_alpha=3 \
+    --scale_weight_norms 0.07 --logging_dir "$tmp/rule"
+exits 0
+python3 - "$tmp/before.safetensors" "$tmp/behind.safetensors" "$tmp"/rule/*/*/log.jsonl \
+    >"$tmp/out" 2>"$tmp/err" <<'END'
+import array, json, math, sys
+M = 0.07
+def tensors(path):
+    data = open(path, "rb").read()
+    n = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:8 + n])
+    def read(x):
+        a, b = x["data_offsets"]
+        return x["shape"], array.array("f", data[8 + n + a:8 + n + b])
+    return {k: read(x) for k, x in head.items() if k != "__metadata__"}
+def gram(rows): # products of every two rows
+    return [[math.fsum(x * y for x, y in zip(a, b)) for b in rows] for a in rows]
+before, behind = tensors(sys.argv[1]), tensors(sys.argv[2])
+lengths, scaled, worst = [], 0, 0
+for key in before:
+    if not key.endswith(".alpha"): continue
+    name = key[:-6]
+    (shape, down), (_, up) = (before[name + x] for x in (".lora_down.weight", ".lora_up.weight"))
+    r, row = shape[0], math.prod(shape[1:])
+    # |up down|^2 = the sum of the products of both Gram matrices
+    d, u = gram([down[i * row:(i + 1) * row] for i in range(r)]), gram([up[i::r] for i in range(r)])
+    square = math.fsum(d[i][j] * u[i][j] for i in range(r) for j in range(r))
+    length = before[key][1][0] / r * math.sqrt(max(square, 0))
+    ratio = min(1, M / length) if length else 1
+    scaled += ratio < 1
+    lengths.append(length * ratio)
+    for x, values in ((".lora_down.weight", down), (".lora_up.weight", up)):
+        for a, b in zip(values, behind[name + x][1]):
+            worst = max(worst, abs(b - a * math.sqrt(ratio)) / max(abs(a), 1e-12))
+log = {}
+for line in open(sys.argv[3]): log.update(json.loads(line))
+got = [log["max_norm/" + x] for x in ("keys_scaled", "average_key_norm", "max_key_norm")]
+want = [scaled, sum(lengths) / len(lengths), max(lengths)]
+print("modules", len(lengths), "scaled", scaled, "worst", worst, got, want)
+assert 20 < scaled < len(lengths) - 20, scaled
+assert worst < 1e-6 and got[0] == want[0]
+assert all(abs(a - b) <= 1e-6 * b for a, b in zip(got[1:], want[1:]))
+END
+check "not sd-scripts' rule" $?
 # the updates before a state was saved, and those behind it: the same bytes
 train whole --scale_weight_norms 0.05 --save_every_n_steps 1 --save_state --no_metadata
 exits 0
