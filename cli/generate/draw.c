@@ -3,9 +3,12 @@
 #include "cli/generate/draw.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <string.h>
 
 #include "cli/generate/sampler_plan.h"
+#include "cli/generate/tiles.h"
+#include "cli/inspect/inspect.h"
 #include "runtime/device.h"
 
 typedef struct Bound { /* a network's forward plan with adapters */
@@ -27,7 +30,8 @@ struct Draw {
     int32_t pad;
     int64_t width;
     Bound text, decode, encode;
-    int decode_h, decode_w, encode_h, encode_w;
+    int decode_h, decode_w, encode_h, encode_w; /* decode: of the picture, */
+    int tile_h, tile_w;                         /* and of what is decoded at once */
     DrawShape shape;
     bool ready; /* start and step are for `shape` */
     Exec *start, *step, *picture;
@@ -245,27 +249,32 @@ int draw_unused(const Draw *d, int *of, const char **first) {
 /* ---- plain networks ---- */
 
 /* adapted: text encoder and U-Net, not the VAE. */
-static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapted,
-                         Bound *out, Err *e) {
+static const Plan *network_plan(Draw *d, const char *name, const Args *dims,
+                                bool adapted, AdaptersIn *adapters, Err *e) {
     Net *net = (Net *)job_net(&d->job, name);
     Graph *g = graph_new(d->arena, name);
     Build b = {.g = g, .net = net, .n_net = 1};
     Named *in, *result;
     int n_in, n_result;
-    bound_close(out);
     if (!build_inputs(&b, net->doc, net->args, dims, "", &in, &n_in, e) ||
         !build_network(&b, net, in, n_in, &result, &n_result, e))
-        return false;
+        return NULL;
     graph_output(g, "out", result[0].value);
     for (int i = 1; i < n_result; i++) graph_output(g, result[i].name, result[i].value);
     if (!adapters_use(d->arena, g, net, d->spec.use, adapted ? d->spec.n_use : 0, false,
-                      d->used, &out->adapters, e))
-        return false;
+                      d->used, adapters, e))
+        return NULL;
     Options opt = {
         .net = net, .n_net = 1, .dims = dims, .reference_kernels = d->spec.exact};
     opt.cuda = device_is_cuda(d->dev);
-    g = passes_run(out->adapters.graph, &opt, "infer-shapes", e);
-    const Plan *p = g ? plan_lower(g, &opt, e) : NULL;
+    g = passes_run(adapters->graph, &opt, "infer-shapes", e);
+    return g ? plan_lower(g, &opt, e) : NULL;
+}
+
+static bool bind_network(Draw *d, const char *name, const Args *dims, bool adapted,
+                         Bound *out, Err *e) {
+    bound_close(out);
+    const Plan *p = network_plan(d, name, dims, adapted, &out->adapters, e);
     out->exec = p ? exec_open(d->store, p, e) : NULL;
     return out->exec && adapters_fill(&out->adapters, out->exec, e);
 }
@@ -295,23 +304,92 @@ bool draw_text(Draw *d, const int32_t *ids, int chunks, float *states, Err *e) {
     return true;
 }
 
-bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *e) {
-    if (!d->decode.exec || d->decode_h != h || d->decode_w != w) {
-        Args *dims = args_new(d->arena);
-        args_set(dims, "B", val_int(1));
-        args_set(dims, "H", val_int(h));
-        args_set(dims, "W", val_int(w));
-        if (!bind_network(d, "vae_decoder", dims, false, &d->decode, e)) return false;
-        d->decode_h = h, d->decode_w = w;
+static Args *sizes(Draw *d, int n, int h, int w) {
+    Args *dims = args_new(d->arena);
+    args_set(dims, "B", val_int(n));
+    args_set(dims, "H", val_int(h));
+    args_set(dims, "W", val_int(w));
+    return dims;
+}
+
+/* The largest tiles whose plan is within the budget: all of it, else squares. */
+static bool tile_fits(Draw *d, int h, int w, Err *e) {
+    enum { LEAST = 8, STEP = 8 }; /* latents; a quarter of the least is a whole one */
+    uint64_t need = 0;
+    const int most = h > w ? h : w;
+    for (int side = most; side >= LEAST || side == most;) {
+        AdaptersIn none = {0};
+        d->tile_h = h < side ? h : side, d->tile_w = w < side ? w : side;
+        const Plan *p = network_plan(
+            d, "vae_decoder", sizes(d, 1, d->tile_h, d->tile_w), false, &none, e);
+        if (!p) return false;
+        need = plan_totals(p).total;
+        if (need <= d->spec.decode_bytes) return true;
+        side = (side - 1) / STEP * STEP;
     }
-    const size_t n = (size_t)h * (size_t)w * 4;
+    return err_fail(
+        e,
+        "--memory_budget: decoding tiles of %d x %d pixels needs %s, want at "
+        "most %s",
+        d->tile_w * LATENT_FACTOR, d->tile_h * LATENT_FACTOR,
+        text_bytes(d->arena, (double)need),
+        text_bytes(d->arena, (double)d->spec.decode_bytes));
+}
+
+static bool decoder(Draw *d, int h, int w, Err *e) {
+    enum { TILE = 64 }; /* Diffusers' */
+    if (d->decode.exec && d->decode_h == h && d->decode_w == w) return true;
+    d->decode_h = d->decode_w = 0;
+    const int most = d->spec.vae_tiling ? TILE : INT_MAX;
+    d->tile_h = h < most ? h : most, d->tile_w = w < most ? w : most;
+    if (d->spec.decode_bytes && !tile_fits(d, d->tile_h, d->tile_w, e)) return false;
+    if (!bind_network(d, "vae_decoder", sizes(d, 1, d->tile_h, d->tile_w), false,
+                      &d->decode, e))
+        return false;
+    d->decode_h = h, d->decode_w = w;
+    return true;
+}
+
+/* latent: the tile's left top, in rows of `w`; x: room for it. */
+static bool decode_tile(Draw *d, int w, const float *latent, float *x, float *image,
+                        Err *e) {
+    const size_t row = (size_t)d->tile_w * 4, n = row * (size_t)d->tile_h;
+    for (int y = 0; y < d->tile_h; y++)
+        for (size_t i = 0; i < row; i++)
+            x[(size_t)y * row + i] =
+                (float)((double)latent[(size_t)y * (size_t)w * 4 + i] / LATENT_SCALE);
+    if (!exec_write(d->decode.exec, "latent", x, n * sizeof *x, e)) return false;
+    exec_run(d->decode.exec);
+    return exec_read(d->decode.exec, "out", image,
+                     n / 4 * 3 * LATENT_FACTOR * LATENT_FACTOR * sizeof *image, e);
+}
+
+static bool decode_tiles(Draw *d, Arena *a, const float *latent, float *x, float *image,
+                         Err *e) {
+    const int h = d->decode_h, w = d->decode_w, th = d->tile_h, tw = d->tile_w;
+    const size_t area = LATENT_FACTOR * LATENT_FACTOR, n = (size_t)h * (size_t)w * area;
+    float *one = NEW(a, float, (size_t)th *(size_t)tw *area * 3);
+    TileSum sum = {h, w, th, tw, LATENT_FACTOR, 3, image, NEW(a, float, n)};
+    memset(image, 0, n * 3 * sizeof *image);
+    for (int ky = 0; ky < tiles_count(h, th); ky++)
+        for (int kx = 0; kx < tiles_count(w, tw); kx++) {
+            const float *at = latent + ((size_t)tiles_at(h, th, ky) * (size_t)w +
+                                        (size_t)tiles_at(w, tw, kx)) *
+                                           4;
+            if (!decode_tile(d, w, at, x, one, e)) return false;
+            tiles_add(&sum, ky, kx, one);
+        }
+    tiles_end(&sum);
+    return true;
+}
+
+bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *e) {
+    if (!decoder(d, h, w, e)) return false;
     Arena *a = arena_new();
-    float *x = NEW(a, float, n);
-    for (size_t i = 0; i < n; i++) x[i] = (float)((double)latent[i] / LATENT_SCALE);
-    bool ok = exec_write(d->decode.exec, "latent", x, n * sizeof *x, e);
-    if (ok) exec_run(d->decode.exec);
-    ok = ok && exec_read(d->decode.exec, "out", image,
-                         n / 4 * 3 * LATENT_FACTOR * LATENT_FACTOR * sizeof *image, e);
+    float *x = NEW(a, float, (size_t)d->tile_h *(size_t)d->tile_w * 4);
+    bool ok = d->tile_h == h && d->tile_w == w
+                  ? decode_tile(d, w, latent, x, image, e)
+                  : decode_tiles(d, a, latent, x, image, e);
     arena_free(a);
     return ok;
 }
@@ -319,11 +397,8 @@ bool draw_decode(Draw *d, int h, int w, const float *latent, float *image, Err *
 static Exec *encoder(void *ctx, int n, int w, int h, Err *e) {
     Draw *d = ctx;
     if (d->encode.exec && d->encode_h == h && d->encode_w == w) return d->encode.exec;
-    Args *dims = args_new(d->arena);
-    args_set(dims, "B", val_int(n));
-    args_set(dims, "H", val_int(h));
-    args_set(dims, "W", val_int(w));
-    if (!bind_network(d, "vae_encoder", dims, false, &d->encode, e)) return NULL;
+    if (!bind_network(d, "vae_encoder", sizes(d, n, h, w), false, &d->encode, e))
+        return NULL;
     d->encode_h = h, d->encode_w = w;
     return d->encode.exec;
 }

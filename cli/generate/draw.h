@@ -17,9 +17,11 @@ typedef struct DrawWord {    /* textual inversion */
 typedef struct DrawSpec {
     const char *ckpt, *vae; /* vae: NULL, of ckpt */
     int64_t clip_skip;
-    bool v_prediction; /* else as the model's config says */
-    bool exact;        /* reference kernels */
-    bool encodes;      /* pictures come in: the VAE's other half as well */
+    bool v_prediction;     /* else as the model's config says */
+    bool exact;            /* reference kernels */
+    bool encodes;          /* pictures come in: the VAE's other half as well */
+    bool vae_tiling;       /* decode at most 64 x 64 latents at once (tiles.h) */
+    uint64_t decode_bytes; /* 0, or what decoding may take: tiles as large as fit */
     AdapterUse *use;
     int n_use;
     const DrawWord *word; /* must live as long as the Draw's opening */

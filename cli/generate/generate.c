@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cli/files/file_tool.h"
+#include "cli/job/job_plan.h"
 #include "cli/talk.h"
 #include "io/file.h"
 #include "runtime/device.h"
@@ -136,18 +137,21 @@ static bool prepare(Generate *g, Err *e) {
     if (!g->dev || !open_networks(g, e)) return false;
     DrawWord *word;
     if (!generate_words(g, &word, e)) return false;
-    const DrawSpec spec = {
-        .ckpt = o->ckpt,
-        .vae = o->vae,
-        .clip_skip = o->clip_skip,
-        .v_prediction = o->v_parameterization,
-        .exact = o->exact,
-        .encodes = o->image_path ||
-                   (!isnan(o->highres_fix_scale) && !o->highres_fix_latents_upscaling),
-        .use = g->use,
-        .n_use = g->n_use,
-        .word = word,
-        .n_word = o->textual_inversion_embeddings.n};
+    DrawSpec spec = {.ckpt = o->ckpt,
+                     .vae = o->vae,
+                     .clip_skip = o->clip_skip,
+                     .v_prediction = o->v_parameterization,
+                     .exact = o->exact,
+                     .vae_tiling = o->vae_tiling,
+                     .encodes = o->image_path || (!isnan(o->highres_fix_scale) &&
+                                                  !o->highres_fix_latents_upscaling),
+                     .use = g->use,
+                     .n_use = g->n_use,
+                     .word = word,
+                     .n_word = o->textual_inversion_embeddings.n};
+    if (o->memory_budget && !byte_size(o->memory_budget, &spec.decode_bytes))
+        return err_usage(e, "--memory_budget: got '%s', want bytes, or as 6GiB",
+                         o->memory_budget);
     g->draw = draw_open(&spec, g->dev, e);
     if (!g->draw) return false;
     if (g->common->verbose) fputs(draw_note(g->draw), stderr);
@@ -267,6 +271,13 @@ static const Opt options[] = {
     OPT_GROUP("the machine"),
     G(TEXT, device, "NAME", "cpu or cuda"),
     G(FLAG, exact, NULL, "reference kernels only"),
+    G(FLAG, vae_tiling, NULL,
+      "decode pictures in tiles of 512 x 512 that overlap by a quarter and are "
+      "blended"),
+    G(TEXT, memory_budget, "SIZE",
+      "bytes, or 6GiB: what decoding a picture may take; if more, in tiles that fit"),
+    OPT_REFUSED("vae_slices", INT, "N",
+                "--vae_tiling or --memory_budget decode piece by piece"),
     OPT_REFUSED("highres_fix_upscaler", TEXT, "MODULE",
                 "a Python module cannot be loaded; without it Lanczos, or "
                 "--highres_fix_latents_upscaling"),

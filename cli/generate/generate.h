@@ -8,14 +8,14 @@
 
 typedef struct GenerateOptions {
     const char *ckpt, *vae, *prompt, *from_file, *outdir, *sampler, *device, *inputs,
-        *record, *image_path, *mask_path;
+        *record, *image_path, *mask_path, *memory_budget;
     WordList network_module, network_weights, network_mul, lbws, adapter,
         textual_inversion_embeddings;
     int64_t n_iter, images_per_prompt, W, H, batch_size, steps, seed, clip_skip,
         max_embeddings_multiples, highres_fix_steps;
     double scale, negative_scale, strength, highres_fix_scale, highres_fix_strength;
     bool v2, v_parameterization, sequential_file_name, iter_same_seed, grid, exact,
-        network_show_meta, network_merge, highres_fix_save_1st,
+        network_show_meta, network_merge, vae_tiling, highres_fix_save_1st,
         highres_fix_latents_upscaling;
 } GenerateOptions;
 

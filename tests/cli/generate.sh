@@ -36,6 +36,16 @@ runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --strength 0.5 --outdi
 exits 2; says err "--strength needs --image_path"; [ ! -e no ]
 check "refused, but a folder is there" $?
 
+# decoding piece by piece: what fits in one go is the same picture
+draws whole --ckpt m1.safetensors --prompt 'a cat --d 5' --quiet
+draws fits --ckpt m1.safetensors --prompt 'a cat --d 5' --quiet --memory_budget 1GiB --vae_tiling
+cmp -s whole/im_000001.png fits/im_000001.png
+check "a budget that is no limit changes the picture" $?
+runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --memory_budget few --outdir no
+exits 2; says err "--memory_budget: got 'few', want bytes, or as 6GiB"
+runs "$g" generate --ckpt m1.safetensors --prompt 'a cat' --vae_slices 16 --outdir no
+exits 2; says err "--vae_tiling"
+
 # two prompts of one seed, drawn in the same second: two files, and again two more
 printf 'a cat --d 9\na dog --d 9\n' >same.txt
 for count in 2 4; do
