@@ -5,9 +5,10 @@
  *
  * Shapes of one head: q y dy dq [n,d], k v dk dv [m,d], rows `step` elements apart, each
  * in f32, f16 or bf16; all arithmetic and lse are in f32, where halves become and were f32
- * a block at a time. Inside, matrices have d filled up to `wide` columns, a multiple of the tile. Work is cut by
- * sizes alone and each sum runs in one order, so that results do not depend on the number
- * of threads. */
+ * a block at a time. Which operand of a product lies turned is chosen so that none of the
+ * blocks of probabilities has to be packed, and d is filled up to rows of a tile (40: 42),
+ * not to its columns (48), but for dq. Work is cut by sizes alone and each sum runs in one
+ * order, so that results do not depend on the number of threads. */
 #include "kernels/flash.h"
 
 #include <math.h>
@@ -16,14 +17,22 @@
 #include "kernels/heavy.h"
 #include "kernels/isa.h"
 
-/* Queries and keys of a block, multiples of every tile; widest head (so that a block fits
- * into scratch); pieces of the gradient's work wanted. */
-enum { QUERIES = 48, KEYS = 96, WIDEST = 512, PIECES = 8 };
+/* Keys and queries of a block, multiples of the tiles' rows and columns; the same of the
+ * gradient, whose rows are queries. Widest head (so that a block fits into scratch);
+ * pieces of the gradient's work wanted. */
+enum {
+    KEYS = 48,
+    QUERIES = 64,
+    GRAD_QUERIES = 48,
+    GRAD_KEYS = 96,
+    WIDEST = 512,
+    PIECES = 8
+};
 
 typedef struct Head {
     const Isa *isa;
     AttentionSize z;
-    int64_t step, wide;
+    int64_t step, wide, tall; /* d filled up to columns and to rows of a tile */
     bool causal;
     float scale;
 } Head;
@@ -37,7 +46,7 @@ static int64_t up(int64_t n, int64_t to) {
 static Head head_of(const Type *q, const Type *k, const AttentionAttrs *a) {
     Head h = {.isa = isa(), .z = attention_size(q, k, a->heads), .causal = a->causal};
     h.step = h.z.heads * h.z.d;
-    h.wide = up(h.z.d, h.isa->nr);
+    h.wide = up(h.z.d, h.isa->nr), h.tall = up(h.z.d, h.isa->mr);
     h.scale = 1 / sqrtf((float)h.z.d);
     return h;
 }
@@ -80,15 +89,15 @@ static void turn_right(const Head *h, Rows x, int64_t n, float *dst) {
     for (int64_t j = 0; j < n; j += nr, dst += d * nr)
         h->isa->turn(dst, row_at(h, x, j), x.type, least(nr, n - j), h->step, d);
 }
-/* Rows x[n][d] as the right operand of a product over n: [n][wide]. */
-static void widen_rows(const Head *h, Rows x, int64_t n, float *dst) {
-    for (int64_t j = 0; j < n; j++, dst += h->wide) {
+/* Rows x[n][d] as f32 rows, ld apart, with zeros behind d. */
+static void widen_rows(const Head *h, Rows x, int64_t n, int64_t ld, float *dst) {
+    for (int64_t j = 0; j < n; j++, dst += ld) {
         h->isa->widen(dst, row_at(h, x, j), x.type, h->z.d);
-        memset(dst + h->z.d, 0, (size_t)(h->wide - h->z.d) * sizeof *dst);
+        memset(dst + h->z.d, 0, (size_t)(ld - h->z.d) * sizeof *dst);
     }
 }
-/* Rows x[n][d] as the left operand of a product over d; of halves, `wide` takes d values
- * of each row of a panel. */
+/* Rows x[n][d] as the left operand of a product over d: [panel][d][mr]; of halves, `wide`
+ * takes d values of each row of a panel. */
 static void left_of(const Head *h, Rows x, int64_t n, float *wide, float *dst) {
     const int64_t mr = h->isa->mr, d = h->z.d;
     for (int64_t i = 0; i < n; i += mr, dst += mr * d) {
@@ -103,49 +112,72 @@ static void left_of(const Head *h, Rows x, int64_t n, float *wide, float *dst) {
         h->isa->pack(dst, row, d, 1);
     }
 }
-/* Rows x[n][depth], ld apart, as the left operand of a product over depth. */
-static void left_rows(const Isa *isa_, const float *x, int64_t n, int64_t ld,
-                      int64_t depth, float *dst) {
-    const int64_t mr = isa_->mr;
-    for (int64_t i = 0; i < n; i += mr, dst += mr * depth) {
-        const float *row[MOST_MR] = {0};
-        for (int64_t r = 0; r < least(mr, n - i); r++) row[r] = x + (i + r) * ld;
-        isa_->pack(dst, row, depth, 1);
+/* f32 columns x[d][n], ld apart, as the first n rows of a head; `turned` has room for
+ * n * nr values. */
+static void store_turned(const Head *h, const float *x, int64_t ld, int64_t n,
+                         float *turned, Rows to) {
+    const int64_t nr = h->isa->nr, size = (int64_t)dtype_size(to.type);
+    for (int64_t p = 0; p < h->z.d; p += nr) {
+        const int64_t count = least(nr, h->z.d - p);
+        h->isa->turn(turned, x + p * ld, F32, count, ld, n);
+        for (int64_t i = 0; i < n; i++)
+            h->isa->narrow(row_at(h, to, i) + p * size, turned + i * nr, to.type,
+                           count);
     }
 }
-/* Columns of x[depth][n] (KEYS apart) as the left operand of a product over depth. */
-static void left_columns(const Isa *isa_, const float *x, int64_t n, int64_t depth,
-                         float *dst) {
-    const int64_t mr = isa_->mr;
-    for (int64_t i = 0; i < n; i += mr) {
-        const int64_t count = least(mr, n - i);
-        for (int64_t p = 0; p < depth; p++, dst += mr) {
-            for (int64_t r = 0; r < count; r++) dst[r] = x[p * KEYS + i + r];
-            for (int64_t r = count; r < mr; r++) dst[r] = 0;
-        }
-    }
+
+/* An operand of a product over k: the panel of rows (left) or columns (right) number p
+ * begins at `at` + p * panel, its values for k + 1 lie ld behind those for k. */
+typedef struct Operand {
+    const float *at;
+    int64_t panel, ld;
+} Operand;
+/* [panel][k][tile], and the columns or rows of a matrix as it lies. */
+static Operand packed(const float *at, int64_t depth, int64_t tile) {
+    return (Operand){at, depth * tile, tile};
 }
-/* c[m][ldc] = or += a b, where a has panels of mr rows and b's panel j starts at
- * b + j * panel, rows ldb apart. c has room for whole tiles. */
-static void product(const Isa *isa_, int64_t m, int64_t n, int64_t depth,
-                    const float *a, const float *b, int64_t panel, int64_t ldb,
-                    float *c, int64_t ldc, bool add) {
-    static const float zeros[MOST_NR];
-    for (int64_t j = 0; j < n; j += isa_->nr) {
-        for (int64_t i = 0; i < m; i += isa_->mr) {
+static Operand lying(const float *at, int64_t ld, int64_t tile) {
+    return (Operand){at, tile, ld};
+}
+
+static const float ZEROS[MOST_NR];
+
+/* c[m][ldc] = or += a b. c has room for whole tiles. */
+static void product(const Isa *isa_, int64_t m, int64_t n, int64_t depth, Operand a,
+                    Operand b, float *c, int64_t ldc, bool add) {
+    const int64_t mr = isa_->mr, nr = isa_->nr;
+    for (int64_t j = 0; j < n; j += nr, b.at += b.panel) {
+        const float *left = a.at;
+        for (int64_t i = 0; i < m; i += mr, left += a.panel) {
             float *row[MOST_MR];
-            for (int64_t r = 0; r < isa_->mr; r++) row[r] = c + (i + r) * ldc + j;
-            isa_->tile(depth, a + i * depth, b + j / isa_->nr * panel, ldb, row,
-                       add ? NULL : zeros);
+            for (int64_t r = 0; r < mr; r++) row[r] = c + (i + r) * ldc + j;
+            isa_->tile(depth, left, a.ld, b.at, b.ld, row, add ? NULL : ZEROS);
         }
     }
+}
+/* c[m][ldc] = a b with rows a[m][depth] as they lie, lda apart. */
+static void product_rows(const Isa *isa_, int64_t m, int64_t n, int64_t depth,
+                         const float *a, int64_t lda, Operand b, float *c,
+                         int64_t ldc) {
+    const int64_t mr = isa_->mr, nr = isa_->nr;
+    for (int64_t j = 0; j < n; j += nr, b.at += b.panel)
+        for (int64_t i = 0; i < m; i += mr) {
+            const float *from[MOST_MR];
+            float *row[MOST_MR];
+            for (int64_t r = 0; r < mr; r++)
+                from[r] = a + (i + r) * lda, row[r] = c + (i + r) * ldc + j;
+            isa_->tile_rows(depth, from, b.at, b.ld, row, ZEROS);
+        }
 }
 
 /* ---- forward ---- */
 
-/* Keys (turned) and values (widened) of one head, laid out once for all queries. */
+/* Keys (packed) and values (widened) of one head, laid out once for all queries. */
+static int64_t keys_room(const Head *h) {
+    return up(h->z.m, h->isa->mr) * h->z.d;
+}
 static int64_t prepared(const Head *h) {
-    return up(h->z.m, h->isa->nr) * h->z.d + h->z.m * h->wide;
+    return keys_room(h) + h->z.m * h->tall;
 }
 size_t flash_work(const Sig *s) {
     Head h = head_of(&s->in[0], &s->in[1], s->attrs);
@@ -156,34 +188,45 @@ static void prepare_head(void *arg, int64_t at, void *scratch) {
     const Head h = head_of_call(c);
     const int64_t from = origin(&h, at, h.z.m);
     float *to = (float *)c->work + at * prepared(&h);
-    (void)scratch;
-    turn_right(&h, rows_of(&c->in[1], from), h.z.m, to);
-    widen_rows(&h, rows_of(&c->in[2], from), h.z.m, to + up(h.z.m, h.isa->nr) * h.z.d);
+    left_of(&h, rows_of(&c->in[1], from), h.z.m, scratch, to);
+    widen_rows(&h, rows_of(&c->in[2], from), h.z.m, h.tall, to + keys_room(&h));
 }
 
-typedef struct Queries { /* one block of them */
-    float p[QUERIES * KEYS], packed[QUERIES * KEYS];
-    float top[QUERIES], sum[QUERIES];
-    float wide[MOST_MR * WIDEST];
-    float room[]; /* q packed [QUERIES][d], y [QUERIES][wide] */
+typedef struct Queries { /* one block of them, columns throughout */
+    float p[KEYS * QUERIES], top[QUERIES], old[QUERIES], sum[QUERIES], zeros[QUERIES];
+    float turned[QUERIES * MOST_NR];
+    float room[]; /* q [panel][d][nr], y [tall][QUERIES] */
 } Queries;
-_Static_assert(sizeof(Queries) + 2 * QUERIES * WIDEST * sizeof(float) <= SCRATCH_BYTES,
+_Static_assert(sizeof(Queries) + QUERIES * (2 * WIDEST + MOST_MR) * sizeof(float) <=
+                   SCRATCH_BYTES,
                "a block of queries fits into scratch");
 
-/* Scores of row i over a block of keys become probabilities relative to the row's running
- * maximum; what was summed before is scaled down to it. */
-static void softmax_row(const Head *h, Queries *w, int64_t i, int64_t count,
-                        int64_t keys, float *y) {
-    float *p = w->p + i * KEYS;
-    if (count) {
-        float top = h->isa->max_row(p, count) * h->scale;
-        if (top < w->top[i]) top = w->top[i];
-        float keep = expf(w->top[i] - top);
-        float sum = h->isa->exp_row(p, count, h->scale, top);
-        if (keep != 1) h->isa->scale_row(y, h->wide, keep);
-        w->sum[i] = w->sum[i] * keep + sum, w->top[i] = top;
+/* Of a row of p, key k0 + j's, the queries from q0 on that do not see it: the first so
+ * many of n. */
+static int64_t blind(const Head *h, int64_t q0, int64_t n, int64_t key) {
+    return !h->causal || key < q0 ? 0 : least(key - q0, n);
+}
+
+/* Scores p[keys][QUERIES] become probabilities relative to each query's running maximum;
+ * what was summed before is scaled down to it. Every query sees key 0, so that from the
+ * first block on its maximum is a number. */
+static void softmax_columns(const Head *h, Queries *w, int64_t q0, int64_t n,
+                            int64_t k0, int64_t keys, float *y) {
+    const Isa *a = h->isa;
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t i = 0; i < blind(h, q0, n, k0 + j); i++)
+            w->p[j * QUERIES + i] = -INFINITY;
+    memcpy(w->old, w->top, sizeof w->old);
+    a->max_columns(w->top, w->p, keys, QUERIES, QUERIES, h->scale);
+    if (k0 && memcmp(w->old, w->top, sizeof w->old)) {
+        for (int64_t i = 0; i < QUERIES; i++) w->old[i] = expf(w->old[i] - w->top[i]);
+        a->affine_row(w->sum, w->sum, w->old, w->zeros, QUERIES);
+        for (int64_t r = 0; r < h->tall; r++, y += QUERIES)
+            a->affine_row(y, y, w->old, w->zeros, QUERIES);
     }
-    memset(p + count, 0, (size_t)(keys - count) * sizeof *p);
+    a->exp_columns(w->p, keys, QUERIES, QUERIES, h->scale, w->top, w->sum);
+    for (int64_t j = 0; j < keys; j++)
+        memset(w->p + j * QUERIES, 0, (size_t)blind(h, q0, n, k0 + j) * sizeof *w->p);
 }
 
 static void query_block(void *arg, int64_t at, void *scratch) {
@@ -191,32 +234,30 @@ static void query_block(void *arg, int64_t at, void *scratch) {
     const Head h = head_of_call(c);
     const int64_t blocks = up(h.z.n, QUERIES) / QUERIES, head = at / blocks;
     const int64_t q0 = at % blocks * QUERIES, n = least(QUERIES, h.z.n - q0);
-    const int64_t from = origin(&h, head, h.z.n) + q0 * h.step, nr = h.isa->nr;
-    const float *k = (const float *)c->work + head * prepared(&h);
-    const float *v = k + up(h.z.m, nr) * h.z.d;
+    const int64_t from = origin(&h, head, h.z.n) + q0 * h.step, d = h.z.d;
+    const int64_t mr = h.isa->mr, nr = h.isa->nr;
+    const float *k = (const float *)c->work + head * prepared(&h),
+                *v = k + keys_room(&h);
     Queries *w = scratch;
-    float *q = w->room, *y = q + QUERIES * h.z.d;
-    left_of(&h, rows_of(&c->in[0], from), n, w->wide, q);
-    memset(y, 0, (size_t)(QUERIES * h.wide) * sizeof *y);
-    for (int64_t i = 0; i < n; i++) w->top[i] = -INFINITY, w->sum[i] = 0;
+    float *q = w->room, *y = q + QUERIES * d;
+    memset(w, 0, sizeof *w);
+    turn_right(&h, rows_of(&c->in[0], from), n, q);
+    memset(y, 0, (size_t)(QUERIES * h.tall) * sizeof *y);
+    for (int64_t i = 0; i < QUERIES; i++) w->top[i] = -INFINITY;
     for (int64_t k0 = 0; k0 < h.z.m && (!h.causal || k0 < q0 + n); k0 += KEYS) {
         const int64_t keys = least(KEYS, h.z.m - k0);
-        product(h.isa, n, keys, h.z.d, q, k + k0 * h.z.d, h.z.d * nr, nr, w->p, KEYS,
-                false);
-        for (int64_t i = 0; i < n; i++)
-            softmax_row(&h, w, i, seen(&h, q0 + i, k0, keys), keys, y + i * h.wide);
-        left_rows(h.isa, w->p, n, KEYS, keys, w->packed);
-        product(h.isa, n, h.wide, keys, w->packed, v + k0 * h.wide, nr, h.wide, y,
-                h.wide, true);
+        product(h.isa, keys, n, d, packed(k + k0 * d, d, mr), packed(q, d, nr), w->p,
+                QUERIES, false);
+        softmax_columns(&h, w, q0, n, k0, keys, y);
+        product(h.isa, d, n, keys, lying(v + k0 * h.tall, h.tall, mr),
+                lying(w->p, QUERIES, nr), y, QUERIES, true);
     }
     float *lse = (float *)c->out[1].data + head * h.z.n + q0;
-    const Rows out = rows_of(&c->out[0], from);
-    for (int64_t i = 0; i < n; i++) {
-        float *row = y + i * h.wide;
-        for (int64_t p = 0; p < h.z.d; p++) row[p] /= w->sum[i];
-        h.isa->narrow(row_at(&h, out, i), row, out.type, h.z.d);
-        lse[i] = w->top[i] + logf(w->sum[i]);
-    }
+    for (int64_t i = 0; i < n; i++) lse[i] = w->top[i] + logf(w->sum[i]);
+    for (int64_t i = 0; i < QUERIES; i++) w->sum[i] = 1 / w->sum[i];
+    for (int64_t p = 0; p < d; p++)
+        h.isa->affine_row(y + p * QUERIES, y + p * QUERIES, w->sum, w->zeros, QUERIES);
+    store_turned(&h, y, QUERIES, n, w->turned, rows_of(&c->out[0], from));
 }
 void flash_run(const Call *c) {
     const Head h = head_of_call(c);
@@ -232,7 +273,7 @@ void flash_run(const Call *c) {
  * end. */
 static int64_t pieces(const Head *h) {
     const int64_t heads = h->z.b * h->z.heads;
-    return least((PIECES + heads - 1) / heads, up(h->z.m, KEYS) / KEYS);
+    return least((PIECES + heads - 1) / heads, up(h->z.m, GRAD_KEYS) / GRAD_KEYS);
 }
 static int64_t dots_room(const Head *h) {
     return up(h->z.b * h->z.heads * h->z.n, 16);
@@ -263,29 +304,29 @@ static void head_dots(void *arg, int64_t at, void *scratch) {
 }
 
 typedef struct Block { /* of keys, with a block of queries passing by */
-    float p[QUERIES * KEYS], ds[QUERIES * KEYS], packed[QUERIES * KEYS];
-    float wide[MOST_MR * WIDEST];
-    /* k, v turned; k widened; dk, dv [KEYS][wide] */
+    float p[GRAD_QUERIES * GRAD_KEYS], ds[GRAD_QUERIES * GRAD_KEYS],
+        turned[GRAD_KEYS * MOST_NR];
+    /* k, v turned; k widened [GRAD_KEYS][wide]; dk, dv [tall][GRAD_KEYS] */
     float *kt, *vt, *k, *dk, *dv;
-    /* q, dy packed [QUERIES][d]; q, dy widened; dq [QUERIES][wide] */
-    float *qa, *dya, *q, *dy, *dq;
+    /* q, dy [GRAD_QUERIES][tall]; dq [GRAD_QUERIES][wide] */
+    float *q, *dy, *dq;
     float room[];
 } Block;
 static void lay_out(const Head *h, Block *w) {
     float *at = w->room;
-    const int64_t d = h->z.d, wide = h->wide;
-    w->kt = at, at += KEYS * d;
-    w->vt = at, at += KEYS * d;
-    w->k = at, at += KEYS * wide;
-    w->dk = at, at += KEYS * wide;
-    w->dv = at, at += KEYS * wide;
-    w->qa = at, at += QUERIES * d;
-    w->dya = at, at += QUERIES * d;
-    w->q = at, at += QUERIES * wide;
-    w->dy = at, at += QUERIES * wide;
+    const int64_t d = h->z.d;
+    w->kt = at, at += GRAD_KEYS * d;
+    w->vt = at, at += GRAD_KEYS * d;
+    w->k = at, at += GRAD_KEYS * h->wide;
+    w->dk = at, at += GRAD_KEYS * h->tall;
+    w->dv = at, at += GRAD_KEYS * h->tall;
+    w->q = at, at += GRAD_QUERIES * h->tall;
+    w->dy = at, at += GRAD_QUERIES * h->tall;
     w->dq = at;
+    memset(w->q, 0, (size_t)(2 * GRAD_QUERIES * h->tall) * sizeof *w->q);
 }
-_Static_assert(sizeof(Block) + (KEYS + QUERIES) * 5 * WIDEST * sizeof(float) <=
+_Static_assert(sizeof(Block) + (GRAD_KEYS * 5 + GRAD_QUERIES * 3) * (WIDEST + MOST_MR) *
+                                   sizeof(float) <=
                    SCRATCH_BYTES,
                "a block fits into scratch");
 
@@ -294,17 +335,14 @@ _Static_assert(sizeof(Block) + (KEYS + QUERIES) * 5 * WIDEST * sizeof(float) <=
 static void grad_block(const Call *c, const Head *h, Block *w, int64_t from, int64_t q0,
                        int64_t n, int64_t k0, int64_t keys, const float *lse,
                        const float *dots, float *dq, bool first) {
-    const Rows q = rows_of(&c->in[0], from + q0 * h->step);
-    const Rows dy = rows_of(&c->in[5], from + q0 * h->step);
-    const int64_t nr = h->isa->nr, d = h->z.d, wide = h->wide;
-    left_of(h, q, n, w->wide, w->qa);
-    left_of(h, dy, n, w->wide, w->dya);
-    widen_rows(h, q, n, w->q);
-    widen_rows(h, dy, n, w->dy);
-    product(h->isa, n, keys, d, w->qa, w->kt, d * nr, nr, w->p, KEYS, false);
-    product(h->isa, n, keys, d, w->dya, w->vt, d * nr, nr, w->ds, KEYS, false);
+    const int64_t mr = h->isa->mr, nr = h->isa->nr, d = h->z.d, tall = h->tall;
+    widen_rows(h, rows_of(&c->in[0], from + q0 * h->step), n, tall, w->q);
+    widen_rows(h, rows_of(&c->in[5], from + q0 * h->step), n, tall, w->dy);
+    product_rows(h->isa, n, keys, d, w->q, tall, packed(w->kt, d, nr), w->p, GRAD_KEYS);
+    product_rows(h->isa, n, keys, d, w->dy, tall, packed(w->vt, d, nr), w->ds,
+                 GRAD_KEYS);
     for (int64_t i = 0; i < n; i++) {
-        float *p = w->p + i * KEYS, *ds = w->ds + i * KEYS;
+        float *p = w->p + i * GRAD_KEYS, *ds = w->ds + i * GRAD_KEYS;
         const int64_t count = seen(h, q0 + i, k0, keys);
         const size_t rest = (size_t)(keys - count) * sizeof *p;
         h->isa->exp_row(p, count, h->scale, lse[q0 + i]);
@@ -312,16 +350,18 @@ static void grad_block(const Call *c, const Head *h, Block *w, int64_t from, int
         memset(p + count, 0, rest);
         memset(ds + count, 0, rest);
     }
-    left_columns(h->isa, w->p, keys, n, w->packed);
-    product(h->isa, keys, wide, n, w->packed, w->dy, nr, wide, w->dv, wide, true);
-    left_columns(h->isa, w->ds, keys, n, w->packed);
-    product(h->isa, keys, wide, n, w->packed, w->q, nr, wide, w->dk, wide, true);
-    left_rows(h->isa, w->ds, n, KEYS, keys, w->packed);
-    product(h->isa, n, wide, keys, w->packed, w->k, nr, wide, w->dq, wide, false);
+    product(h->isa, d, keys, n, lying(w->dy, tall, mr), lying(w->p, GRAD_KEYS, nr),
+            w->dv, GRAD_KEYS, true);
+    product(h->isa, d, keys, n, lying(w->q, tall, mr), lying(w->ds, GRAD_KEYS, nr),
+            w->dk, GRAD_KEYS, true);
+    product_rows(h->isa, n, d, keys, w->ds, GRAD_KEYS, lying(w->k, h->wide, nr), w->dq,
+                 h->wide);
     for (int64_t i = 0; i < n; i++) {
         float *to = dq + from + (q0 + i) * h->step;
-        for (int64_t p = 0; p < d; p++)
-            to[p] = first ? w->dq[i * wide + p] : to[p] + w->dq[i * wide + p];
+        if (first)
+            memcpy(to, w->dq + i * h->wide, (size_t)d * sizeof *to);
+        else
+            h->isa->sum_rows(to, w->dq + i * h->wide, 1, 0, d);
     }
 }
 
@@ -336,32 +376,29 @@ static void key_blocks(void *arg, int64_t at, void *scratch) {
     const Call *c = arg;
     const Head h = head_of_call(c);
     const int64_t parts = pieces(&h), head = at / parts, part = at % parts;
-    const int64_t blocks = up(h.z.m, KEYS) / KEYS;
-    const int64_t first = part * blocks / parts * KEYS;
-    const int64_t last = least((part + 1) * blocks / parts * KEYS, h.z.m);
+    const int64_t blocks = up(h.z.m, GRAD_KEYS) / GRAD_KEYS;
+    const int64_t first = part * blocks / parts * GRAD_KEYS;
+    const int64_t last = least((part + 1) * blocks / parts * GRAD_KEYS, h.z.m);
     const int64_t qt = origin(&h, head, h.z.n), kt = origin(&h, head, h.z.m);
     const float *dots = c->work, *lse = c->in[4].data;
     Block *w = scratch;
     float *dq = piece_dq(c, &h, part);
     lay_out(&h, w);
-    for (int64_t k0 = first; k0 < last; k0 += KEYS) {
-        const int64_t keys = least(KEYS, last - k0), from = kt + k0 * h.step;
+    for (int64_t k0 = first; k0 < last; k0 += GRAD_KEYS) {
+        const int64_t keys = least(GRAD_KEYS, last - k0), from = kt + k0 * h.step;
         const Rows k = rows_of(&c->in[1], from);
         turn_right(&h, k, keys, w->kt);
         turn_right(&h, rows_of(&c->in[2], from), keys, w->vt);
-        widen_rows(&h, k, keys, w->k);
-        memset(w->dk, 0, (size_t)(2 * KEYS * h.wide) * sizeof *w->dk); /* and dv */
-        for (int64_t q0 = 0; q0 < h.z.n; q0 += QUERIES) {
-            const int64_t n = least(QUERIES, h.z.n - q0);
+        widen_rows(&h, k, keys, h.wide, w->k);
+        memset(w->dk, 0, (size_t)(2 * GRAD_KEYS * h.tall) * sizeof *w->dk); /* and dv */
+        for (int64_t q0 = 0; q0 < h.z.n; q0 += GRAD_QUERIES) {
+            const int64_t n = least(GRAD_QUERIES, h.z.n - q0);
             if (h.causal && q0 + n <= k0 && k0 > first) continue;
             grad_block(c, &h, w, qt, q0, n, k0, keys, lse + head * h.z.n,
                        dots + head * h.z.n, dq, k0 == first);
         }
-        const Rows dk = rows_of(&c->out[1], from), dv = rows_of(&c->out[2], from);
-        for (int64_t j = 0; j < keys; j++) {
-            h.isa->narrow(row_at(&h, dk, j), w->dk + j * h.wide, dk.type, h.z.d);
-            h.isa->narrow(row_at(&h, dv, j), w->dv + j * h.wide, dv.type, h.z.d);
-        }
+        store_turned(&h, w->dk, GRAD_KEYS, keys, w->turned, rows_of(&c->out[1], from));
+        store_turned(&h, w->dv, GRAD_KEYS, keys, w->turned, rows_of(&c->out[2], from));
     }
 }
 /* Adds the pieces' dq, one sample's and query's row at a time. */

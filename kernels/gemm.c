@@ -371,7 +371,7 @@ static void one_tile(const Piece *p, int64_t i, int64_t j) {
         g->isa->tile_taps(p->count / taps, taps, a, p->b, p->ldb, to, bias);
     } else {
         const float *a = p->room->a + (i - p->i0) * p->count;
-        g->isa->tile(p->count, a, p->b, p->ldb, to, bias);
+        g->isa->tile(p->count, a, g->isa->mr, p->b, p->ldb, to, bias);
     }
     for (int64_t r = 0; copied && r < m; r++)
         memcpy((float *)g->c + row_of_c(g, i + r) * g->ldc + j, to[r], bytes);

@@ -12,9 +12,9 @@ enum { MOST_MR = 16, MOST_NR = 32 };
 typedef struct Isa {
     const char *name;
     int mr, nr; /* rows and columns of a tile */
-    /* c[i][j] = bias[j] + sum_k a[k mr + i] b[k ldb + j]; bias NULL: c[i][j] += the sum. All
+    /* c[i][j] = bias[j] + sum_k a[k lda + i] b[k ldb + j]; bias NULL: c[i][j] += the sum. All
      * mr rows of c are written, nr wide. Sums in f32, in the order of k. */
-    void (*tile)(int64_t k, const float *a, const float *b, int64_t ldb,
+    void (*tile)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float *const *c, const float *bias);
     /* The same with rows of a where they lie: a[i][k]. */
     void (*tile_rows)(int64_t k, const float *const *a, const float *b, int64_t ldb,
@@ -38,9 +38,13 @@ typedef struct Isa {
     float (*exp_row)(float *x, int64_t n, float scale, float shift);
     /* ds = p (dp - d) scale in place of dp. */
     void (*softmax_grad)(float *dp, const float *p, int64_t n, float d, float scale);
-    float (*max_row)(const float *x, int64_t n);
+    /* Over `rows` rows, n columns a multiple of nr: top[i] = the most of top[i] and
+     * scale x[r ld + i]; x = exp(scale x - shift[i]), sum[i] += x. */
+    void (*max_columns)(float *top, const float *x, int64_t rows, int64_t ld, int64_t n,
+                        float scale);
+    void (*exp_columns)(float *x, int64_t rows, int64_t ld, int64_t n, float scale,
+                        const float *shift, float *sum);
     float (*dot)(const float *a, const float *b, int64_t n);
-    void (*scale_row)(float *x, int64_t n, float f);
     /* Sums over `rows` rows of n values: s[j] += x[r ld + j]. */
     void (*sum_rows)(float *s, const float *x, int64_t rows, int64_t ld, int64_t n);
     /* s[j] += (x[r ld + j] - mean[j])^2 */

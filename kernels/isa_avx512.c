@@ -16,6 +16,13 @@ static inline V set(float x) {
 static inline V fma_v(V a, V b, V c) {
     return (V)_mm512_fmadd_ps(a, b, c);
 }
+/* b where a is no number */
+static inline V max_v(V a, V b) {
+    return (V)_mm512_max_ps(a, b);
+}
+static inline V min_v(V a, V b) {
+    return (V)_mm512_min_ps(a, b);
+}
 #include "kernels/isa_half8.h"
 /* on top of all that */
 #include "kernels/isa_body.h"

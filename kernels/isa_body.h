@@ -1,5 +1,5 @@
 /* The text that isa_portable.c, isa_avx2.c and isa_avx512.c compile, each with its own V
- * (LANES floats), VI (as many integers), set, fma_v, widen8, narrow8, MR and NR. */
+ * (LANES floats), VI (as many integers), set, fma_v, max_v, min_v, widen8, narrow8, MR and NR. */
 
 enum { NV = NR / LANES }; /* vectors in a row of a tile */
 
@@ -10,9 +10,6 @@ static inline V load(const float *p) {
 }
 static inline void store(float *p, V v) {
     memcpy(p, &v, sizeof v);
-}
-static inline V pick(VI mask, V a, V b) {
-    return (V)(((VI)a & mask) | ((VI)b & ~mask));
 }
 
 /* ---- matrix products ---- */
@@ -35,11 +32,11 @@ static inline void tile_end(V acc[MR][NV], float *const *c, const float *bias) {
             store(c[i] + j * LANES, acc[i][j] + load(add[i] + j * LANES));
 }
 
-static void tile(int64_t k, const float *a, const float *b, int64_t ldb,
+static void tile(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float *const *c, const float *bias) {
     V acc[MR][NV];
     tile_start(acc, c);
-    for (int64_t p = 0; p < k; p++, a += MR, b += ldb) {
+    for (int64_t p = 0; p < k; p++, a += lda, b += ldb) {
         V bv[NV];
 #pragma GCC unroll 4
         for (int j = 0; j < NV; j++) bv[j] = load(b + j * LANES);
@@ -93,8 +90,7 @@ static void tile_taps(int64_t k, int64_t taps, const float *const *a, const floa
  * 1.5 * 2^23 rounds to an integer and leaves it in the low bits. */
 static inline V exp_v(V x) {
     const V low = set(-87.0f), high = set(88.0f), magic = set(12582912.0f);
-    x = pick(x > low, x, low);
-    x = pick(x < high, x, high);
+    x = min_v(max_v(x, low), high);
     V r = fma_v(x, set(1.44269504088896341f), magic), n = r - magic;
     V f = fma_v(n, set(-0.693359375f), x);
     f = fma_v(n, set(2.12194440e-4f), f);
@@ -137,15 +133,28 @@ static float exp_row(float *x, int64_t n, float scale, float shift) {
 static void softmax_grad(float *dp, const float *p, int64_t n, float d, float scale) {
     for (int64_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - d) * scale;
 }
-static float max_row(const float *x, int64_t n) {
-    V most = load_part(x, n < LANES ? n : LANES, x[0]);
-    for (int64_t i = LANES; i < n; i += LANES) {
-        V v = n - i < LANES ? load_part(x + i, n - i, x[0]) : load(x + i);
-        most = pick(v > most, v, most);
+static void max_columns(float *top, const float *x, int64_t rows, int64_t ld, int64_t n,
+                        float scale) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        V most = load(top + i);
+        for (int64_t r = 0; r < rows; r++)
+            most = max_v(set(scale) * load(x + r * ld + i), most);
+        store(top + i, most);
     }
-    float m = most[0];
-    for (int i = 1; i < LANES; i++) m = most[i] > m ? most[i] : m;
-    return m;
+}
+static void exp_columns(float *x, int64_t rows, int64_t ld, int64_t n, float scale,
+                        const float *shift, float *sums) {
+    const V f = set(scale);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const V s = set(0) - load(shift + i);
+        V total = load(sums + i);
+        for (int64_t r = 0; r < rows; r++) {
+            V e = exp_v(fma_v(load(x + r * ld + i), f, s));
+            total += e;
+            store(x + r * ld + i, e);
+        }
+        store(sums + i, total);
+    }
 }
 static float dot(const float *a, const float *b, int64_t n) {
     V sum = set(0);
@@ -155,10 +164,6 @@ static float dot(const float *a, const float *b, int64_t n) {
     for (; i < n; i++) total += a[i] * b[i];
     return total;
 }
-static void scale_row(float *x, int64_t n, float f) {
-    for (int64_t i = 0; i < n; i++) x[i] *= f;
-}
-
 /* ---- norms ---- */
 
 static void sum_rows(float *s, const float *x, int64_t rows, int64_t ld, int64_t n) {
@@ -243,9 +248,9 @@ const Isa ISA = {
     .narrow = narrow,
     .exp_row = exp_row,
     .softmax_grad = softmax_grad,
-    .max_row = max_row,
+    .max_columns = max_columns,
+    .exp_columns = exp_columns,
     .dot = dot,
-    .scale_row = scale_row,
     .sum_rows = sum_rows,
     .square_rows = square_rows,
     .affine_row = affine_row,

@@ -14,6 +14,16 @@ static inline V set(float x) {
 static inline V fma_v(V a, V b, V c) {
     return a * b + c;
 }
+static inline V pick(VI mask, V a, V b) {
+    return (V)(((VI)a & mask) | ((VI)b & ~mask));
+}
+/* b where a is no number */
+static inline V max_v(V a, V b) {
+    return pick(a > b, a, b);
+}
+static inline V min_v(V a, V b) {
+    return pick(a < b, a, b);
+}
 typedef uint16_t H8 __attribute__((vector_size(16)));
 static inline void widen8(float *dst, H8 h, DType from) {
     for (int i = 0; i < 8; i++)
