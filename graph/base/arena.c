@@ -7,6 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef __has_feature /* clang */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 enum { OWN_PAGES = false }; /* the sanitizer watches malloc */
 #else
