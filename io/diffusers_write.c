@@ -1,12 +1,8 @@
 /* Writing a Diffusers folder. It is made beside its place under another name and renamed
  * when every file is on the disk. */
-#include <dirent.h>
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/file.h"
 #include "io/json.h"
@@ -16,6 +12,7 @@
 
 typedef struct Save {
     Arena *arena;
+    FolderOut *out;
     const char *folder; /* the temporary one */
     const Checkpoint *c;
     const Names *names;
@@ -179,7 +176,8 @@ const char *diffusers_key(const Names *names, Arena *a, const char *name,
 }
 
 static bool put_weights(Save *s, const Component *k, bool *there) {
-    StoredList list = {.arena = s->arena, .model = s->c, .change = s->how->change};
+    StoredList list = {
+        .arena = s->arena, .model = s->c, .change = s->how->change, .folder = s->out};
     for (int i = 0; i < checkpoint_count(s->c); i++) {
         const char *name = checkpoint_name(s->c, i, NULL);
         TensorEntry x = {.name = name};
@@ -204,51 +202,18 @@ static bool put_all(Save *s) {
     return put_scheduler(s) && put_tokenizer(s) && put_index(s, there);
 }
 
-/* ---- the folder ---- */
-
-/* What this program put there, and nothing else. */
-static void remove_all(const Save *s) {
-    static const char *const folders[] = {"text_encoder", "unet",      "vae",
-                                          "scheduler",    "tokenizer", "."};
-    for (size_t i = 0; i < COUNT(folders); i++) {
-        const char *folder = in_folder(s, folders[i]);
-        DIR *d = opendir(folder);
-        for (struct dirent *x; d && (x = readdir(d));)
-            unlink(arena_printf(s->arena, "%s/%s", folder, x->d_name));
-        if (d) closedir(d);
-        if (strcmp(folders[i], ".")) rmdir(folder);
-    }
-    rmdir(s->folder);
-}
-
-/* A path without the slashes at its end. */
-static const char *plain(Arena *a, const char *path) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    return arena_strndup(a, path, n);
-}
-
 bool diffusers_write(const char *path, const Checkpoint *c, const DiffusersSave *how,
                      int64_t *overflow, Err *e) {
     Arena *a = arena_new();
-    const char *to = plain(a, path);
-    Save s = {.arena = a,
-              .folder = arena_printf(a, "%s.graphrun-%ld.tmp", to, (long)getpid()),
-              .c = c,
-              .names = names_open(a, how->family, e),
-              .how = how,
-              .e = e};
-    bool ok = s.names != NULL;
-    if (ok && file_exists(to))
-        ok = err_fail(e, "cannot make the folder '%s': it is a file", to);
-    if (ok && folder_exists(to) && rmdir(to))
-        ok = err_fail(e, "cannot make the folder '%s': it is there and not empty", to);
-    if (ok) {
-        ok = folder_make(s.folder, e) && put_all(&s);
-        if (ok && rename(s.folder, to))
-            ok = err_fail(e, "cannot make the folder '%s': %s", to, strerror(errno));
-        if (!ok) remove_all(&s);
-    }
+    Save s = {
+        .arena = a, .c = c, .names = names_open(a, how->family, e), .how = how, .e = e};
+    if (s.names) s.out = folder_begin(path, false, e);
+    if (s.out) s.folder = folder_place(s.out);
+    bool ok = s.out && put_all(&s);
+    if (ok)
+        ok = folder_commit(s.out, e);
+    else
+        folder_abort(s.out);
     *overflow = s.overflow;
     arena_free(a);
     return ok;

@@ -1,5 +1,6 @@
 /* Writing without half-written files: everything goes to a temporary file in the same
  * folder, which takes the final name only when its bytes are on the disk. */
+#define _GNU_SOURCE /* O_TMPFILE */
 #include "io/file.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,7 +17,8 @@
 
 struct FileOut {
     Arena *arena;
-    const char *path, *folder, *temporary;
+    const char *path, *folder;
+    const char *temporary; /* NULL: it has no name yet */
     FILE *out;
 };
 
@@ -31,17 +34,43 @@ static const char *folder_of(Arena *a, const char *path) {
     return slash == path ? "/" : arena_strndup(a, path, (size_t)(slash - path));
 }
 
+/* What the open file is called until it has a name. */
+static const char *name_of(Arena *a, int fd) {
+    return arena_printf(a, "/proc/self/fd/%d", fd);
+}
+
+/* A file without a name, which is gone with the program; -1: not on this file system. */
+static int open_nameless(FileOut *f) {
+    int fd = open(f->folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    if (fd < 0 || !access(name_of(f->arena, fd), F_OK)) return fd;
+    close(fd);
+    return -1;
+}
+
 /* The temporary name does not grow with the file's own: that one may be as long as the
  * file system allows. */
 static int open_temporary(FileOut *f) {
-    int fd = -1;
+    int fd = open_nameless(f);
     for (int i = 0; fd < 0 && i < MOST_TRIES; i++) {
-        f->temporary = arena_printf(f->arena, "%s/.graphrun-%ld-%d.tmp", f->folder,
-                                    (long)getpid(), i);
+        f->temporary = temporary_name(f->arena, f->folder, i);
         fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST) break;
+        if (fd >= 0) flock(fd, LOCK_EX | LOCK_NB); /* see folder_sweep */
     }
     return fd;
+}
+
+/* A new name does not replace a file, so it is the temporary one, which is renamed. */
+static bool give_name(FileOut *f) {
+    const char *from = name_of(f->arena, fileno(f->out));
+    for (int i = 0; !f->temporary && i < MOST_TRIES; i++) {
+        const char *to = temporary_name(f->arena, f->folder, i);
+        if (!linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW))
+            f->temporary = to;
+        else if (errno != EEXIST)
+            break;
+    }
+    return f->temporary != NULL;
 }
 
 FileOut *file_begin(const char *path, Err *e) {
@@ -63,7 +92,7 @@ FileOut *file_begin(const char *path, Err *e) {
     failed(e, "write", path);
     if (fd >= 0) {
         close(fd);
-        unlink(f->temporary);
+        if (f->temporary) unlink(f->temporary);
     }
     arena_free(a);
     return NULL;
@@ -76,7 +105,7 @@ bool file_put(FileOut *f, const void *data, size_t n, Err *e) {
 void file_abort(FileOut *f) {
     if (!f) return;
     if (f->out) fclose(f->out);
-    unlink(f->temporary);
+    if (f->temporary) unlink(f->temporary);
     arena_free(f->arena);
 }
 
@@ -90,7 +119,7 @@ bool folder_sync(const char *path) {
 }
 
 bool file_commit(FileOut *f, Err *e) {
-    bool ok = !fflush(f->out) && !fsync(fileno(f->out));
+    bool ok = !fflush(f->out) && !fsync(fileno(f->out)) && give_name(f);
     int why = errno;
     if (fclose(f->out) && ok) {
         ok = false;

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/file.h"
-
 static const char layers[] = "text_encoder.text_model.encoder.layers.";
 static const char positions[] =
     "text_encoder.text_model.embeddings.position_embedding.weight";
@@ -62,6 +60,8 @@ static bool make(void *ctx, int index, int64_t first, int64_t n, void *buf, Err 
         const TensorEntry *p = &s->part[k];
         const char *from;
         DType type;
+        if (l->folder && folder_stopped(l->folder))
+            return err_fail(e, "stopped by a signal");
         if (!numbers(l, p, i - k * per_part, &from, &type, e)) return false;
         char *to = (char *)buf + (size_t)done * size;
         convert(to, s->type.dtype, from, type, some);

@@ -2,6 +2,7 @@
  * more than one piece of the model is in memory beside the mapped source. */
 #ifndef GRAPHRUN_MODEL_WRITE_H
 #define GRAPHRUN_MODEL_WRITE_H
+#include "io/file.h"
 #include "io/names.h"
 #include "io/torch_file.h"
 
@@ -26,6 +27,8 @@ typedef struct StoredList {
     /* where the data is mapped: what was written is forgotten there; either may be NULL */
     const Checkpoint *model;
     const TensorFile *file;
+    const FolderOut
+        *folder; /* the file's own: writing ends when that is stopped; or NULL */
     Stored *item;
     int n, cap;
     int64_t overflow; /* after writing: finite numbers that became infinite */

@@ -105,7 +105,7 @@ bool state_may_replace(const char *folder) {
 bool state_write(const char *folder, const Store *store, const TrainState *s, Err *e) {
     if (!state_may_replace(folder))
         return err_fail(e, "'%s' is there and is no state folder", folder);
-    FolderOut *f = folder_begin(folder, e);
+    FolderOut *f = folder_begin(folder, true, e);
     if (!f) return false;
     Arena *a = arena_new();
     const char *tensors = inside(a, folder_place(f), tensor_name),

@@ -18,10 +18,12 @@ when=19700101000000
 for step in 000000 000001 000002; do
     [ -f "$tmp/sample/drawn_${step}_00_${when}_5.png" ] &&
         [ -f "$tmp/sample/drawn_${step}_01_$when.png" ]
-    check "no samples of step $step: $(ls "$tmp/sample")" $?
+    status=$? # $? behind a text with a command in it would be the command's
+    check "no samples of step $step: $(ls "$tmp/sample")" $status
 done
 [ "$(ls -A "$tmp/sample" | wc -l)" = 8 ]
-check "other files than 6 pictures and 2 strips: $(ls -A "$tmp/sample")" $?
+status=$?
+check "other files than 6 pictures and 2 strips: $(ls -A "$tmp/sample")" $status
 ! cmp -s "$tmp/sample/drawn_000000_00_${when}_5.png" "$tmp/sample/drawn_000002_00_${when}_5.png"
 check "two steps at 0.01 do not show in the sample" $?
 
@@ -51,7 +53,8 @@ exits 0
 cmp -s "$tmp/plain.safetensors" "$tmp/drawn.safetensors"
 check "the LoRA of a run with samples is another one" $?
 [ -f "$tmp/sample/drawn_e000001_01_$when.png" ]
-check "no sample of epoch 1: $(ls "$tmp/sample")" $?
+status=$?
+check "no sample of epoch 1: $(ls "$tmp/sample")" $status
 
 # the same prompts as tables: the same pictures
 cat >"$tmp/prompts.toml" <<'END'
@@ -175,10 +178,12 @@ for first in --sample_at_first --quiet; do
     code=$?
     exits 130
     [ "$(ls -A "$tmp/stop/sample")" = "" ]
-    check "what is left of the samples: $(ls -A "$tmp/stop/sample")" $?
+    status=$?
+    check "what is left of the samples: $(ls -A "$tmp/stop/sample")" $status
 done
 [ -d "$tmp"/stop/*-state ]
-check "no state was saved: $(ls "$tmp/stop")" $?
+status=$?
+check "no state was saved: $(ls "$tmp/stop")" $status
 
 # judged before the first step
 train bad --sample_prompts "$tmp/prompts.txt"
