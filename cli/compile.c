@@ -13,7 +13,7 @@
 
 typedef struct CompileOptions {
     const char *o, *explain, *dump_after, *memory_budget;
-    WordList disable_pass, set;
+    WordList disable_pass, set, given;
     const char *mixed_precision, *device;
     bool full_fp16, full_bf16;
     bool exact, no_cache, gradient_checkpointing;
@@ -26,6 +26,7 @@ static const char *const device_words[] = {"cpu", "cuda", NULL};
 static const Opt options[] = {
     T(TEXT, o, "PLAN", "the plan file to write"),
     T(EACH, set, "KEY=VALUE", "any key of the recipe: network_dim=16, data.resolution=[768,512]"),
+    T(EACH, given, "NODE", "a node of the objective that is an input instead, as `train` gives `text` while the text encoder is not trained"),
     T(MAYBE, explain, "PART", "say what the plan is made of: all parts of `inspect`, one of them, or why:NODE; recompute: with the curve of budgets"),
     T(TEXT, dump_after, "PASS", "print the graph as it is after a pass"),
     T(EACH, disable_pass, "PASS", "leave a pass out"),
@@ -83,6 +84,23 @@ static bool open_job(Job *j, const CompileOptions *o, const char *recipe, Err *e
            settings(j->arena, &o->set, "--set", set, e) && job_open(j, set, e);
 }
 
+/* NULL-terminated; NULL if there are none. */
+static const char *const *words_or_none(Arena *a, const WordList *w) {
+    if (!w->n) return NULL;
+    const char **out = NEW(a, const char *, w->n + 1);
+    for (int i = 0; i < w->n; i++) out[i] = w->word[i];
+    return out;
+}
+
+static bool all_given(const Plan *p, const WordList *given, Err *e) {
+    for (int i = 0; i < given->n; i++)
+        if (!plan_has_input(p, given->word[i]))
+            return err_usage(
+                e, "--given: '%s' is no node of the objective that the step needs",
+                given->word[i]);
+    return true;
+}
+
 static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *opt,
                          Err *e) {
     double accumulate;
@@ -100,9 +118,8 @@ static bool read_options(Job *j, const CompileOptions *o, Str *dump, Options *op
     opt->dump = dump;
     opt->reference_kernels = o->exact;
     opt->cuda = !strcmp(o->device, "cuda");
-    const char **disable = NEW(j->arena, const char *, o->disable_pass.n + 1);
-    for (int i = 0; i < o->disable_pass.n; i++) disable[i] = o->disable_pass.word[i];
-    if (o->disable_pass.n) opt->disable = disable;
+    opt->disable = words_or_none(j->arena, &o->disable_pass);
+    opt->given = words_or_none(j->arena, &o->given);
     return true;
 }
 
@@ -185,7 +202,8 @@ static int run(const Common *c, const void *opts, const Args *given,
         m.cached = from.cached;
         m.ms = (seconds_now() - start) * 1e3;
     }
-    ok = m.plan && (!o->o || write_plan(o->o, m.plan, e));
+    ok = m.plan && all_given(m.plan, &o->given, e) &&
+         (!o->o || write_plan(o->o, m.plan, e));
     if (!c->quiet && from.note.s) fputs(from.note.s, stderr);
     if (!c->quiet && c->verbose && m.plan && m.plan->report)
         fputs(m.plan->report, stderr);

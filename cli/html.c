@@ -4,9 +4,7 @@
 
 #include <string.h>
 
-#include "graph/lang/doc.h"
-
-static const EmbeddedFile *find_page(const char *path) {
+const EmbeddedFile *embedded_find(const char *path) {
     const EmbeddedFile *f = embedded_files;
     while (f->path && strcmp(f->path, path)) f++;
     return f->path ? f : NULL;
@@ -25,7 +23,7 @@ static void add_json(Str *s, const char *json) {
 }
 
 void html_page(Str *s, const char *page, const char *mark, const char *json) {
-    const EmbeddedFile *f = find_page(page);
+    const EmbeddedFile *f = embedded_find(page);
     if (!f) return;
     const char *text = (const char *)f->data,
                *at = memmem(text, f->len, mark, strlen(mark));

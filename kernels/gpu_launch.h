@@ -131,6 +131,20 @@ typedef struct GpuUpdate {
     GpuCode code;
 } GpuUpdate;
 
+/* The same for several whole tensors with one program: element e of tensor i is element
+ * e - first[i] of it. */
+enum { GPU_TENSORS = 32, GPU_EACH = 8 };
+typedef struct GpuUpdates {
+    GpuTensor ok;
+    GpuTensor x[GPU_TENSORS][GPU_EACH], single[GPU_TENSORS][GPU_EACH];
+    GpuTensor wide[GPU_TENSORS][GPU_EACH], number[GPU_TENSORS][GPU_EACH];
+    uint16_t slot_of[GPU_EACH];
+    int32_t n, n_single, n_out;
+    int64_t first[GPU_TENSORS + 1];
+    double *slot;
+    GpuCode code;
+} GpuUpdates;
+
 /* Random numbers by counter (kernels/rng.h). */
 enum { GPU_NORMAL, GPU_UNIFORM, GPU_DRAW };
 typedef struct GpuRandom {

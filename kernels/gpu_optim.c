@@ -79,3 +79,95 @@ static void run(const Call *c) {
 
 const Kernel cuda_update[] = {
     {.name = "cuda", .fits = fits, .work = work, .prepare = prepare, .run = run}, {0}};
+
+/* ---- many tensors ---- */
+
+_Static_assert((int)UPS_TENSORS == (int)GPU_TENSORS, "one bound of a node");
+
+typedef struct Many {
+    const Program *program;
+    const bool *wide; /* per variable */
+    int n, per;
+    GpuUpdates parameter; /* without addresses */
+} Many;
+
+static bool prepare_many(Arena *a, const Sig *s, const void **prep, Err *e) {
+    Type in[UPS_ONE], out[UPS_ONE];
+    UpdateForm u;
+    Program *p;
+    Many *m = NEW(a, Many, 1);
+    GpuUpdates *g = &m->parameter;
+    *prep = m;
+    m->n = updates_count(s, &m->per);
+    const Sig one = updates_one(s, 0, s->attrs, in, out);
+    if (!update_read(a, &one, &u, e) ||
+        !program_compile(a, u.f, u.root, 1 + u.n_state, u.wide, u.n_var, &p, e))
+        return false;
+    m->program = p, m->wide = u.wide;
+    if (!gpu_code(&g->code, p) || p->n_load > GPU_EACH || p->n_scalar > GPU_EACH ||
+        m->per > GPU_EACH)
+        return err_fail(e, "the optimizer's program is too long for CUDA");
+    g->n = m->n, g->n_single = p->n_scalar, g->n_out = m->per;
+    for (int i = 0; i < p->n_scalar; i++) g->slot_of[i] = p->scalar[i].at;
+    for (int i = 0; i < m->n; i++) {
+        const int at = updates_input(m->n, m->per, i, UP_P);
+        g->first[i + 1] = g->first[i] + type_count(&s->in[at]);
+    }
+    return true;
+}
+
+static size_t work_many(const Sig *s) {
+    Arena *a = arena_new();
+    const void *prep = NULL;
+    Err e = {0};
+    size_t bytes = 0;
+    if (prepare_many(a, s, &prep, &e)) {
+        const Many *m = prep;
+        bytes = (size_t)m->n * (size_t)m->parameter.code.n_slot * sizeof(double);
+    }
+    arena_free(a);
+    return bytes;
+}
+
+static bool fits_many(const Sig *s) {
+    Arena *a = arena_new();
+    const void *prep = NULL;
+    Err e = {0};
+    bool ok = s->in[UPS_OVER].dtype != F64 && gpu_types_load(s) &&
+              prepare_many(a, s, &prep, &e);
+    arena_free(a);
+    return ok;
+}
+
+static GpuTensor variable(const Call *c, const Many *m, int i, int var) {
+    return gpu_tensor(&c->in[updates_input(m->n, m->per, i, input_of(var))]);
+}
+
+static void run_many(const Call *c) {
+    const Many *m = c->prep;
+    const Program *p = m->program;
+    GpuUpdates g = m->parameter;
+    g.ok = gpu_tensor(&c->in[UPS_OK]), g.slot = c->work;
+    for (int i = 0; i < m->n; i++) {
+        for (int k = 0; k < p->n_load; k++)
+            g.x[i][k] = variable(c, m, i, p->load[k].var);
+        for (int k = 0; k < p->n_scalar; k++)
+            g.single[i][k] = variable(c, m, i, p->scalar[k].var);
+        for (int k = 0; k < m->per; k++) {
+            const GpuTensor y = gpu_tensor(&c->out[i * m->per + k]);
+            if (k && !m->wide[VAR_STATE + k - 1])
+                g.number[i][k] = y;
+            else
+                g.wide[i][k] = y;
+        }
+    }
+    gpu_elements(c, "gr_updates_numbers", m->n, &g, sizeof g);
+    gpu_elements(c, "gr_updates", g.first[m->n], &g, sizeof g);
+}
+
+const Kernel cuda_updates[] = {{.name = "cuda",
+                                .fits = fits_many,
+                                .work = work_many,
+                                .prepare = prepare_many,
+                                .run = run_many},
+                               {0}};

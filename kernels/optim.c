@@ -240,6 +240,81 @@ const Kernel cpu_update[] = {
     {.name = "ref", .work = work, .prepare = prepare, .run = run},
     {0}};
 
+/* ---- many tensors ---- */
+
+int updates_count(const Sig *s, int *per) {
+    const char *name = ((const UpdateAttrs *)s->attrs)->states;
+    *per = 1;
+    for (const char *c = name; c && *c; c++)
+        *per += *c != ' ' && (c == name || c[-1] == ' ');
+    const int n = s->n_in - UPS_OVER;
+    return n > 0 && n % (*per + 1) == 0 ? n / (*per + 1) : 0;
+}
+
+int updates_input(int n, int per, int i, int in) {
+    if (in == UP_ACTIVE) return -1;
+    if (in == UP_G) return UPS_OVER + n * per + i;
+    if (in == UP_P) return UPS_OVER + i * per;
+    return in < UP_STATE ? in - UP_LR : UPS_OVER + i * per + 1 + in - UP_STATE;
+}
+
+Sig updates_one(const Sig *s, int i, const UpdateAttrs *at, Type *in, Type *out) {
+    int per;
+    const int n = updates_count(s, &per);
+    for (int k = 0; k < UP_STATE + per - 1; k++) {
+        const int from = updates_input(n, per, i, k);
+        in[k] = (Type){.rank = -1};
+        if (from >= 0) in[k] = s->in[from];
+    }
+    return (Sig){NULL, at, in, UP_STATE + per - 1, out, per};
+}
+
+typedef struct Preps {
+    const void **one;
+    int n, per;
+} Preps;
+
+static bool prepare_many(Arena *a, const Sig *s, const void **prep, Err *e) {
+    Preps *p = NEW(a, Preps, 1);
+    p->n = updates_count(s, &p->per);
+    p->one = NEW(a, const void *, p->n + 1);
+    for (int i = 0; i < p->n; i++) {
+        Type in[UPS_ONE], out[UPS_ONE];
+        const Sig one = updates_one(s, i, s->attrs, in, out);
+        if (!prepare(a, &one, &p->one[i], e)) return false;
+    }
+    *prep = p;
+    return true;
+}
+
+static size_t work_many(const Sig *s) {
+    int per;
+    Type in[UPS_ONE], out[UPS_ONE];
+    if (!updates_count(s, &per)) return 0;
+    const Sig one = updates_one(s, 0, s->attrs, in, out);
+    return work(&one); /* whole slices: all need the same */
+}
+
+static void run_many(const Call *c) {
+    const Preps *p = c->prep;
+    for (int i = 0; i < p->n; i++) {
+        Tensor in[UPS_ONE];
+        for (int k = 0; k < UP_STATE + p->per - 1; k++) {
+            const int from = updates_input(p->n, p->per, i, k);
+            static const Type none = {.rank = -1};
+            in[k] = from < 0 ? (Tensor){NULL, &none} : c->in[from];
+        }
+        Call one = *c;
+        one.in = in, one.n_in = UP_STATE + p->per - 1;
+        one.out = c->out + (ptrdiff_t)i * p->per, one.n_out = p->per;
+        one.prep = p->one[i];
+        run(&one);
+    }
+}
+
+const Kernel cpu_updates[] = {
+    {.name = "ref", .work = work_many, .prepare = prepare_many, .run = run_many}, {0}};
+
 /* ---- assign ---- */
 
 static void assign_run(const Call *c) {

@@ -37,3 +37,34 @@ extern "C" __global__ void gr_update(GpuUpdate c) {
     }
 }
 GR_KERNEL(gr_update, GpuUpdate)
+
+extern "C" __global__ void gr_updates_numbers(GpuUpdates c) {
+    const int64_t i = first_element();
+    if (i >= c.n || load(c.ok, 0) == 0) return;
+    double *slot = c.slot + i * c.code.n_slot;
+    for (int k = 0; k < c.code.n_slot; k++) slot[k] = c.code.number[k];
+    for (int k = 0; k < c.n_single; k++)
+        slot[c.slot_of[k]] = load_wide(c.single[i][k], 0);
+    run_once(c.code, slot);
+    for (int k = 0; k < c.n_out; k++)
+        if (c.number[i][k].data)
+            store_wide(c.number[i][k], 0, slot[c.code.out[k] & ~GPU_SCALAR]);
+}
+GR_KERNEL(gr_updates_numbers, GpuUpdates)
+
+extern "C" __global__ void gr_updates(GpuUpdates c) {
+    float reg[GPU_REGS];
+    if (load(c.ok, 0) == 0) return;
+    int i = 0;
+    for (int64_t e = first_element(); e < c.first[c.n]; e += all_threads()) {
+        while (e >= c.first[i + 1]) i++;
+        const int64_t at = e - c.first[i];
+        const double *slot = c.slot + i * c.code.n_slot;
+        for (int k = 0; k < c.code.n_load; k++) reg[k] = load(c.x[i][k], at);
+        run_code(c.code, reg, slot);
+        for (int k = 0; k < c.n_out; k++)
+            if (c.wide[i][k].data)
+                store(c.wide[i][k], at, operand(reg, slot, c.code.out[k]));
+    }
+}
+GR_KERNEL(gr_updates, GpuUpdates)

@@ -97,6 +97,15 @@ static const OpAlias update_alias[] = {{0, UP_P}, S8(0),  S8(8),
 #undef S8
 #undef S
 
+static const Attr update_attrs[] = {
+    {"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL, "the program"},
+    {"states", 's', offsetof(UpdateAttrs, states), ATTR_IR, 0, NULL,
+     "names of the states, separated by spaces"},
+    {"axis", 'i', offsetof(UpdateAttrs, axis), ATTR_IR, -1, NULL,
+     "axis that is cut into slices, -1: one slice"},
+    {"size", 'i', offsetof(UpdateAttrs, size), ATTR_IR, 0, NULL, "width of a slice"},
+    {0}};
+
 const Op op_update = {
     .name = "update",
     .doc =
@@ -130,21 +139,110 @@ const Op op_update = {
                          {0}},
     .n_out = -1,
     .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD,
-    .attrs = (const Attr[]){{"f", 's', offsetof(UpdateAttrs, f), ATTR_IR, 0, NULL,
-                             "the program"},
-                            {"states", 's', offsetof(UpdateAttrs, states), ATTR_IR, 0,
-                             NULL, "names of the states, separated by spaces"},
-                            {"axis", 'i', offsetof(UpdateAttrs, axis), ATTR_IR, -1,
-                             NULL, "axis that is cut into slices, -1: one slice"},
-                            {"size", 'i', offsetof(UpdateAttrs, size), ATTR_IR, 0, NULL,
-                             "width of a slice"},
-                            {0}},
+    .attrs = update_attrs,
     .attrs_size = sizeof(UpdateAttrs),
     .shape = update_shape,
     .flops = update_flops,
     .alias = update_alias,
     .cpu = cpu_update,
     .cuda = cuda_update,
+};
+
+/* ---- many tensors ---- */
+
+static bool alike(const Sig *first, const Sig *one) {
+    for (int k = UP_STATE; k < one->n_in; k++) {
+        const bool wide = type_same_shape(&one->in[k], &one->in[UP_P]),
+                   was = type_same_shape(&first->in[k], &first->in[UP_P]);
+        if (wide != was) return false;
+    }
+    return true;
+}
+
+static bool updates_shape(Sig *s, Err *e) {
+    const UpdateAttrs *at = s->attrs;
+    int per;
+    const int n = updates_count(s, &per);
+    if (!n || n > UPS_TENSORS || n * per > UPS_OUTS || per > UPS_ONE - UP_STATE)
+        return shape_error(e,
+                           "got %d inputs, want %d and for each tensor %d, at most %d "
+                           "to be written",
+                           s->n_in, UPS_OVER, per + 1, UPS_OUTS);
+    if (at->axis >= 0)
+        return shape_error(e, "tensors in slices have steps of their own");
+    Type in[UPS_ONE], in0[UPS_ONE], out[UPS_ONE];
+    const Sig first = updates_one(s, 0, at, in0, out);
+    s->n_out = n * per;
+    for (int i = 0; i < n; i++) {
+        Sig one = updates_one(s, i, at, in, out);
+        one.op = &op_update;
+        if (!update_shape(&one, e)) return false;
+        if (!alike(&first, &one))
+            return shape_error(e, "states of tensor %d are other ones than the first's",
+                               i);
+        for (int o = 0; o < per; o++) s->out[i * per + o] = out[o];
+    }
+    return true;
+}
+
+static uint64_t updates_flops(const Sig *s) {
+    int per;
+    const int n = updates_count(s, &per);
+    uint64_t flops = 0;
+    for (int i = 0; i < n; i++) {
+        Type in[UPS_ONE], out[UPS_ONE];
+        const Sig one = updates_one(s, i, s->attrs, in, out);
+        flops += update_flops(&one);
+    }
+    return flops;
+}
+
+/* Output i over input UPS_OVER + i. */
+#define S(i)                                                                           \
+    { i, UPS_OVER + i }
+#define S8(i) S(i), S(i + 1), S(i + 2), S(i + 3), S(i + 4), S(i + 5), S(i + 6), S(i + 7)
+static const OpAlias updates_alias[] = {S8(0),  S8(8),  S8(16), S8(24),  S8(32),
+                                        S8(40), S8(48), S8(56), {-1, -1}};
+#undef S8
+#undef S
+
+const Op op_updates = {
+    .name = "updates",
+    .doc = "the same optimizer's step for several tensors, all or none of which learn, "
+           "with "
+           "one learning rate: as `update`. Over: p and the states of each; then the "
+           "gradient of each. No gradient",
+    .example =
+        "  train @p : f32[4,3] {init=normal(1)}\n"
+        "  train @q : f32[5] {init=normal(1)}\n"
+        "  input @g : f32[4,3]\n"
+        "  input @h : f32[5]\n"
+        "  scalar @lr : f32[]\n"
+        "  const @one : f32[] = [1]\n"
+        "  state @m : f32[4,3] {init=zeros}\n"
+        "  state @n : f32[5] {init=zeros}\n"
+        "  state @t : f64[1] {init=zeros}\n"
+        "  state @u : f64[1] {init=zeros}\n"
+        "  %0, %1, %2, %3, %4, %5 = updates @lr, @one, @one, @p, @m, @t, @q, @n, @u, "
+        "@g, @h {f=\"t = t + 1; m = 0.9 * m + 0.1 * g; p = p - lr / (1 - 0.9 ^ t) * "
+        "m\", states=\"m t\", axis=-1, size=0} : f32[4,3], f32[4,3], f64[1], f32[5], "
+        "f32[5], f64[1]\n"
+        "  output p = %0\n"
+        "  output q = %3\n",
+    .in = (const OpIn[]){{"lr", IN_WIDE},
+                         {"scale", IN_WIDE},
+                         {"ok", IN_WIDE},
+                         {"over", IN_VARIADIC},
+                         {0}},
+    .n_out = -1,
+    .flags = OP_IR | OP_NO_FOLD | OP_NO_GRAD,
+    .attrs = update_attrs,
+    .attrs_size = sizeof(UpdateAttrs),
+    .shape = updates_shape,
+    .flops = updates_flops,
+    .alias = updates_alias,
+    .cpu = cpu_updates,
+    .cuda = cuda_updates,
 };
 
 /* ---- assign ---- */

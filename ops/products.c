@@ -96,7 +96,7 @@ const Op op_products = {
                "output %y\n"
                "output %dw\n",
     .in = (const OpIn[]){{"add", IN_OPTIONAL}, {"x", IN_VARIADIC}, {0}},
-    .n_out = -1, .flags = OP_IR | OP_NO_GRAD,
+    .n_out = -1, .flags = OP_IR | OP_LOW | OP_NO_GRAD,
     .attrs = (const Attr[]){{"f", 's', offsetof(ProductsAttrs, f), ATTR_IR, 0, NULL, "the sums"}, {0}},
     .attrs_size = sizeof(ProductsAttrs),
     .shape = products_shape, .flops = products_flops, .inplace = 1,

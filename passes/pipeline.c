@@ -48,6 +48,7 @@ const Pass pipeline[] = {
     { "schedule",        "an order that keeps the peak low; updates last",                   pass_schedule,        NULL },
     { "checkpoint",      "activations computed again in the backward pass, to fit",          pass_checkpoint,      with_checkpoints },
     { "group",           "on a GPU: products that wait for none of them become one step",    pass_group,           on_gpu },
+    { "group-updates",   "on a GPU: an optimizer's steps of several tensors become one",     pass_group_updates,   on_gpu },
     { 0 }
 };
 /* clang-format on */

@@ -17,6 +17,7 @@ Graph *pass_fuse(Graph *g, Options *opt, Err *e);
 Graph *pass_schedule(Graph *g, Options *opt, Err *e);
 Graph *pass_checkpoint(Graph *g, Options *opt, Err *e);
 Graph *pass_group(Graph *g, Options *opt, Err *e);
+Graph *pass_group_updates(Graph *g, Options *opt, Err *e);
 
 /* A line of the report: "pass: what". */
 void report(const Graph *g, const char *fmt, ...) PRINTF(2, 3);

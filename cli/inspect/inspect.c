@@ -10,7 +10,7 @@
 #include "io/tensors.h"
 
 typedef struct InspectOptions {
-    const char *part, *html, *dot, *times;
+    const char *part, *html, *dot, *times, *card;
 } InspectOptions;
 
 static const char *const words_of_part[] = {INSPECT_PARTS, NULL};
@@ -18,6 +18,7 @@ static const char *const words_of_part[] = {INSPECT_PARTS, NULL};
 /* clang-format off */
 static const Opt options[] = {
     OPT(InspectOptions, TEXT, part, "PART", "one part of the text only", .words = words_of_part),
+    OPT(InspectOptions, TEXT, card, "NAME", "what a step would take on a graphics card, by its roofline; all: on each that is known"),
     OPT(InspectOptions, TEXT, html, "FILE", "write one page with drawings and tables, which needs no network"),
     OPT(InspectOptions, TEXT, dot, "FILE", "write the steps as a graph for Graphviz"),
     OPT(InspectOptions, TEXT, times, "TRACE", "measured times, of `train --profile TRACE`"),
@@ -47,7 +48,9 @@ static bool views(const Common *c, const InspectOptions *o, Arena *a, const Plan
         str_free(&s);
         s = (Str){0};
     }
-    if (ok && words->n == 3)
+    if (ok && o->card)
+        ok = inspect_card(&s, a, p, o->card, e);
+    else if (ok && words->n == 3)
         ok = inspect_why(&s, a, p, words->word[2], t, e);
     else if (ok && c->json)
         inspect_json(&s, a, p, "", t);
@@ -64,6 +67,11 @@ static int run(const Common *c, const void *opts, const Args *given,
     const InspectOptions *o = opts;
     if (words->n == 2 || (words->n == 3 && strcmp(words->word[1], "why"))) {
         err_usage(e, "got '%s' behind the plan, want `why NODE`", words->word[1]);
+        return EXIT_MISUSE;
+    }
+    if (o->card && (c->json || o->part || words->n == 3)) {
+        err_usage(e,
+                  "--card has a text of its own: neither --json nor --part nor `why`");
         return EXIT_MISUSE;
     }
     if (words->n == 3 && c->json) {

@@ -29,6 +29,8 @@ void inspect_json_totals(Str *s, const Plan *p, const char *more);
 /* more: as of inspect_json_totals */
 void inspect_json(Str *s, Arena *a, const Plan *p, const char *more,
                   const StepTimes *times);
+/* What it would take on a card of cli/inspect/cards.tsv, or on `all`. */
+bool inspect_card(Str *s, Arena *a, const Plan *p, const char *name, Err *e);
 void inspect_dot(Str *s, Arena *a, const Plan *p);
 void inspect_html(Str *s, Arena *a, const Plan *p, const StepTimes *times);
 

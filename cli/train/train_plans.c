@@ -98,14 +98,6 @@ static Plan *compiled(Trainer *t, const Shape *s, Err *e) {
                                                                                  : NULL;
 }
 
-static bool plan_has_input(const Plan *p, const char *name) {
-    for (uint32_t i = 0; i < p->n_value; i++)
-        if (p->value[i].mem == MEM_INPUT && p->value[i].name &&
-            !strcmp(p->value[i].name, name))
-            return true;
-    return false;
-}
-
 /* Nothing of the text encoder is trained, and no caption changes from draw to draw. What
  * --plan and --record name has the text encoder in it. */
 static bool text_is_fixed(Trainer *t, const Shape *s, bool *fixed, Err *e) {

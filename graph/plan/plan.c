@@ -3,6 +3,8 @@
 
 #include "graph/text.h"
 
+#include <string.h>
+
 const char *mem_name(Mem m) {
     static const char *const names[] = {"act",   "state",  "input",
                                         "const", "weight", "work"};
@@ -58,4 +60,12 @@ void plan_print(Str *s, const Plan *p) {
     }
     str_add(s, "}\n");
     if (p->init) plan_print(s, p->init);
+}
+
+bool plan_has_input(const Plan *p, const char *name) {
+    for (uint32_t i = 0; i < p->n_value; i++)
+        if (p->value[i].mem == MEM_INPUT && p->value[i].name &&
+            !strcmp(p->value[i].name, name))
+            return true;
+    return false;
 }

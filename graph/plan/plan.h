@@ -83,4 +83,6 @@ void plan_print(
 /* The independent checker (graph/plan/plan_verify.c), for plans just made and for files from
  * anywhere: after it, a replay reads and writes only its own memory. */
 bool plan_verify(const Plan *p, Err *e);
+/* Is it written before each step: a field of the batch or a step scalar? */
+bool plan_has_input(const Plan *p, const char *name);
 #endif

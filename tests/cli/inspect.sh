@@ -114,6 +114,24 @@ head -c 5000 "$plan" >"$tmp/cut.plan"
 runs "$GRAPHRUN" inspect "$tmp/cut.plan"
 exits 1
 
+# on cards
+"$GRAPHRUN" compile lora --set "pretrained_model_name_or_path=$nano" --device cuda \
+    --set 'data.resolution=[64,64]' -o "$tmp/gpu.plan" --quiet >"$tmp/out"
+runs "$GRAPHRUN" inspect "$tmp/gpu.plan" --card rtx-4090
+exits 0
+says out 'rtx-4090 (sm_89)'
+says out 'without the context'
+says out 'assumptions'
+runs "$GRAPHRUN" inspect "$tmp/gpu.plan" --card all
+[ "$(grep -c '^  [a-z0-9-]* .* [0-9.]*$' "$tmp/out")" = 5 ]
+check "not five cards" $?
+runs "$GRAPHRUN" inspect "$tmp/gpu.plan" --card rtx-4091
+exits 2
+says err "did you mean 'rtx-4090'?"
+runs "$GRAPHRUN" inspect "$plan" --card all
+exits 2
+says err 'compile --device cuda'
+
 # diff
 runs "$GRAPHRUN" diff "$plan" "$plan"
 exits 0
