@@ -9,7 +9,7 @@ awk '
     /Compiling entry function/ { split($0, part, "'"'"'"); kernel = part[2]; n++ }
     /bytes stack frame/ {
         if ($5 + 0 || $9 + 0) { print kernel ": spills registers: " $0; bad++ }
-        if ($1 + 0 && kernel !~ /^gr_(program|program_wide|update|update_numbers|norm.*_f|random|timestep)$/) { print kernel ": " $0; bad++ }
+        if ($1 + 0 && kernel !~ /^gr_(program|program_wide|updates?|updates?_numbers|norm.*_f|random|timestep)$/) { print kernel ": " $0; bad++ }
     }
     END {
         print "cuda_resources: " n " kernels, " bad + 0 " failed"
