@@ -144,39 +144,69 @@ bool job_modules(Job *j, Options *opt, Err *e) {
 
 /* ---- plans from files: modules and learning rates ---- */
 
-/* A step that reads a rate and a trainable says whose rate it is. */
-static bool rate_of_step(Plan *p, const PlanStep *t, const Graph *adapted,
-                         double *rate) {
-    PlanValue *scalar = NULL;
-    const char *tensor = NULL;
+static double rate_of_tensor(const Graph *adapted, const char *name) {
+    const Id id = graph_find(adapted, name);
+    if (id == NO_ID || adapted->value[id]->role != ROLE_TRAIN) return NAN;
+    const Param *of = adapted->value[id]->param;
+    return of ? of->lr : 1;
+}
+
+typedef struct Rates {
+    Plan *p;
+    const Graph *adapted;
+    uint32_t
+        *from; /* the rate that a value is made of, UINT32_MAX: of none, or several */
+    double *rate; /* of a scalar, NAN: not known yet */
+} Rates;
+
+/* A step that reads what is made of one rate, and trainables that all have one, says whose
+ * rate it is; what sums over parameters, as Prodigy's step size does, says nothing. */
+static bool rate_of_step(Rates *r, const PlanStep *t) {
+    uint32_t from = UINT32_MAX;
+    double lr = NAN;
+    bool several = false, mixed = false;
     for (int i = 0; i < t->n_in; i++) {
         if (t->in[i] == UINT32_MAX) continue;
-        PlanValue *v = &p->value[t->in[i]];
-        if (v->role == ROLE_TRAIN && !tensor) tensor = v->name;
-        if (v->role == ROLE_SCALAR && !strncmp(v->name, "lr.", 3)) scalar = v;
+        const PlanValue *v = &r->p->value[t->in[i]];
+        const uint32_t own = r->from[t->in[i]];
+        if (own != UINT32_MAX) {
+            several |= from != UINT32_MAX && from != own;
+            from = own;
+        }
+        if (v->role != ROLE_TRAIN) continue;
+        const double its = rate_of_tensor(r->adapted, v->name);
+        if (isnan(its)) return false;
+        mixed |= !isnan(lr) && lr != its;
+        lr = its;
     }
-    if (!scalar) return true;
-    Id id = tensor ? graph_find(adapted, tensor) : NO_ID;
-    if (id == NO_ID || adapted->value[id]->role != ROLE_TRAIN) return false;
-    const Param *of = adapted->value[id]->param;
-    double *known = &rate[scalar - p->value], lr = of ? of->lr : 1;
-    bool same = isnan(*known) || *known == lr;
+    for (int o = 0; o < t->n_out; o++) r->from[t->out[o]] = several ? UINT32_MAX : from;
+    if (from == UINT32_MAX || several || mixed || isnan(lr)) return true;
+    double *known = &r->rate[from];
+    const bool same = isnan(*known) || *known == lr;
     *known = lr;
     return same;
 }
 
+static bool is_rate(const PlanValue *v) {
+    return v->role == ROLE_SCALAR && !strncmp(v->name, "lr.", 3);
+}
+
 bool job_rates(Plan *p, const Graph *adapted) {
-    double *rate = NEW(p->arena, double, p->n_value + 1);
-    for (uint32_t i = 0; i < p->n_value; i++) rate[i] = NAN;
+    Rates r = {p, adapted, NEW(p->arena, uint32_t, p->n_value + 1),
+               NEW(p->arena, double, p->n_value + 1)};
+    for (uint32_t i = 0; i < p->n_value; i++) {
+        r.rate[i] = NAN;
+        r.from[i] = is_rate(&p->value[i]) ? i : UINT32_MAX;
+    }
     for (uint32_t k = 0; k < p->n_step; k++)
-        if (!rate_of_step(p, &p->step[k], adapted, rate)) return false;
+        if (!rate_of_step(&r, &p->step[k])) return false;
     for (uint32_t i = 0; i < p->n_value; i++) {
         PlanValue *v = &p->value[i];
-        if (v->role != ROLE_SCALAR || strncmp(v->name, "lr.", 3)) continue;
+        if (!is_rate(v)) continue;
         Param *own = param_new(p->arena);
-        own->lr = rate[i];
+        own->lr = r.rate[i];
         v->param = own;
-        if (isnan(rate[i])) return false;
+        if (isnan(own->lr)) return false;
     }
     return true;
 }

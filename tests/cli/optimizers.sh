@@ -35,6 +35,24 @@ made
 train --use_8bit_adam; made
 train --use_lion_optimizer; made
 
+# a second run takes the plan that the first kept, rates by part of the network and all: it
+# writes no other, and the same LoRA comes out
+(
+    export GRAPHRUN_CACHE="$tmp/plans"
+    for type in AdamW8bit Prodigy; do
+        for run in 1 2; do
+            train --optimizer_type "$type" --unet_lr 0.5 --text_encoder_lr 0.25 --no_metadata \
+                --network_args loraplus_unet_lr_ratio=4 --logging_dir "$tmp/log$run" --max_train_steps 1
+            ls -i "$tmp/plans/plans" >"$tmp/kept$run"
+            sha256sum <"$tmp/to/cat.safetensors" >>"$tmp/kept$run"
+            sed -n 's/.*\("lr.textencoder.*\), "norm.*/\1/p' "$tmp/log$run"/*/*/log.jsonl >>"$tmp/kept$run"
+            rm -r "$tmp/log$run"
+        done
+        diff "$tmp/kept1" "$tmp/kept2" && grep -q '"lr/unet plus": 2' "$tmp/kept1" || exit 1
+    done
+)
+check "a plan in the cache was not taken, or gave other rates" $?
+
 # slices: every optimizer takes DyLoRA's units
 for type in AdamW AdamW8bit AdaFactor Prodigy DAdaptAdam DAdaptSGD DAdaptAdan; do
     train --network_module networks.dylora --network_args unit=1 --optimizer_type "$type"
