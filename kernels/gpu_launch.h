@@ -38,6 +38,7 @@ typedef struct GpuReduce {
  * if every part has the same. One block per part and sample. */
 typedef struct GpuNorm {
     GpuTensor x, w, b, y, dy; /* y: dx in the gradient */
+    GpuTensor residual;       /* added to dx, if it is there */
     float *mean, *rstd;
     float *dw, *db;
     int64_t samples, parts, rows, width;
@@ -53,13 +54,14 @@ typedef struct GpuProduct {
     int64_t a_row, a_col, a_batch, b_row, b_col, b_batch, y_batch;
 } GpuProduct;
 
-/* Sums of products: y = sum over terms first ... first+n-1 of factor a b, + bias[j] + add.
- * Element (i, k) of a is a[i a_row + k a_col], one of them 1; so is b's (k, j). Sums have
+/* Sums of products: y = sum over terms first ... first+n-1 of factor a b, or factor a b c
+ * if b has `width` columns, at most GPU_TILE; + bias[j] + add. Element (i, k) of a is
+ * a[i a_row + k a_col], one of them 1; so is b's (k, j), and c's. Sums have
  * tiles of GPU_TILE x GPU_TILE, one block each, numbered from `tile` on. */
 enum { GPU_TERMS = 64, GPU_SUMS = 24, GPU_TILE = 64 };
 typedef struct GpuTerm {
-    GpuTensor a, b;
-    int64_t k, a_row, a_col, b_row, b_col;
+    GpuTensor a, b, c; /* c: or not there */
+    int64_t k, width, a_row, a_col, b_row, b_col, c_row, c_col;
     float factor;
 } GpuTerm;
 typedef struct GpuSum {

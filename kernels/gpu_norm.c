@@ -70,6 +70,8 @@ static void norm_grad(const Call *c, int64_t groups) {
     p.mean = c->in[2].data, p.rstd = c->in[3].data;
     p.dy = gpu_tensor(&c->in[4]);
     if (c->prep) p.b = gpu_tensor(&c->in[5]);
+    const int residual = groups ? 6 : 5;
+    if (given(c, residual)) p.residual = gpu_tensor(&c->in[residual]);
     launch(c, "gr_norm_grad", "gr_norm_grad_f", p.samples * p.parts, p.rows * p.width,
            &p);
     if (c->n_out < 3) return;

@@ -6,6 +6,7 @@
 _Static_assert((int)PRODUCT_TERMS == (int)GPU_TERMS &&
                    (int)PRODUCT_OUTS == (int)GPU_SUMS,
                "one bound of a node");
+_Static_assert((int)PRODUCT_WIDTH == (int)GPU_TILE, "the row counts work by tiles");
 
 static bool prepare(Arena *a, const Sig *s, const void **prep, Err *e) {
     ProductForm *form = NEW(a, ProductForm, 1);
@@ -13,17 +14,25 @@ static bool prepare(Arena *a, const Sig *s, const void **prep, Err *e) {
     return products_read(((const ProductsAttrs *)s->attrs)->f, s->n_in, form, e);
 }
 
+/* Steps to the next row and column of x as it is read. */
+static void steps_of(const Type *x, bool turned, int64_t *row, int64_t *col) {
+    const int64_t cols = matrix_size(x).cols;
+    *row = turned ? 1 : cols, *col = turned ? cols : 1;
+}
+
 static GpuTerm term_of(const Call *c, const ProductTerm *t) {
     const Type *a = c->in[t->a].type, *b = c->in[t->b].type;
-    const int64_t lda = matrix_size(a).cols, ldb = matrix_size(b).cols;
-    return (GpuTerm){.a = gpu_tensor(&c->in[t->a]),
-                     .b = gpu_tensor(&c->in[t->b]),
-                     .k = matrix_turned(a, t->ta).cols,
-                     .a_row = t->ta ? 1 : lda,
-                     .a_col = t->ta ? lda : 1,
-                     .b_row = t->tb ? 1 : ldb,
-                     .b_col = t->tb ? ldb : 1,
-                     .factor = (float)t->factor};
+    GpuTerm g = {.a = gpu_tensor(&c->in[t->a]),
+                 .b = gpu_tensor(&c->in[t->b]),
+                 .k = matrix_turned(a, t->ta).cols,
+                 .factor = (float)t->factor};
+    steps_of(a, t->ta, &g.a_row, &g.a_col);
+    steps_of(b, t->tb, &g.b_row, &g.b_col);
+    if (t->c < 0) return g;
+    g.c = gpu_tensor(&c->in[t->c]);
+    g.width = matrix_turned(b, t->tb).cols;
+    steps_of(c->in[t->c].type, t->tc, &g.c_row, &g.c_col);
+    return g;
 }
 
 static int64_t tiles_of(int64_t n) {

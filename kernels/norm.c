@@ -67,8 +67,11 @@ static void normalise(const Call *c, Part z, int64_t i, void *scratch) {
     put(&c->out[2], i, rstd);
 }
 
-/* x w mean[i] rstd[i] dy -> dx */
-static void grad_part(const Call *c, Part z, int64_t i) {
+/* What else is added to a gradient, among the inputs. */
+enum { GROUP_RESIDUAL = 6, LAYER_RESIDUAL = 5 };
+
+/* x w mean[i] rstd[i] dy (+ input `residual`) -> dx */
+static void grad_part(const Call *c, Part z, int64_t i, int residual) {
     const Tensor *x = &c->in[0], *w = &c->in[1], *dy = &c->in[4];
     const double mean = get(&c->in[2], i), rstd = get(&c->in[3], i);
     const double n = (double)(z.pixels * z.width);
@@ -85,7 +88,8 @@ static void grad_part(const Call *c, Part z, int64_t i) {
             int64_t e = z.at + p * z.stride + k;
             double d = get(dy, e) * get(w, z.channel + k),
                    h = (get(x, e) - mean) * rstd;
-            put(&c->out[0], e, rstd * (d - sum / n - h * dot / n));
+            const double more = given(c, residual) ? get(&c->in[residual], e) : 0;
+            put(&c->out[0], e, rstd * (d - sum / n - h * dot / n) + more);
         }
     }
 }
@@ -119,7 +123,7 @@ static void group_norm_ref(const Call *c) {
 static void group_grad_part(void *arg, int64_t i, void *scratch) {
     const Call *c = arg;
     (void)scratch;
-    grad_part(c, group_part(c->in[0].type, c->attrs, i), i);
+    grad_part(c, group_part(c->in[0].type, c->attrs, i), i, GROUP_RESIDUAL);
 }
 static void group_grad_channel(void *arg, int64_t k, void *scratch) {
     const Call *c = arg;
@@ -138,11 +142,11 @@ static void group_dy(void *arg, int64_t i, void *scratch) {
 /* With a formula: dy by the normalised value is made in dx's place, read for weight and
  * bias first, then by the group that overwrites it. */
 static void group_norm_grad_ref(const Call *c) {
-    Tensor in[6];
+    Tensor in[GROUP_RESIDUAL + 1];
     Call inner = *c;
     if (c->prep) {
         spread(c, group_parts(c), group_dy);
-        memcpy(in, c->in, sizeof in);
+        memcpy(in, c->in, (size_t)c->n_in * sizeof *in);
         in[4] = c->out[0];
         inner.in = in;
     }
@@ -174,7 +178,7 @@ static void layer_norm_ref(const Call *c) {
 static void layer_grad_row(void *arg, int64_t row, void *scratch) {
     const Call *c = arg;
     (void)scratch;
-    grad_part(c, layer_part(c->in[0].type, row), row);
+    grad_part(c, layer_part(c->in[0].type, row), row, LAYER_RESIDUAL);
 }
 static void layer_grad_channel(void *arg, int64_t k, void *scratch) {
     (void)scratch;
@@ -185,6 +189,14 @@ static void layer_norm_grad_ref(const Call *c) {
     if (c->n_out == 3) spread(c, type_last(c->in[0].type), layer_grad_channel);
 }
 
+/* A residual is added on GPUs alone (passes/group.c). */
+static bool group_grad_fast_fits(const Sig *s) {
+    return norm_fast_fits(s) && s->n_in <= GROUP_RESIDUAL;
+}
+static bool layer_grad_fast_fits(const Sig *s) {
+    return norm_fast_fits(s) && s->n_in <= LAYER_RESIDUAL;
+}
+
 /* clang-format off */
 const Kernel cpu_group_norm[] = {
     { .name = "rows", .fits = norm_fast_fits, .work = group_norm_fast_work, .prepare = prepare_norm, .run = group_norm_fast },
@@ -192,7 +204,7 @@ const Kernel cpu_group_norm[] = {
     { 0 }
 };
 const Kernel cpu_group_norm_grad[] = {
-    { .name = "rows", .fits = norm_fast_fits, .work = group_norm_grad_fast_work, .prepare = prepare_norm_grad, .run = group_norm_grad_fast },
+    { .name = "rows", .fits = group_grad_fast_fits, .work = group_norm_grad_fast_work, .prepare = prepare_norm_grad, .run = group_norm_grad_fast },
     { .name = "ref", .prepare = prepare_norm_grad, .run = group_norm_grad_ref },
     { 0 }
 };
@@ -202,7 +214,7 @@ const Kernel cpu_layer_norm[] = {
     { 0 }
 };
 const Kernel cpu_layer_norm_grad[] = {
-    { .name = "rows", .fits = norm_fast_fits, .work = layer_norm_grad_fast_work, .run = layer_norm_grad_fast },
+    { .name = "rows", .fits = layer_grad_fast_fits, .work = layer_norm_grad_fast_work, .run = layer_norm_grad_fast },
     { .name = "ref", .run = layer_norm_grad_ref },
     { 0 }
 };

@@ -82,7 +82,8 @@ static __device__ inline void norm_grad(const GpuNorm &c, double *room, const F 
         const int64_t e = place(c, part, i), k = channel(c, part, i);
         const float h = (load(c.x, e) - mean) * rstd;
         const float d = dy_at(c, f, e, k, h) * load(c.w, k);
-        store(c.y, e, (float)(rstd * (d - sum - h * dot)));
+        const float more = c.residual.data ? load(c.residual, e) : 0;
+        store(c.y, e, (float)(rstd * (d - sum - h * dot) + more));
     }
 }
 

@@ -50,9 +50,9 @@ static bool number(Reader *r, double *x) {
     return true;
 }
 
-/* x1 @ x2' * 0.25, or x3 alone */
+/* x1 @ x2' * 0.25, x1 @ x2' @ x3', or x3 alone */
 static bool term(Reader *r, ProductSum *s) {
-    ProductTerm t = {.factor = 1};
+    ProductTerm t = {.c = -1, .factor = 1};
     if (take(r, "row "))
         return s->bias < 0 ? variable(r, &s->bias) : wrong(r, "one row");
     if (!variable(r, &t.a)) return false;
@@ -64,6 +64,10 @@ static bool term(Reader *r, ProductSum *s) {
     }
     if (!variable(r, &t.b)) return false;
     t.tb = take(r, "'");
+    if (take(r, "@")) {
+        if (!variable(r, &t.c)) return false;
+        t.tc = take(r, "'");
+    }
     if (take(r, "*") && !number(r, &t.factor)) return false;
     if (r->out->n_term == PRODUCT_TERMS) return wrong(r, "no more products");
     if (t.ta && t.tb) return wrong(r, "one transposed factor");
@@ -110,14 +114,27 @@ typedef struct Run {
     const ProductForm *form;
 } Run;
 
-static double dot(const Call *c, const ProductTerm *t, int64_t i, int64_t j) {
+static double element(const Tensor *t, bool turned, int64_t i, int64_t j) {
+    const int64_t cols = matrix_size(t->type).cols;
+    return get(t, turned ? j * cols + i : i * cols + j);
+}
+
+/* Element (i, j) of the first two. */
+static double of_two(const Call *c, const ProductTerm *t, int64_t i, int64_t j) {
     const Tensor *a = &c->in[t->a], *b = &c->in[t->b];
-    const int64_t lda = matrix_size(a->type).cols, ldb = matrix_size(b->type).cols;
     const int64_t k = matrix_turned(a->type, t->ta).cols;
     double sum = 0;
     for (int64_t p = 0; p < k; p++)
-        sum += get(a, t->ta ? p * lda + i : i * lda + p) *
-               get(b, t->tb ? j * ldb + p : p * ldb + j);
+        sum += element(a, t->ta, i, p) * element(b, t->tb, p, j);
+    return sum;
+}
+
+static double dot(const Call *c, const ProductTerm *t, int64_t i, int64_t j) {
+    if (t->c < 0) return of_two(c, t, i, j) * t->factor;
+    const int64_t width = matrix_turned(c->in[t->b].type, t->tb).cols;
+    double sum = 0;
+    for (int64_t p = 0; p < width; p++)
+        sum += of_two(c, t, i, p) * element(&c->in[t->c], t->tc, p, j);
     return sum * t->factor;
 }
 

@@ -4,7 +4,8 @@
 #define GRAPHRUN_PRODUCTS_H
 #include "graph/op.h"
 
-/* f: one sum per output, apart by ';': products `x1 @ x2'`, with a factor behind `*`, then
+/* f: one sum per output, apart by ';': products `x1 @ x2'`, or of three, `x1 @ x2' @ x3'`,
+ * whose first two have at most PRODUCT_WIDTH columns; with a factor behind `*`, then
  * `row x3`, which goes to every row, and `x0`, of the result's size. ' transposes. A type
  * before ':' is what the sum is stored in; without, that of what is added, else of the
  * first operand. */
@@ -14,10 +15,12 @@ typedef struct ProductsAttrs {
 
 /* Bounds of one node: what one launch describes (kernels/gpu_launch.h). */
 enum { PRODUCT_TERMS = 64, PRODUCT_OUTS = 24 };
+/* A launch works out a product of two anew for every PRODUCT_WIDTH columns of one of three. */
+enum { PRODUCT_WIDTH = 64 };
 
 typedef struct ProductTerm {
-    int a, b; /* inputs of the row: 0 is x0 */
-    bool ta, tb;
+    int a, b, c; /* inputs of the row: 0 is x0; c -1: a product of two */
+    bool ta, tb, tc;
     double factor;
 } ProductTerm;
 typedef struct ProductSum {

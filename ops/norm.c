@@ -4,14 +4,15 @@
 #include "ops/heavy.h"
 
 /* clang-format off */
+#define IN_RESIDUAL { "residual", IN_OPTIONAL | IN_IR }
 static const OpIn norm_in[] = {
     { "x", 0 }, { "weight", IN_PARAM }, { "bias", IN_PARAM }, { 0 }
 };
 static const OpIn grad_in[] = {
-    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, { 0 }
+    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, IN_RESIDUAL, { 0 }
 };
 static const OpIn group_grad_in[] = {
-    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, { "bias", IN_OPTIONAL }, { 0 }
+    { "x", 0 }, { "weight", 0 }, { "mean", IN_WIDE }, { "rstd", IN_WIDE }, { "dy", 0 }, { "bias", IN_OPTIONAL }, IN_RESIDUAL, { 0 }
 };
 static const char *const norm_outs[] = { "y", "mean", "rstd", NULL };
 static const char *const grad_outs[] = { "dx", "dweight", "dbias", NULL };
@@ -97,6 +98,11 @@ static bool grad_shape(Sig *s, const Type *stats, Err *e) {
     return need_weight(s, 1, x->dtype, c, e) && need_type(s, 2, *stats, e) &&
            need_type(s, 3, *stats, e) && need_weight(s, 4, x->dtype, *x, e);
 }
+/* What else is added to dx: input i, or absent. */
+static bool residual_fits(const Sig *s, int i, Err *e) {
+    return i >= s->n_in || s->in[i].rank < 0 ||
+           need_weight(s, i, s->in[0].dtype, s->in[0], e);
+}
 static bool group_grad_shape(Sig *s, Err *e) {
     Type stats, c = type1(s->in[0].dtype, s->in[0].rank ? type_last(&s->in[0]) : 1);
     const bool f = ((const NormAttrs *)s->attrs)->f,
@@ -105,12 +111,12 @@ static bool group_grad_shape(Sig *s, Err *e) {
         return shape_error(e, "bias is read by the formula 'f': want both or none");
     return formula_fits(s, 2, e) && need_float(s, 0, 2, e) &&
            group_stats(&s->in[0], s->attrs, &stats, e) && grad_shape(s, &stats, e) &&
-           (!f || need_weight(s, 5, s->in[0].dtype, c, e));
+           (!f || need_weight(s, 5, s->in[0].dtype, c, e)) && residual_fits(s, 6, e);
 }
 static bool layer_grad_shape(Sig *s, Err *e) {
     if (!need_float(s, 0, 1, e)) return false;
     Type stats = layer_stats(&s->in[0]);
-    return grad_shape(s, &stats, e);
+    return grad_shape(s, &stats, e) && residual_fits(s, 5, e);
 }
 
 static bool norm_grad(Graph *g, const Op *op, const Node *n, Id dy, const bool *need,
@@ -168,7 +174,7 @@ const Op op_group_norm = {
 const Op op_group_norm_grad = {
     .name = "group_norm_grad",
     .doc = "h = (x - mean) * rstd, d = dy * weight: dx = rstd * (d - average(d) - h * average(d * h)) over each group; "
-           "dweight = sum of dy * h, dbias = sum of dy, if params; gradients of gradients are not taken",
+           "dweight = sum of dy * h, dbias = sum of dy, if params; what else dx is the sum of: residual; gradients of gradients are not taken",
     .example = "input %x : f64[2,3,2,6]\n"
                "input %w : f64[6]\n"
                "input %mean : f64[2,3]\n"

@@ -403,7 +403,11 @@ Graph *pass_checkpoint(Graph *g, Options *opt, Err *e) {
                bytes_text(r.a, opt->memory_budget), bytes_text(r.a, f.weights),
                bytes_text(r.a, f.state), bytes_text(r.a, f.work),
                bytes_text(r.a, f.other), bytes_text(r.a, left));
-        if (!fit(&r, left, &how, &least)) return too_small(&r, opt, &f, least, e), NULL;
+        if (opt->cuda) left -= left / 64; /* room for what pass `group` moves */
+        if (!fit(&r, left, &how, &least)) {
+            if (opt->cuda) least += least / 63 + 1;
+            return too_small(&r, opt, &f, least, e), NULL;
+        }
     } else {
         remat_keep_borders(&r);
     }

@@ -2,19 +2,23 @@
  * one sum.
  *
  * A step of a GPU plan is a launch, and adapters make hundreds of products that are too thin
- * to fill a card. Three rules, from the structure alone:
+ * to fill a card. Rules, from the structure alone:
  *
  *   sum      y1 = y0 + t B^T, y0 = x W^T   ->  one sum of two products: y is written once.
  *            So do residuals, and the gradients of a value that several products read
  *   factor   NUMBER * a weight, a product * NUMBER  ->  a factor of the product
+ *   norm     a norm's gradient + what else the gradient is -> added by the norm's gradient
  *   group    products in a row of which none reads another's result -> one node `products`
+ *   nest     t = x A^T, y = t B^T: y as a product of three beside t, not behind it, where to
+ *            work t out again for every tile of y costs less than a launch
  *
  * Needs: a scheduled graph, whose order it keeps but for products, which wait for the next
  * node that reads one of them, at most WINDOW nodes. Guarantees: the same values but for
  * roundings: what was rounded between two products no longer is. No more memory than before
  * (PEAK_PERCENT), else a smaller window. Only for GPUs: on a CPU a step costs nothing. Ends:
  * one walk to find the sums, one to put them out; a second run finds no product left. */
-#include "ops/heavy.h"
+#include "passes/group.h"
+
 #include "passes/fuse.h"
 
 #include <stdlib.h>
@@ -26,7 +30,6 @@ enum {
     PEAK_PERCENT = 101,    /* of the peak before */
 };
 
-typedef enum Why { FITS, APART, READERS, SHAPES, TYPES, FULL, WHYS } Why;
 static const char *const whys[WHYS] = {
     [APART] = "its operands would be kept for too long",
     [READERS] = "others read it too",
@@ -34,38 +37,6 @@ static const char *const whys[WHYS] = {
     [TYPES] = "types that a product does not take",
     [FULL] = "too many products for one launch",
 };
-
-typedef struct Term {
-    Id a, b;
-    bool ta, tb;
-    double factor;
-} Term;
-
-typedef struct Product {
-    const Node *node; /* where it stands: the last that it is made of */
-    Term *term;
-    int n_term;
-    Id bias, add, out;
-    bool plain;              /* the node as it was */
-    bool gone;               /* taken in by another, or put out */
-    struct Product *sibling; /* reads the same value, is wanted early */
-} Product;
-
-typedef struct Group {
-    const Graph *old;
-    Graph *g;
-    Id *map;
-    Product **made; /* per old value */
-    Product **at;   /* per old node */
-    uint32_t *uses; /* per old value: places that read it */
-    bool *pinned, *due;
-    bool *inside; /* per old node: part of a product that stands elsewhere */
-    Product *waiting[PRODUCT_OUTS];
-    int n_waiting, n_terms;
-    uint32_t window;
-    uint32_t n_product, n_sum, n_factor, n_step, why[WHYS];
-    Err *e;
-} Group;
 
 /* ---- what is known of the old graph ---- */
 
@@ -103,9 +74,11 @@ static bool is_rows(const Type *t) {
 }
 
 static Term term_of(const Node *n) {
-    if (n->op == &op_linear) return (Term){n->in[0], n->in[1], false, true, 1};
-    if (n->op == &op_linear_grad_x) return (Term){n->in[0], n->in[1], false, false, 1};
-    return (Term){n->in[1], n->in[0], true, false, 1};
+    Term t = {.a = n->in[0], .b = n->in[1], .c = NO_ID, .factor = 1};
+    t.tb = n->op == &op_linear;
+    if (n->op != &op_linear_grad_w) return t;
+    t.a = n->in[1], t.b = n->in[0], t.ta = true;
+    return t;
 }
 
 static Id operand(const Node *n, int i) {
@@ -203,18 +176,52 @@ static bool formula_is(const Node *n, const char *f) {
            computed(((const PointwiseAttrs *)n->attrs)->dtype);
 }
 
-/* x0 + x1, one or both of them products. */
-static void take_sum(Group *r, const Node *n) {
-    if (!formula_is(n, "x0 + x1") || n->in[0] == n->in[1]) return;
+/* The norm's gradient that makes operand i of the sum n, and may make the sum. */
+static const Node *norm_part(Group *r, const Node *n, int i) {
+    const Id v = n->in[i];
+    const Node *m = maker(r, v);
+    if (!m || (m->op != &op_layer_norm_grad && m->op != &op_group_norm_grad) ||
+        m->n_out > 1 || !type_equal(type_at(r->old, v), type_at(r->old, n->out[0])))
+        return NULL;
+    const Why why = r->pinned[v] || r->uses[v] > 1    ? READERS
+                    : n->index - m->index > r->window ? APART
+                                                      : FITS;
+    r->why[why]++;
+    return why ? NULL : m;
+}
+
+/* x0 + x1, one of them a norm's gradient, which stands where the sum did. */
+static void take_norm(Group *r, const Node *n) {
+    for (int i = 1; i >= 0; i--) {
+        const Node *m = norm_part(r, n, i);
+        if (!m) continue;
+        r->residual[n->index] = m;
+        r->inside[m->index] = true;
+        r->n_norm++;
+        return;
+    }
+}
+
+static bool is_sum(const Group *r, const Node *n) {
+    if (!formula_is(n, "x0 + x1") || n->in[0] == n->in[1]) return false;
     for (int i = 0; i < 2; i++)
         if (!type_same_shape(type_at(r->old, n->in[i]), type_at(r->old, n->out[0])) ||
             !computed(type_at(r->old, n->in[i])->dtype))
-            return;
+            return false;
+    return true;
+}
+
+/* x0 + x1, one or both of them products. */
+static void take_sum(Group *r, const Node *n) {
+    if (!is_sum(r, n)) return;
     Product *p[2] = {part(r, n, n->in[0]), part(r, n, n->in[1])};
     const int later = p[1] && (!p[0] || p[1]->node->index > p[0]->node->index);
     Product *own = p[later], *other = p[!later];
     if (!own || own->add != NO_ID) own = p[!later], other = p[later];
-    if (!own || own->add != NO_ID) return;
+    if (!own || own->add != NO_ID) {
+        take_norm(r, n);
+        return;
+    }
     own->add = n->in[own == p[0]];
     move_to(r, own, n);
     r->n_sum++;
@@ -274,145 +281,14 @@ static void find_siblings(Group *r) {
     }
 }
 
-/* ---- the new graph ---- */
-
-/* Of a node `products`: new ids, without doubles but of the first, what the first sum is
- * added to. */
-typedef struct Inputs {
-    Id id[1 + 4 * PRODUCT_TERMS];
-    int n;
-} Inputs;
-
-static int input(Group *r, Inputs *in, Id v) {
-    const Id id = r->map[v];
-    for (int i = 1; i < in->n; i++)
-        if (in->id[i] == id) return i;
-    in->id[in->n] = id;
-    return in->n++;
-}
-
-static void print_sum(Group *r, Str *f, Inputs *in, const Product *p, bool first) {
-    const DType to = type_at(r->old, p->out)->dtype;
-    const Id beside = p->add == NO_ID ? p->term->a : p->add;
-    if (to != type_at(r->old, beside)->dtype) str_printf(f, "%s: ", dtype_name(to));
-    for (int i = 0; i < p->n_term; i++) {
-        const Term *t = &p->term[i];
-        const int a = input(r, in, t->a), b = input(r, in, t->b);
-        str_printf(f, "%sx%d%s @ x%d%s", i ? " + " : "", a, t->ta ? "'" : "", b,
-                   t->tb ? "'" : "");
-        if (t->factor == 1) continue;
-        str_add(f, " * ");
-        str_double(f, t->factor);
-    }
-    if (p->bias != NO_ID) str_printf(f, " + row x%d", input(r, in, p->bias));
-    if (p->add != NO_ID) str_printf(f, " + x%d", first ? 0 : input(r, in, p->add));
-}
-
-static void stands(Group *r, Id old, Id to) {
-    const Value *was = r->old->value[old];
-    Value *v = r->g->value[to];
-    v->batch = was->batch;
-    v->name = was->name;
-    v->loc = was->loc;
-    r->map[old] = to;
-    r->due[old] = false;
-}
-
-/* One sum that is added to something goes first: its buffer may be taken. */
-static void added_first(Group *r) {
-    for (int i = 0; i < r->n_waiting; i++) {
-        if (r->waiting[i]->add == NO_ID) continue;
-        Product *p = r->waiting[i];
-        r->waiting[i] = r->waiting[0];
-        r->waiting[0] = p;
-        return;
-    }
-}
-
-static bool put_out(Group *r) {
-    const int n = r->n_waiting;
-    Product *one = r->waiting[0];
-    r->n_waiting = r->n_terms = 0;
-    if (!n) return true;
-    r->n_step++;
-    if (n == 1 && one->plain) {
-        r->due[one->out] = false;
-        return graph_copy_node(r->g, one->node, r->old, r->map, r->e) != NULL;
-    }
-    r->n_waiting = n;
-    added_first(r);
-    r->n_waiting = 0;
-    Inputs in = {.n = 1};
-    one = r->waiting[0];
-    in.id[0] = one->add == NO_ID ? NO_ID : r->map[one->add];
-    Str f = {0};
-    for (int i = 0; i < n; i++) {
-        if (i) str_add(&f, "; ");
-        print_sum(r, &f, &in, r->waiting[i], !i);
-    }
-    ProductsAttrs at = {arena_strdup(r->old->arena, f.s)};
-    str_free(&f);
-    r->g->at = one->node->at;
-    const Node *made = graph_add(r->g, &op_products, &at, in.n, in.id, r->e);
-    for (int i = 0; made && i < n; i++) stands(r, r->waiting[i]->out, made->out[i]);
-    return made != NULL;
-}
-
-static bool reads_due(const Group *r, const Product *p) {
-    for (int i = 0; i < p->n_term; i++)
-        if (r->due[p->term[i].a] || r->due[p->term[i].b]) return true;
-    return (p->add != NO_ID && r->due[p->add]) || (p->bias != NO_ID && r->due[p->bias]);
-}
-
-static bool wait(Group *r, Product *p) {
-    if ((reads_due(r, p) || r->n_waiting == PRODUCT_OUTS ||
-         r->n_terms + p->n_term > PRODUCT_TERMS) &&
-        !put_out(r))
-        return false;
-    r->waiting[r->n_waiting++] = p;
-    r->n_terms += p->n_term;
-    r->due[p->out] = true;
-    p->gone = true;
-    return true;
-}
-
-static bool wait_all(Group *r, Product *p) {
-    for (; p; p = p->sibling)
-        if (!p->gone && !wait(r, p)) return false;
-    return true;
-}
-
-/* Must the waiting products stand before node n? */
-static bool stops(const Group *r, const Node *n) {
-    if (n->op->alias) return true; /* it may write over what they read */
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] != NO_ID && r->due[n->in[i]]) return true;
-    return r->n_waiting && n->index - r->waiting[0]->node->index > r->window &&
-           n->index > r->waiting[0]->node->index;
-}
-
 /* A weight times a number that every product has taken in. */
-static bool taken_in(const Group *r, const Node *n) {
+bool group_took(const Group *r, const Node *n) {
     const Id v = n->out[0];
     return n->op == &op_pointwise && fuse_constant_factor(n) && !r->uses[v] &&
            !r->pinned[v];
 }
 
-static bool put_out_all(Group *r) {
-    const Graph *g = r->old;
-    for (uint32_t k = 0; k < g->n_node; k++) {
-        const Node *n = g->node[k];
-        Product *p = r->at[k];
-        if (p) {
-            if (!wait_all(r, p->gone ? NULL : p)) return false;
-            continue;
-        }
-        if (r->inside[k] || taken_in(r, n)) continue;
-        if (stops(r, n) && !put_out(r)) return false;
-        if (!graph_copy_node(r->g, n, g, r->map, r->e)) return false;
-    }
-    return put_out(r);
-}
+/* ---- the pass ---- */
 
 static Graph *grouped(const Graph *g, uint32_t window, Group *r, Err *e) {
     Arena *a = g->arena;
@@ -422,12 +298,13 @@ static Graph *grouped(const Graph *g, uint32_t window, Group *r, Err *e) {
     r->at = NEW(a, Product *, g->n_node + 1);
     r->uses = NEW(a, uint32_t, g->n_value + 1);
     r->pinned = NEW(a, bool, g->n_value + 1);
-    r->due = NEW(a, bool, g->n_value + 1);
+    r->due = NEW(a, uint8_t, g->n_value + 1);
+    r->residual = NEW(a, const Node *, g->n_node + 1);
     r->inside = NEW(a, bool, g->n_node + 1);
     find_uses(r);
     find_sums(r);
     find_siblings(r);
-    if (!put_out_all(r)) return NULL;
+    if (!group_put_out(r)) return NULL;
     r->g->at = g->at;
     graph_copy_outputs(r->g, g, r->map);
     return r->g;
@@ -443,20 +320,19 @@ static uint64_t peak_of(const Graph *g, const Options *opt) {
 
 static void explain(const Group *r, uint64_t before, uint64_t after) {
     const Graph *g = r->old;
-    report(g,
-           "group: %u products in %u steps; %u sums and %u factors taken in; "
-           "window %u; activations %s, before %s",
-           r->n_product, r->n_step, r->n_sum, r->n_factor, r->window,
-           bytes_text(g->arena, after), bytes_text(g->arena, before));
+    report(
+        g,
+        "group: %u products in %u steps; %u sums and %u factors taken in, %u sums by "
+        "norms, %u nested; window %u; activations %s, before %s",
+        r->n_product, r->n_step, r->n_sum, r->n_factor, r->n_norm, r->n_nested,
+        r->window, bytes_text(g->arena, after), bytes_text(g->arena, before));
     for (int i = FITS + 1; i < WHYS; i++)
         if (r->why[i]) report(g, "group: %u left as they are: %s", r->why[i], whys[i]);
 }
 
 Graph *pass_group(Graph *g, Options *opt, Err *e) {
     const uint64_t before = peak_of(g, opt),
-                   most = opt->memory_budget
-                              ? before
-                              : before / 100 * PEAK_PERCENT + SMALL_BYTES;
+                   most = before / 100 * PEAK_PERCENT + SMALL_BYTES;
     for (uint32_t window = WINDOW; window; window /= 2) {
         Group r;
         Graph *out = grouped(g, window, &r, e);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "kernels/heavy.h"
+#include "kernels/products.h"
 #include "tests/op_harness.h"
 
 #include "tests/check.h"
@@ -163,6 +164,26 @@ static void test_products(DType t) {
     compare(&c);
 }
 
+/* Several sums of one launch: more than a tile each way, a product of three wider than a
+ * tile behind a first part that is no multiple of anything. */
+static void test_grouped(DType t) {
+    Case c;
+    static const ProductsAttrs at = {
+        "x1 @ x2' + x4 @ x5' * 0.5 + row x3 + x0; x4' @ x1 * 2; f32: x1 @ x6' @ x5' + "
+        "x1 @ x2'; x7 @ x2"};
+    begin(&c, "products", &at);
+    GIVE(&c, t, 3, 23, 70), GIVE(&c, t, 3, 23, 83), GIVE(&c, F32, 70, 83);
+    GIVE(&c, t, 70), GIVE(&c, t, 3, 23, 18), GIVE(&c, F32, 70, 18);
+    GIVE(&c, F32, 18, 83), GIVE(&c, t, 5, 70);
+    compare(&c);
+}
+
+static void absent(Case *c) {
+    int i = c->s.n_in++;
+    c->in_type[i] = (Type){.rank = -1};
+    c->in[i] = (Tensor){NULL, &c->in_type[i]};
+}
+
 static void test_norms(DType t) {
     Case c;
     begin(&c, "group_norm", &(NormAttrs){.groups = 4, .eps = 1e-5});
@@ -171,6 +192,15 @@ static void test_norms(DType t) {
     begin(&c, "group_norm_grad", &(NormAttrs){.groups = 4, .params = true});
     GIVE(&c, t, 2, 13, 7, 20), GIVE(&c, F32, 20), GIVE(&c, F32, 2, 4);
     GIVE(&c, F32, 2, 4), GIVE(&c, t, 2, 13, 7, 20);
+    compare(&c);
+    begin(&c, "group_norm_grad", &(NormAttrs){.groups = 4});
+    GIVE(&c, t, 2, 13, 7, 20), GIVE(&c, F32, 20), GIVE(&c, F32, 2, 4);
+    GIVE(&c, F32, 2, 4), GIVE(&c, t, 2, 13, 7, 20), absent(&c);
+    GIVE(&c, t, 2, 13, 7, 20);
+    compare(&c);
+    begin(&c, "layer_norm_grad", &(NormAttrs){0});
+    GIVE(&c, t, 2, 5, 331), GIVE(&c, F32, 331), GIVE(&c, F32, 2, 5);
+    GIVE(&c, F32, 2, 5), GIVE(&c, t, 2, 5, 331), GIVE(&c, t, 2, 5, 331);
     compare(&c);
     begin(&c, "layer_norm", &(NormAttrs){.eps = 1e-5});
     GIVE(&c, t, 2, 5, 331), GIVE(&c, F32, 331), GIVE(&c, t, 331);
@@ -385,6 +415,7 @@ int main(void) {
     for (size_t i = 0; i < COUNT(types); i++) {
         test_products(types[i]);
         test_norms(types[i]);
+        test_grouped(types[i]);
         test_sums(types[i]);
         test_formulas(types[i]);
         test_tables(types[i]);
