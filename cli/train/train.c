@@ -297,6 +297,7 @@ static int run(const Common *c, const void *opts, const Args *given,
         err_usage(e, "--network_module %s trains a recipe of its own: leave out '%s'",
                   t.o->network_module, words->word[0]);
     } else if (train_options_check(t.arena, t.o, given, &notes, e)) {
+        if (!words->n && !t.o->set.n) train_options_idle(t.arena, t.o, given, &notes);
         for (int i = 0; i < notes.n; i++) say(&t, "warning: %s", notes.word[i]);
         code = prepared(&t, words->n ? words->word[0] : train_recipe(t.o), e);
     }

@@ -107,6 +107,10 @@ extern const Opt train_options[];
  * notes: warnings worth telling. Everything wrong is misuse (exit code 2). */
 bool train_options_check(Arena *a, const TrainOptions *o, const Args *given,
                          WordList *notes, Err *e);
+/* Options that change nothing because another is not given; for the shipped recipes, whose
+ * options have no other values than the command line's. */
+void train_options_idle(Arena *a, const TrainOptions *o, const Args *given,
+                        WordList *notes);
 /* What the options say of the data; the seed is left to the caller. */
 bool train_data_options(const TrainOptions *o, DataOptions *d, Err *e);
 /* --resolution; NULL text gives 512 × 512. */

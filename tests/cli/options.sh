@@ -72,6 +72,8 @@ try() { # OPTION WHAT TEXT BOTH WITH
     exits 0
     local was_hash=$hash was_ran=$ran was_drawn=$drawn is=1
     has "$what" "$text" && is=0
+    ! grep -F -- "$1 has no effect without" err
+    check "told to have no effect" $?
     without=${base[=$4]:-}
     if [ "$what" != lora ] || [ -z "$without" ]; then
         train "${both[@]}"
@@ -242,6 +244,22 @@ done <<END
 --caption_tag_dropout_rate|lora||--train_data_dir img --max_train_epochs 1|--caption_tag_dropout_rate 0.9
 --dataset_repeats|lora||--train_data_dir img/2_cat --in_json meta.json --max_train_epochs 1|--dataset_repeats 2
 END
+
+# options that wait for another are told; in the lines above they had it
+idle=(--keep_tokens 1 --keep_tokens_separator %% --token_warmup_min 2 --min_bucket_reso 16
+    --max_bucket_reso 64 --bucket_reso_steps 8 --bucket_no_upscale --validation_seed 1
+    --lr_scheduler_num_cycles 2 --lr_scheduler_power 2 --lr_scheduler_timescale 2
+    --lr_decay_steps 1 --lr_scheduler_min_lr_ratio 0.5 --huber_c 0.2 --huber_scale 2
+    --huber_schedule constant --multires_noise_discount 0.5 --noise_offset_random_strength
+    --ip_noise_gamma_random_strength --sample_at_first --sample_sampler euler
+    --save_last_n_epochs 1 --save_last_n_steps 1 --save_last_n_epochs_state 1
+    --save_last_n_steps_state 1 --log_prefix a --log_tracker_name b)
+train "${idle[@]}" --dry-run
+exits 0
+for option in "${idle[@]}"; do
+    case $option in --*) says err "warning: $option has no effect without --" ;; esac
+done
+says err "warning: --huber_c has no effect without --loss_type huber or smooth_l1"
 
 # damaged latents on disk are found by their check sums, or not
 train --cache_latents_to_disk
