@@ -1,6 +1,6 @@
 /* Rows that write persistent tensors: update, the optimizer's step of one trainable, and
  * assign. Their outputs are their inputs' memory. The end of a step: no gradients. */
-#include "kernels/update.h"
+#include "ops/optim.h"
 #include "ops/ops.h"
 
 /* Does the new value of a scalar state depend on elements? */

@@ -4,8 +4,8 @@
  * one program, one learning rate. Guarantees: the same bits, in fewer launches; so it is for
  * GPUs. Nodes whose tensors learn in slices stay, and so does one by itself. Ends: one walk;
  * a second finds none. */
-#include "kernels/update.h"
 #include "ops/ops.h"
+#include "ops/optim.h"
 #include "passes/private.h"
 
 typedef struct Updates {

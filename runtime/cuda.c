@@ -107,6 +107,13 @@ static bool cuda_alloc(Device *d, uint64_t bytes, const char *what, void **out,
     *out = address(at);
     return TRY(c, fill, at, 0, bytes ? bytes : 1, c->stream) || told(c, e);
 }
+static bool cuda_unused(Device *d, uint64_t *bytes, Err *e) {
+    Cuda *c = of(d);
+    size_t unused = 0, all = 0;
+    TRY(c, memory, &unused, &all);
+    *bytes = unused;
+    return told(c, e);
+}
 static void cuda_release(Device *d, void *p) {
     Cuda *c = of(d);
     if (!p) return;
@@ -214,6 +221,7 @@ static bool cuda_wait(Device *d, Err *e) {
 static const struct DeviceOps cuda_ops = {
     .alloc = cuda_alloc,
     .release = cuda_release,
+    .unused = cuda_unused,
     .write = cuda_write,
     .read = cuda_read,
     .copy = cuda_copy,

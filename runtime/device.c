@@ -8,6 +8,9 @@
 bool device_is_cuda(const Device *d) {
     return d->ops != NULL;
 }
+bool device_unused(Device *d, uint64_t *bytes, Err *e) {
+    return d->ops->unused(d, bytes, e);
+}
 void device_close(Device *d) {
     if (d && d->ops)
         cuda_close(d);

@@ -11,6 +11,7 @@ struct DeviceOps {
     /* `what` is for messages: out of memory says what was planned and what was free. */
     bool (*alloc)(Device *d, uint64_t bytes, const char *what, void **out, Err *e);
     void (*release)(Device *d, void *p);
+    bool (*unused)(Device *d, uint64_t *bytes, Err *e); /* that nobody has taken */
     /* write: `from` may be changed as soon as it returns. read: waits for the bytes. */
     bool (*write)(Device *d, void *to, const void *from, size_t bytes, Err *e);
     bool (*read)(Device *d, void *to, const void *from, size_t bytes, Err *e);
@@ -28,6 +29,8 @@ struct DeviceOps {
 };
 
 bool device_is_cuda(const Device *d);
+/* Only of a device with memory of its own: bytes of it that nobody has taken. */
+bool device_unused(Device *d, uint64_t *bytes, Err *e);
 void device_close(Device *d); /* cpu_open's or cuda_open's; may be NULL */
 
 /* One block of a device's memory, zeros; the host's lies between guard pages. */

@@ -59,7 +59,8 @@ typedef struct Trainer {
     BucketPlan *plan, *vae_plan; /* vae: shape in pixels */
     int n_plan, cap_plan, n_vae, cap_vae;
     PlanCache cache;
-    Plan *given_plan; /* --plan; NULL: none, or one that cannot be used */
+    const char *budget; /* --memory_budget free, once it is known */
+    Plan *given_plan;   /* --plan; NULL: none, or one that cannot be used */
     Modules *modules;
     Graph *adapted; /* the graph that the modules' tensors belong to */
     LoraTensors lora;

@@ -269,7 +269,7 @@ const Opt train_options[] = {
     OPT_GROUP("beyond sd-scripts"),
     T(FLOAT, ema_decay, "X", "keep a running mean of what is trained, saved beside it as NAME-ema; 0: none", .min = 0, .max = 1),
     T(TEXT, on_nan, "POLICY", "a loss or gradient that is no number: end, or leave the update out", .words = nan_words, .anew = true),
-    T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit", .anew = true),
+    T(TEXT, memory_budget, "SIZE", "bytes, or 6GiB: all memory of a step; recompute what is needed to fit; free: what a card has free", .anew = true),
     T(TEXT, device, "NAME", "cpu or cuda"),
     T(FLAG, dry_run, NULL, "say what would be trained; read and write nothing but text", .anew = true),
     T(EACH, set, "KEY=VALUE", "any key of the recipe", .anew = true),

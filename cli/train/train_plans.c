@@ -49,6 +49,28 @@ static const char *const *absent_inputs(const Trainer *t) {
     return out;
 }
 
+/* `--memory_budget free`: of what the card had free before anything was put there, 15 of 16
+ * parts, in steps so that the plan cache can be of use. */
+static bool budget_text(Trainer *t, const char **out, Err *e) {
+    const uint64_t mib = 1 << 20, large = 256 * mib;
+    *out = t->o->memory_budget;
+    if (!*out || strcmp(*out, "free")) return true;
+    if (!device_is_cuda(t->dev))
+        return err_usage(e, "--memory_budget free is what a card has free: want "
+                            "--device cuda, or a size as 6GiB");
+    if (!t->budget) {
+        uint64_t bytes;
+        if (!device_unused(t->dev, &bytes, e)) return false;
+        bytes -= bytes / 16;
+        bytes -= bytes % (bytes > 4 * large ? large : mib);
+        t->budget = arena_printf(t->arena, "%llu", (unsigned long long)bytes);
+        str_printf(&t->job.note, "memory budget: %llu MiB, of what the card has free\n",
+                   (unsigned long long)(bytes / mib));
+    }
+    *out = t->budget;
+    return true;
+}
+
 bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
     bool first = !t->n_plan, replay = t->o->inputs != NULL;
     *opt = (Options){.recipe = &t->job.recipe,
@@ -71,11 +93,12 @@ bool train_options_of_plan(Trainer *t, const Shape *s, Options *opt, Err *e) {
                      .report = first ? &t->report : NULL,
                      .modules = t->modules,
                      .adapted = t->adapted};
+    const char *budget;
+    if (!budget_text(t, &budget, e)) return false;
     bool asked = args_get(t->given, "mixed_precision");
     return job_precision(&t->job, asked ? t->o->mixed_precision : NULL, t->o->full_fp16,
                          t->o->full_bf16, opt, e) &&
-           job_memory(&t->job, t->o->memory_budget, t->o->gradient_checkpointing, opt,
-                      e);
+           job_memory(&t->job, budget, t->o->gradient_checkpointing, opt, e);
 }
 
 static Plan *compiled(Trainer *t, const Shape *s, Err *e) {

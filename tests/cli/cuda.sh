@@ -98,6 +98,12 @@ train cuda wide cuda6 "$@" --max_train_steps 6 --resume cuda/last-state
 exits 0
 alike cpu6/last.safetensors cuda6/last.safetensors
 
+# ---- a budget of what the card has free, 15 of 16 parts of it ----
+train cuda img free --memory_budget free
+exits 0; says err "memory budget: 3840 MiB, of what the card has free"
+train cpu img none --memory_budget free
+exits 2; says err "--memory_budget free is what a card has free"
+
 # ---- what fails before a step ----
 mkdir empty old
 : >empty/libcuda.so.1
