@@ -4,7 +4,7 @@
 
 help:
 	@echo 'make check    setup, build, every test, layering, format (what CI runs)'
-	@echo 'make demo     trains a small LoRA from nothing and shows what came out'
+	@echo 'make demo     teaches the small model a style with a LoRA and shows it: demo/index.html'
 	@echo 'make soak     the long counts: fuzzing, random graphs'
 	@echo 'make bench    times of a step of SD1.5 and of its kernels, as JSON lines'
 	@echo 'make format   puts every C file into the project'"'"'s form'
@@ -30,7 +30,7 @@ bench: build
 	scripts/bench
 
 demo: build
-	scripts/demo
+	scripts/style-demo demo
 
 format:
 	scripts/setup
