@@ -26,23 +26,19 @@ bool lora_file_write(const char *path, const TensorOut *t, int n, int save,
                      const Meta *meta, int n_meta, Err *e) {
     Arena *a = arena_new();
     const TensorOut *stored = cast(a, t, n, save);
-    if (path_is_torch(path)) {
-        bool written = torch_write_made(path, stored, n, NULL, NULL, e);
-        arena_free(a);
-        return written;
-    }
     Meta *all = NEW(a, Meta, n_meta + 2);
     int n_all = 0;
     for (int i = 0; i < n_meta; i++)
         if (strcmp(meta[i].key, model_key) && strcmp(meta[i].key, legacy_key))
             all[n_all++] = meta[i];
     char model[65], legacy[9];
-    bool ok = lora_hashes(stored, n, all, n_all, model, legacy, e);
-    if (ok) {
+    const bool hashes = !path_is_torch(path); /* that form has no metadata */
+    bool ok = !hashes || lora_hashes(stored, n, all, n_all, model, legacy, e);
+    if (ok && hashes) {
         all[n_all++] = (Meta){model_key, model};
         all[n_all++] = (Meta){legacy_key, legacy};
-        ok = safetensors_write(path, stored, n, all, n_all, e);
     }
+    ok = ok && tensors_write_made(path, stored, n, all, n_all, NULL, NULL, e);
     arena_free(a);
     return ok;
 }

@@ -41,7 +41,7 @@ static const struct {
     bool end;
 } others[] = {
     {".dora_scale", "DoRA", true},
-    {"lora_magnitude_vector", "DoRA", false},
+    {"lora_magnitude_vector", "DoRA by peft's names", false},
     {".hada_", "LyCORIS LoHa", false},
     {".lokr_", "LyCORIS LoKr", false},
     {".lora_mid.weight", "LyCORIS LoCon with a middle factor", true},

@@ -171,12 +171,10 @@ bool lora_save(const LoraFile *f, const char *path, const LoraSave *how, Err *e)
     bool ok = true;
     for (int i = 0; ok && i < f->n; i++) ok = put_module(&s, &f->module[i], e);
     if (ok) make_meta(&s);
-    if (ok && path_is_torch(path))
-        ok = torch_write_made(path, s.t, s.n, NULL, NULL, e);
-    else if (ok && how->form == LORA_KOHYA)
+    if (ok && how->form == LORA_KOHYA)
         ok = lora_file_write(path, s.t, s.n, LORA_KEEP, s.meta, s.n_meta, e);
     else if (ok)
-        ok = safetensors_write(path, s.t, s.n, s.meta, s.n_meta, e);
+        ok = tensors_write_made(path, s.t, s.n, s.meta, s.n_meta, NULL, NULL, e);
     arena_free(a);
     return ok;
 }

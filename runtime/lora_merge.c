@@ -33,19 +33,63 @@ static const LoraModule *first_of(const Merge *m, const char *name) {
     return x;
 }
 
-static bool check_layers(const Merge *m, Arena *a, const char *name, bool same_rank,
-                         Err *e) {
+enum { SHOWN = 8 }; /* modules that are listed */
+
+/* The modules of file k that stand for another layer than a file's before it. */
+static int unlike(const MergeInput *in, int k, Arena *a, Str *list) {
+    const Merge before = {.in = in, .n = k};
+    const LoraFile *f = in[k].file;
+    int bad = 0;
+    for (int i = 0; i < f->n; i++) {
+        const LoraModule *x = &f->module[i], *first = first_of(&before, x->name);
+        if (!first || lora_same_layer(first, x) || bad++ >= SHOWN) continue;
+        str_printf(list, "\n  %s: %s x %s, want %s x %s", x->name,
+                   type_text(a, &x->up.type), type_text(a, &x->down.type),
+                   type_text(a, &first->up.type), type_text(a, &first->down.type));
+    }
+    if (bad > SHOWN) str_add(list, "\n  ...");
+    return bad;
+}
+
+/* v1 and v2, also where they have no module in common */
+static bool same_family(const LoraFile *x, const LoraFile *y) {
+    const bool known = x->family && y->family && strcmp(x->family, "sdxl") &&
+                       strcmp(y->family, "sdxl");
+    return !known || !strcmp(x->family, y->family);
+}
+
+bool merge_fits(const MergeInput *in, int n, Err *e) {
+    Arena *a = arena_new();
+    bool ok = true;
+    for (int k = 1; ok && k < n; k++) {
+        const LoraFile *first = in[0].file, *f = in[k].file;
+        Str list = {0};
+        const int bad = unlike(in, k, a, &list);
+        if (bad)
+            ok = err_fail(e,
+                          "'%s' is made for another model: %d of its %d modules do not "
+                          "fit those of '%s'%s",
+                          f->file->path, bad, f->n, first->file->path, list.s);
+        else if (!same_family(first, f))
+            ok = err_fail(e, "'%s' is made for another model: %s, '%s' is for %s",
+                          f->file->path, f->family, first->file->path, first->family);
+        str_free(&list);
+    }
+    arena_free(a);
+    return ok;
+}
+
+static bool check_ranks(const Merge *m, Arena *a, const char *name, Err *e) {
     const LoraModule *first = first_of(m, name);
     for (int i = 0; i < m->n; i++) {
         const LoraModule *x = lora_find(m->in[i].file, name);
-        if (!x || (lora_same_layer(first, x) && (!same_rank || first->rank == x->rank)))
-            continue;
-        return err_fail(e, "'%s': module '%s' is %s x %s, want %s x %s%s",
+        if (!x || first->rank == x->rank) continue;
+        return err_fail(e,
+                        "'%s': module '%s' is %s x %s, want %s x %s: different dims? "
+                        "--concat puts them side by side",
                         m->in[i].file->file->path, name, type_text(a, &x->up.type),
                         type_text(a, &x->down.type), type_text(a, &first->up.type),
-                        type_text(a, &first->down.type),
-                        same_rank ? ": different dims? --concat puts them side by side"
-                                  : ": made for another model?");
+                        type_text(a, &first->down.type));
     }
     return true;
 }
@@ -118,7 +162,7 @@ static bool merge_module(void *ctx, int i, Device *dev, Err *e) {
     const bool side_by_side = m->o->concat || !m->o->original;
     item->arena = arena_new();
     item->name = arena_strdup(item->arena, name);
-    if (!check_layers(m, item->arena, name, !side_by_side, e)) return false;
+    if (!side_by_side && !check_ranks(m, item->arena, name, e)) return false;
     lora_item_shape(item, &first->down.type, first->out,
                     side_by_side ? all_ranks(m, name) : first->rank);
     item->alpha = m->o->original ? first->alpha : (double)lora_item_rank(item);
@@ -148,7 +192,7 @@ bool lora_merge(const MergeInput *in, int n, const MergeOptions *o, Device *dev,
     int count;
     Merge m = {.in = in, .n = n, .o = o, .name = lora_names(a, file, n, &count)};
     *out = m.out = lora_set_new(count);
-    bool ok = lora_work(dev, count, merge_module, &m, e);
+    bool ok = merge_fits(in, n, e) && lora_work(dev, count, merge_module, &m, e);
     if (!ok) {
         lora_set_free(*out);
         *out = NULL;

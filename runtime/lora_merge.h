@@ -14,6 +14,8 @@ typedef struct MergeInput {
 /* ratio times the block's weight */
 double merge_ratio(const MergeInput *in, const char *module);
 const TensorFile *merge_tensors(const MergeInput *in); /* the file itself */
+/* LoRA files of one model? Else an error that lists what does not fit. */
+bool merge_fits(const MergeInput *in, int n, Err *e);
 
 typedef struct MergeOptions {
     DType precision; /* of the arithmetic */

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "io/lora_file.h"
-#include "io/torch_file.h"
 #include "runtime/exec.h"
 
 LoraSet *lora_set_new(int n) {
@@ -98,12 +97,6 @@ float *lora_floats(Arena *a, Device *dev, const Type *t, const void *data,
 
 /* ---- writing ---- */
 
-bool lora_tensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
-                        int n_meta, Err *e) {
-    if (path_is_torch(path)) return torch_write_made(path, t, n, NULL, NULL, e);
-    return lora_file_write(path, t, n, LORA_KEEP, meta, n_meta, e);
-}
-
 static TensorOut factor(Arena *a, const char *name, const char *end, Type t,
                         const float *data, DType to) {
     const int64_t n = type_count(&t);
@@ -137,7 +130,7 @@ bool lora_set_write(const LoraSet *s, const LoraSetSave *o, Err *e) {
         t[n++] = alpha(a, m, o);
     }
     bool ok = (n > 0 || err_fail(e, "no module is left for '%s'", o->path)) &&
-              lora_tensors_write(o->path, t, n, o->meta, o->n_meta, e);
+              lora_file_write(o->path, t, n, LORA_KEEP, o->meta, o->n_meta, e);
     arena_free(a);
     return ok;
 }

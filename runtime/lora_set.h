@@ -55,7 +55,4 @@ typedef struct LoraSetSave {
 } LoraSetSave;
 /* Whole or not at all; a set without any item is an error. */
 bool lora_set_write(const LoraSet *s, const LoraSetSave *o, Err *e);
-/* The same for tensors as they are. */
-bool lora_tensors_write(const char *path, const TensorOut *t, int n, const Meta *meta,
-                        int n_meta, Err *e);
 #endif

@@ -131,12 +131,6 @@ static bool svd_module(void *ctx, int i, Device *dev, Err *e) {
         const LoraModule *x = lora_find(s->in[k].file, item->name);
         if (!x) continue;
         if (!first) first = x;
-        if (!lora_same_layer(first, x))
-            return err_fail(e,
-                            "'%s': module '%s' is made for another layer: %s, want %s",
-                            s->in[k].file->file->path, item->name,
-                            type_text(item->arena, &x->down.type),
-                            type_text(item->arena, &first->down.type));
         r += x->rank;
     }
     const int64_t m = first->out, n = type_count(&first->down.type) / first->rank;
@@ -168,7 +162,7 @@ bool lora_svd_merge(const MergeInput *in, int n, const SvdOptions *o, Device *de
     int count;
     SvdMerge s = {.in = in, .n = n, .o = o, .name = lora_names(a, file, n, &count)};
     *out = s.out = lora_set_new(count);
-    bool ok = lora_work(dev, count, svd_module, &s, e);
+    bool ok = merge_fits(in, n, e) && lora_work(dev, count, svd_module, &s, e);
     if (!ok) {
         lora_set_free(*out);
         *out = NULL;

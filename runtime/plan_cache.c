@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#define XXH_STATIC_LINKING_ONLY /* the size of a state, which lies in the key's arena */
 #include <xxhash.h>
 
 #include "io/file.h"
@@ -24,17 +25,18 @@ struct PlanKey {
 };
 
 PlanKey *plan_key_new(Arena *a) {
+    enum { LINE = 64 }; /* bytes that a state is aligned to */
     PlanKey *k = NEW(a, PlanKey, 1);
+    char *room = NEW(a, char, sizeof *k->all + LINE);
     k->arena = a;
-    k->all = XXH3_createState();
-    if (k->all) XXH3_128bits_reset(k->all);
+    k->all = (XXH3_state_t *)(room + (LINE - (uintptr_t)room % LINE));
+    XXH3_128bits_reset(k->all);
     return k;
 }
 
 static void add_piece(PlanKey *k, const void *data, size_t n) {
     uint8_t length[8];
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)n >> 8 * i);
-    if (!k->all) return;
     XXH3_128bits_update(k->all, length, sizeof length);
     XXH3_128bits_update(k->all, n ? data : "", n);
 }
@@ -47,11 +49,9 @@ void plan_key_add(PlanKey *k, const char *name, const void *data, size_t n) {
 }
 
 void plan_key_end(PlanKey *k, uint8_t key[16], const PlanPart **part, uint32_t *n) {
-    XXH128_canonical_t out = {{0}};
-    if (k->all) XXH128_canonicalFromHash(&out, XXH3_128bits_digest(k->all));
+    XXH128_canonical_t out;
+    XXH128_canonicalFromHash(&out, XXH3_128bits_digest(k->all));
     memcpy(key, out.digest, 16);
-    XXH3_freeState(k->all);
-    k->all = NULL;
     *part = k->part;
     *n = k->n;
 }

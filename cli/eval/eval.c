@@ -264,7 +264,7 @@ static bool open_adapters(Eval *v, Err *e) {
                                o->adapter ? "adapter" : "network_args");
     Args *args = args_new(v->arena);
     if (!settings(v->arena, &o->network_args, "--network_args", args, e)) return false;
-    v->network_weights = adapter_file_any(o->network_weights, o->adapter, args, e);
+    v->network_weights = adapter_file_at(o->network_weights, o->adapter, args, e);
     return v->network_weights != NULL;
 }
 

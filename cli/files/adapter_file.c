@@ -388,11 +388,22 @@ static AdapterFile *adapter_file_new(TensorFile *file, const Args *args) {
     return f;
 }
 
+const char *adapter_word(const WordList *words, int i) {
+    if (!words->n) return NULL;
+    const char *word = words->word[words->n > 1 ? i : 0];
+    return strcmp(word, "auto") ? word : NULL;
+}
+
 AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
                                Err *e) {
     AdapterFile *f = adapter_file_new(file, args);
+    if (!adapter && lora_only(file)) adapter = "lora";
     if (!f->n)
-        err_fail(e, "'%s' holds no modules of an adapter", file->path);
+        err_fail(e,
+                 "'%s' holds no modules of an adapter by kohya's names (lora_unet_..., "
+                 "lora_te_...)%s%s%s",
+                 file->path, file->n ? "; its first tensor is '" : "",
+                 file->n ? file->entry[0].name : "", file->n ? "'" : "");
     else
         f->doc = adapter
                      ? doc_load(f->library, adapter, DOC_ADAPTER, NULL, loc_none(), e)
@@ -402,12 +413,10 @@ AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args
     return NULL;
 }
 
-AdapterFile *adapter_file_any(const char *path, const char *adapter, const Args *args,
-                              Err *e) {
+AdapterFile *adapter_file_at(const char *path, const char *adapter, const Args *args,
+                             Err *e) {
     TensorFile *t = tensors_open(path, e);
-    if (!t) return NULL;
-    if (!adapter && lora_only(t)) adapter = "lora";
-    return adapter_file_open(t, adapter, args, e);
+    return t ? adapter_file_open(t, adapter, args, e) : NULL;
 }
 
 AdapterFile *adapter_file_show(TensorFile *file, const char **fits, Err *e) {

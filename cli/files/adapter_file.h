@@ -1,18 +1,21 @@
 /* Files of adapters that have tensors of their own, as merge, info and diff take them. */
 #ifndef GRAPHRUN_ADAPTER_FILE_H
 #define GRAPHRUN_ADAPTER_FILE_H
+#include "cli/opt.h"
 #include "graph/lang/doc.h"
 #include "runtime/model_adapter.h"
 
 typedef struct AdapterFile AdapterFile;
-/* Takes `file` over, also on failure. adapter: a name or path of its graph file; NULL: the
- * shipped one whose `save:` lines fit every module (none, or several: an error that names
- * them). args: of the adapter, where the file does not tell them. */
+/* Takes `file` over, also on failure. adapter: a name or path of its graph file, which is
+ * believed; NULL: 'lora' for a plain LoRA, else the shipped one whose `save:` lines fit every
+ * module (none, or several: an error that names them). args: of the adapter, where the file
+ * does not tell them. */
 AdapterFile *adapter_file_open(TensorFile *file, const char *adapter, const Args *args,
                                Err *e);
-/* The same of a file that may be a plain LoRA: without `adapter` that is adapter 'lora'. */
-AdapterFile *adapter_file_any(const char *path, const char *adapter, const Args *args,
-                              Err *e);
+AdapterFile *adapter_file_at(const char *path, const char *adapter, const Args *args,
+                             Err *e);
+/* What --adapter says of file i: one word for all, or one each; NULL: nothing, or "auto". */
+const char *adapter_word(const WordList *words, int i);
 /* Only to be looked at: *fits names the shipped adapters that it may be of ("" if none). */
 AdapterFile *adapter_file_show(TensorFile *file, const char **fits, Err *e);
 void adapter_file_close(AdapterFile *f);

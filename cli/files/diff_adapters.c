@@ -87,8 +87,8 @@ bool diff_adapters(const Common *common, const DiffFiles *f, Err *e) {
     static const DiffForm form = {"adapters", "modules", false,
                                   put_sides,  put_head,  put_pair};
     Compared c = {.pairs.arena = arena_new()};
-    bool ok = (c.a = adapter_file_any(f->a, f->adapter, NULL, e)) &&
-              (c.b = adapter_file_any(f->b, f->adapter, NULL, e)) &&
+    bool ok = (c.a = adapter_file_at(f->a, f->adapter, NULL, e)) &&
+              (c.b = adapter_file_at(f->b, f->adapter, NULL, e)) &&
               (c.base = base_layers_open(f->base, e)) &&
               (c.dev = tool_device(common, NULL, e)) && compare(&c, e);
     if (ok) diff_show(common, &form, &c.pairs, &c);

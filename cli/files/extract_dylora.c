@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/files/file_tool.h"
+#include "io/lora_file.h"
 #include "runtime/lora_rank.h"
 
 typedef struct ExtractDylora {
@@ -53,7 +54,7 @@ static bool write_part(const Job *j, int64_t rank, Err *e) {
     dylora_cut(a, j->file, rank, j->paper, &t, &n);
     metadata(j, &m, rank);
     const char *path = part_path(a, j->o->save_to, rank);
-    bool ok = lora_tensors_write(path, t, n, m.item, m.n, e);
+    bool ok = lora_file_write(path, t, n, LORA_KEEP, m.item, m.n, e);
     if (ok && j->common->json)
         printf("{\"file\": \"%s\", \"rank\": %lld}\n", path, (long long)rank);
     else if (ok && !j->common->quiet)

@@ -171,16 +171,9 @@ static bool read_words(Arena *a, const MergeWords *w, MergeInput *in, Err *e) {
     return true;
 }
 
-/* The graph file of model i; NULL: its keys tell. */
-static const char *adapter_word(const MergeWords *w, int i) {
-    if (!w->adapter.n) return NULL;
-    const char *word = w->adapter.word[w->adapter.n > 1 ? i : 0];
-    return strcmp(word, "auto") ? word : NULL;
-}
-
 static bool open_model(const MergeWords *w, int i, bool own, const Args *set,
                        MergeFiles *out, Err *e) {
-    const char *adapter = adapter_word(w, i), *path = w->models.word[i];
+    const char *adapter = adapter_word(&w->adapter, i), *path = w->models.word[i];
     TensorFile *t = tensors_open(path, e);
     if (!t) return false;
     if (own && (adapter || !lora_only(t))) {

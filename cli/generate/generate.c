@@ -32,7 +32,7 @@ static void show_meta(const TensorFile *t) {
 
 bool generate_use(Generate *g, TensorFile *t, const char *adapter, double multiplier,
                   Err *e) {
-    AdapterFile *f = adapter_file_open(t, lora_only(t) ? "lora" : adapter, NULL, e);
+    AdapterFile *f = adapter_file_open(t, adapter, NULL, e);
     if (!f) return false;
     g->file[g->n_use] = f;
     g->use[g->n_use++] = (AdapterUse){.file = f, .multiplier = multiplier};
@@ -43,9 +43,8 @@ static bool open_network(Generate *g, int i, Err *e) {
     TensorFile *t = tensors_open(g->o->network_weights.word[i], e);
     if (!t) return false;
     if (g->o->network_show_meta) show_meta(t);
-    const WordList *adapter = &g->o->adapter;
-    const char *named = adapter->n ? adapter->word[adapter->n > 1 ? i : 0] : NULL;
-    return generate_use(g, t, named, 1, e) && multiplier(g, i, e);
+    return generate_use(g, t, adapter_word(&g->o->adapter, i), 1, e) &&
+           multiplier(g, i, e);
 }
 
 static bool open_networks(Generate *g, Err *e) {
@@ -253,8 +252,9 @@ static const Opt options[] = {
     G(LIST, lbws, "LIST..",
       "weights by block for each, as JSON: 12, 17, 20, 25 or 26 numbers"),
     G(LIST, adapter, "GRAPH..",
-      "their graph files, by name or path, one for all or one each; without it the "
-      "files tell"),
+      "their graph files, by name or path, one for all or one each; \"auto\" or "
+      "nothing: "
+      "the files tell"),
     G(LIST, network_module, "NAME..", "accepted; files tell what they are"),
     G(FLAG, network_merge, NULL, "accepted; a merged network draws the same"),
     G(FLAG, network_show_meta, NULL, "print the files' metadata"),

@@ -46,7 +46,8 @@ static const char *adapter_name(const Doc *d) {
 static bool use_file(Generate *g, const char *path, double multiplier,
                      const char *adapter, Err *e) {
     TensorFile *f = tensors_open(path, e);
-    return f && generate_use(g, f, adapter, multiplier, e);
+    /* in LoRA's own form it is one, whatever trained it */
+    return f && generate_use(g, f, lora_only(f) ? NULL : adapter, multiplier, e);
 }
 
 /* --base_weights are adapters here, not merged; a trained model's file has them in it. */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the size of a state */
 #include <xxhash.h>
 
 #include "cli/train/train.h"
@@ -98,12 +99,11 @@ static uint64_t model_hash(const Checkpoint *c, XXH3_state_t *h) {
 }
 
 static void add_hashes(Facts *f, const Trainer *t) {
-    XXH3_state_t *h = XXH3_createState();
-    if (t->data) add_hash(f, "the data", data_hash(t->data, h));
+    XXH3_state_t h;
+    if (t->data) add_hash(f, "the data", data_hash(t->data, &h));
     for (int i = 0; i < t->job.n_base; i++)
         add_hash(f, arena_printf(f->arena, "base model %d", i),
-                 model_hash(t->job.base[i], h));
-    XXH3_freeState(h);
+                 model_hash(t->job.base[i], &h));
 }
 
 /* The last two parts of a document's path: where a folder of graphs lies does not count. */

@@ -168,6 +168,17 @@ runs "$g" merge --sd_model n.safetensors --models x.safetensors --ratios 1 \
 exits 1; says err "is made for another model: 32 of its"; says err "attn2_to_k"
 [ "$(cat keep.safetensors)" = old ]
 check "the old file was changed" $?
+runs "$g" init-weights unet clip --variant tiny --set unet.context=96 --seed 9 -o n2.safetensors
+exits 0
+runs "$g" extract --model_org n.safetensors --model_tuned n2.safetensors --dim 2 --save_to n3.safetensors
+exits 0
+for tool in merge svd-merge; do
+    runs "$g" $tool --models x.safetensors n3.safetensors --ratios 1 1 --save_to keep.safetensors
+    exits 1; says err "'n3.safetensors' is made for another model: 32 of its"
+    says err "attn2_to_k: "; says err "  ..."
+done
+[ "$(cat keep.safetensors)" = old ]
+check "the old file was changed by LoRA + LoRA" $?
 
 # parts of a DyLoRA
 runs "$g" extract-dylora --model u.safetensors --save_to d.safetensors --unit 2
