@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A file or a Diffusers folder is there whole or not at all: the program is killed at random
-# moments while it overwrites a file and while it writes a folder (KILLS times each, 25 unless
+# moments while it overwrites a file and while it writes a folder (KILLS times each, 10 unless
 # told; `make soak` takes 200), is asked to end, and runs into a full disk. Afterwards the
 # output is the old or the new one, byte for byte, and what a killed program left is harmless
 # and is removed by the next one.
 . "$(dirname "$0")/lib.sh"
 model=tests/golden/nano/nano-sd.safetensors
-kills=${KILLS:-25}
+kills=${KILLS:-10}
 mounted=
 trap '[ -z "$mounted" ] || umount "$tmp/small"; rm -rf "$tmp"' EXIT
 hash() { sha256sum <"$1"; }
