@@ -1,4 +1,4 @@
-/* `graphrun graphs list | copy DIR`: the graph files inside the program. */
+/* `graphrun graphs list | show NAME | copy DIR`: the graph files inside the program. */
 #include <stdio.h>
 #include <string.h>
 
@@ -82,18 +82,53 @@ static int copy(Arena *a, const Common *c, const char *dir, Err *e) {
     return EXIT_DONE;
 }
 
+/* name: a path as `list` has it, with or without .yaml, or the last part of one. */
+static bool is_called(Arena *a, const EmbeddedFile *f, const char *name) {
+    const char *path = arena_strndup(a, f->path, strlen(f->path) - strlen(".yaml"));
+    return !strcmp(f->path, name) || !strcmp(path, name) ||
+           !strcmp(strchr(path, '/') + 1, name);
+}
+
+static int show(Arena *a, const char *name, Err *e) {
+    const EmbeddedFile *found = NULL;
+    const char **names = NULL;
+    int n = 0, cap = 0;
+    for (const EmbeddedFile *f = embedded_files; f->path; f++) {
+        if (!is_graph(f)) continue;
+        const char *last = strchr(f->path, '/') + 1;
+        PUSH(a, names, n, cap, arena_strndup(a, last, strlen(last) - strlen(".yaml")));
+        if (!is_called(a, f, name)) continue;
+        if (found) {
+            err_usage(e, "graphs: '%s' is '%s' and '%s': say which", name, found->path,
+                      f->path);
+            return EXIT_MISUSE;
+        }
+        found = f;
+    }
+    PUSH(a, names, n, cap, NULL);
+    if (!found) {
+        err_usage(e, "graphs: no '%.60s'%s", name, did_you_mean(a, name, names));
+        return EXIT_MISUSE;
+    }
+    fwrite(found->data, 1, found->len, stdout);
+    return EXIT_DONE;
+}
+
 static int run(const Common *c, const void *opts, const Args *given,
                const WordList *words, Err *e) {
     (void)opts, (void)given;
     const char *what = words->word[0];
-    bool list = !strcmp(what, "list") && words->n == 1;
-    if (!list && (strcmp(what, "copy") || words->n != 2)) {
-        err_usage(e, "graphs: want 'list' or 'copy DIR'");
+    const bool list = !strcmp(what, "list") && words->n == 1;
+    const bool one = !strcmp(what, "show") && words->n == 2;
+    if (!list && !one && (strcmp(what, "copy") || words->n != 2)) {
+        err_usage(e, "graphs: want 'list', 'show NAME' or 'copy DIR'");
         return EXIT_MISUSE;
     }
     Arena *a = arena_new();
     int code = EXIT_DONE;
-    if (!list)
+    if (one)
+        code = show(a, words->word[1], e);
+    else if (!list)
         code = copy(a, c, words->word[1], e);
     else if (c->json)
         print_json(a);
@@ -106,8 +141,9 @@ static int run(const Common *c, const void *opts, const Args *given,
 static const Opt options[] = {OPT_END};
 const Command cmd_graphs = {
     .name = "graphs",
-    .args = "list | copy DIR",
-    .doc = "Lists the graph files inside the program, or writes them to a folder.",
+    .args = "list | show NAME | copy DIR",
+    .doc = "Lists the graph files inside the program, shows one, or writes them to a "
+           "folder.",
     .options = options,
     .min_words = 1,
     .max_words = 2,

@@ -22,6 +22,22 @@ says out "   7  IN07          0           0        -          -            -"
 says out "  24  OUT11        12       47104        4       0.25      0.00015"
 runs "$GRAPHRUN" presets show sine --recipe dylora --json --set pretrained_model_name_or_path=x
 exits 1
+# DyLoRA takes them too, and rules by path
+runs "$GRAPHRUN" presets show uneven --recipe dylora --network_dim 8 \
+    --set pretrained_model_name_or_path=tests/golden/nano/nano-sd.safetensors
+exits 0
+says out "   8  IN08         12        3264        3   0.333333      0.00015"
+cat >"$tmp/dy.yaml" <<'END'
+recipe: dy
+from: [dylora.yaml]
+rules:
+  - {match: "unet.**.attn2.to_v", rank: 4, alpha: 2}
+END
+runs "$GRAPHRUN" train "$tmp/dy.yaml" --dry-run --json --network_dim 8 --set unit=2 \
+    --pretrained_model_name_or_path tests/golden/nano/nano-sd.safetensors
+exits 0
+[ "$(grep -c 'attn2_to_v", .*"dim": 4, "alpha": 2' "$tmp/out")" = 16 ]
+check "the rule is not for all of attn2.to_v" $?
 runs "$GRAPHRUN" presets show sine --json
 exits 0; says out '"slot": 12, "block": "M00", "modules": 12'
 

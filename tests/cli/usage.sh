@@ -1,6 +1,7 @@
 #!/bin/sh
 # The command line as such: commands, help, version, unknown words, exit codes.
 . "$(dirname "$0")/lib.sh"
+top=$PWD
 
 runs "$GRAPHRUN"
 exits 2; silent out; says err "usage: graphrun COMMAND"
@@ -103,4 +104,15 @@ if [ -w /dev/full ]; then
     ran="graphrun --help >/dev/full"
     exits 1; says err "cannot write to stdout"
 fi
+# a graph file that is inside the program, by its path or its name
+runs "$GRAPHRUN" graphs show adapters/lora.yaml
+exits 0; is out "$top/graphs/adapters/lora.yaml"
+runs "$GRAPHRUN" graphs show recipes/lora
+exits 0; is out "$top/graphs/recipes/lora.yaml"
+runs "$GRAPHRUN" graphs show loha
+exits 0; is out "$top/graphs/adapters/loha.yaml"
+runs "$GRAPHRUN" graphs show lora
+exits 2; says err "'lora' is 'adapters/lora.yaml' and 'recipes/lora.yaml': say which"
+runs "$GRAPHRUN" graphs show lohaa
+exits 2; says err "no 'lohaa'; did you mean 'loha'?"
 finish
