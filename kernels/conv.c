@@ -3,12 +3,14 @@
  * (i * stride + u - top, j * stride + v - left).
  *
  * "panels": products of gemm.h over windows and weights that are read where they lie
- * (channels of one pixel are contiguous). "ref": summed in double. */
+ * (channels of one pixel are contiguous). "winograd": kernels/winograd.c. "ref": summed in
+ * double. */
 #include <string.h>
 
 #include "kernels/gemm.h"
 #include "kernels/heavy.h"
 #include "kernels/kernels.h"
+#include "kernels/winograd.h"
 
 /* One pixel of y. */
 static double window(const Call *c, const ConvSize *z, int64_t b, int64_t i, int64_t j,
@@ -266,11 +268,13 @@ static void grad_w_panels(const Call *c) {
 
 /* clang-format off */
 const Kernel cpu_conv2d[] = {
+    { .name = "winograd", .fits = winograd_fits, .work = winograd_work, .run = winograd_run },
     { .name = "panels", .fits = panels_fit, .run = conv_panels },
     { .name = "ref", .run = conv_ref },
     { 0 }
 };
 const Kernel cpu_conv2d_grad_x[] = {
+    { .name = "winograd", .fits = winograd_grad_x_fits, .work = winograd_grad_x_work, .run = winograd_grad_x_run },
     { .name = "panels", .fits = panels_fit, .run = grad_x_panels },
     { .name = "ref", .run = grad_x_ref },
     { 0 }

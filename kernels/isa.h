@@ -1,6 +1,6 @@
 /* The inner loops that are worth an instruction set of their own: the tile of a matrix
  * product, panels for it out of f32 and halves, exponentials, norms. One text (isa_body.h,
- * isa_panel.h) is compiled for each set; isa() picks the best that this CPU has.
+ * isa_panel.h, isa_winograd.h) is compiled for each set; isa() picks the best that this CPU has.
  *
  * $GRAPHRUN_ISA=portable|avx2|avx512 asks for a lesser one. */
 #ifndef GRAPHRUN_ISA_H
@@ -34,6 +34,14 @@ typedef struct Isa {
     /* f32, f16 or bf16 to f32, and f32 to these, to nearest even. */
     void (*widen)(float *dst, const void *src, DType from, int64_t n);
     void (*narrow)(void *dst, const float *src, DType to, int64_t n);
+    /* The transforms of kernels/winograd.c, point t (of 16) of a result `step` floats behind
+     * that of t - 1: 16 pixels of n channels; 3 x 3 weights [n][9][nr], or these from the
+     * last; 16 sums of n columns to 4 pixels, with a bias. n a multiple of 16. */
+    void (*winograd_input)(float *v, int64_t step, const float *const *d, int64_t n);
+    void (*winograd_weight)(float *u, int64_t step, const float *g, int64_t n,
+                            bool turned);
+    void (*winograd_output)(float *const *y, const float *m, int64_t step,
+                            const float *bias, int64_t n);
     /* x = exp(scale x - shift), to 2e-7 relative; returns the sum. */
     float (*exp_row)(float *x, int64_t n, float scale, float shift);
     /* ds = p (dp - d) scale in place of dp. */

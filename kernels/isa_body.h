@@ -83,6 +83,7 @@ static void tile_taps(int64_t k, int64_t taps, const float *const *a, const floa
 }
 
 #include "kernels/isa_panel.h"
+#include "kernels/isa_winograd.h"
 
 /* ---- exponentials ---- */
 
@@ -248,6 +249,9 @@ const Isa ISA = {
     .narrow = narrow,
     .exp_row = exp_row,
     .softmax_grad = softmax_grad,
+    .winograd_input = winograd_input,
+    .winograd_weight = winograd_weight,
+    .winograd_output = winograd_output,
     .max_columns = max_columns,
     .exp_columns = exp_columns,
     .dot = dot,

@@ -303,6 +303,14 @@ static void test_convs(void) {
         for (size_t i = 0; i < COUNT(size); i++)
             test_conv(size[i][0], size[i][1], size[i][2], size[i][3], size[i][4],
                       form[f], weights[(f + i) % COUNT(weights)]);
+    /* Winograd's: odd sides, several blocks of windows and of columns, more than one depth */
+    static const int wide[][5] = {{1, 24, 23, 32, 64},
+                                  {2, 15, 19, 96, 32},
+                                  {1, 23, 22, 352, 96},
+                                  {3, 40, 31, 640, 32}};
+    for (size_t i = 0; i < COUNT(wide); i++)
+        test_conv(wide[i][0], wide[i][1], wide[i][2], wide[i][3], wide[i][4], form[0],
+                  weights[i % COUNT(weights)]);
 }
 
 static void test_attention(int b, int n, int m, int heads, int d, bool causal) {
