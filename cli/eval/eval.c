@@ -300,9 +300,8 @@ bool eval_network(Eval *v, Err *e) {
         if (g->value[i]->role == ROLE_INPUT &&
             dtype_is_float(g->value[i]->type.dtype)) {
             g->value[i]->role = ROLE_TRAIN; /* so that it gets a gradient */
-            g->value[i]->param = NEW(v->arena, Param, 1);
-            *g->value[i]->param = (Param){
-                .init = {INIT_ZEROS, 0, NO_ID}, .slice_axis = -1, .slice_index = NO_ID};
+            g->value[i]->param = param_new(v->arena);
+            g->value[i]->param->init.kind = INIT_ZEROS;
         }
     if (v->opt->grad && !eval_loss(v, g, e)) return false;
     WeightSource w = job_weights(&v->job);
