@@ -20,8 +20,9 @@
 
 /* Transformed matrices; floats of a block of them, of windows and of weights; windows and
  * columns of a task, multiples of every tile; depth of a product; channels of a task's
- * weights, of a piece of pixels; windows of a task of pixels. Fewest windows and channels
- * worth it, of which channels are a multiple. */
+ * weights, of a piece of pixels; windows of a task of pixels. Fewest windows of
+ * an image (so that a picture's result does not depend on how many it is computed with)
+ * and channels worth it, of which channels are a multiple. */
 enum {
     POINTS = 16,
     BLOCK = 1 << 22,
@@ -70,7 +71,7 @@ static bool fits(const Type *x, const Type *y, const ConvAttrs *a) {
     const ConvSize z = conv_size(x, y, a);
     const Plane p = plane_of(x, y);
     return x->dtype != F64 && z.k == 3 && z.stride == 1 && z.top == 1 && z.left == 1 &&
-           z.oh == z.h && z.ow == z.w && p.windows >= LEAST_WINDOWS &&
+           z.oh == z.h && z.ow == z.w && p.windows / p.b >= LEAST_WINDOWS &&
            p.in % UNIT == 0 && p.out % UNIT == 0;
 }
 static size_t work(const Type *x, const Type *y) {
