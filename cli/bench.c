@@ -138,6 +138,9 @@ static bool make_plan(Bench *b, const char *recipe, Err *e) {
         !job_memory(j, b->o->memory_budget, b->o->gradient_checkpointing, &opt, e))
         return false;
     PlanCache cache = plan_cache_default(j->arena);
+    if (b->o->forward && (b->o->memory_budget || b->o->gradient_checkpointing))
+        return err_usage(e, "--forward has nothing to recompute: it goes without "
+                            "--memory_budget and --gradient_checkpointing");
     if (b->o->forward) {
         const Options like = {.reference_kernels = opt.reference_kernels,
                               .mixed_precision = opt.mixed_precision};

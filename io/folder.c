@@ -144,9 +144,26 @@ static void finish(FolderOut *f) {
     release_signals(&held);
 }
 
+/* A folder inside is not ours: what replaces a folder of files would remove it. */
+static bool holds_folder(const char *path) {
+    DIR *d = opendir(path);
+    bool found = false;
+    for (struct dirent *x; d && !found && (x = readdir(d));) {
+        struct stat st;
+        found = strcmp(x->d_name, ".") && strcmp(x->d_name, "..") &&
+                !fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+                S_ISDIR(st.st_mode);
+    }
+    if (d) closedir(d);
+    return found;
+}
+
 static bool may_write(const char *path, bool replace, Err *e) {
     if (file_exists(path))
         return err_fail(e, "cannot make the folder '%s': it is a file", path);
+    if (replace && holds_folder(path))
+        return err_fail(e, "cannot replace the folder '%s': there are folders in it",
+                        path);
     return replace || !folder_exists(path) || is_empty(path) ||
            err_fail(e, "cannot make the folder '%s': it is there and not empty", path);
 }

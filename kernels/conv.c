@@ -274,7 +274,7 @@ const Kernel cpu_conv2d[] = {
     { 0 }
 };
 const Kernel cpu_conv2d_grad_x[] = {
-    { .name = "winograd", .fits = winograd_grad_x_fits, .work = winograd_grad_x_work, .run = winograd_grad_x_run },
+    { .name = "winograd", .fits = winograd_fits, .work = winograd_work, .run = winograd_grad_x_run },
     { .name = "panels", .fits = panels_fit, .run = grad_x_panels },
     { .name = "ref", .run = grad_x_ref },
     { 0 }

@@ -67,28 +67,19 @@ static Plane plane_of(const Type *x, const Type *y) {
     p.columns = block_of(p.in, p.out, COLUMNS, BLOCK / 4);
     return p;
 }
-static bool fits(const Type *x, const Type *y, const ConvAttrs *a) {
+/* conv2d_grad_x goes from dy to dx, which have the same sides. */
+bool winograd_fits(const Sig *s) {
+    const Type *x = &s->in[0], *y = &s->out[0];
+    const ConvAttrs *a = s->attrs;
     const ConvSize z = conv_size(x, y, a);
     const Plane p = plane_of(x, y);
     return x->dtype != F64 && z.k == 3 && z.stride == 1 && z.top == 1 && z.left == 1 &&
            z.oh == z.h && z.ow == z.w && p.windows / p.b >= LEAST_WINDOWS &&
            p.in % UNIT == 0 && p.out % UNIT == 0;
 }
-static size_t work(const Type *x, const Type *y) {
-    const Plane p = plane_of(x, y);
-    return (size_t)(POINTS * p.in * (p.rows + p.columns)) * sizeof(float);
-}
-bool winograd_fits(const Sig *s) {
-    return fits(&s->in[0], &s->out[0], s->attrs);
-}
 size_t winograd_work(const Sig *s) {
-    return work(&s->in[0], &s->out[0]);
-}
-bool winograd_grad_x_fits(const Sig *s) {
-    return fits(&s->in[0], &s->out[0], s->attrs);
-}
-size_t winograd_grad_x_work(const Sig *s) {
-    return work(&s->in[0], &s->out[0]);
+    const Plane p = plane_of(&s->in[0], &s->out[0]);
+    return (size_t)(POINTS * p.in * (p.rows + p.columns)) * sizeof(float);
 }
 
 static char *element(const Tensor *t, int64_t at) {

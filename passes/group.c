@@ -16,7 +16,8 @@
  * node that reads one of them, at most WINDOW nodes. Guarantees: the same values but for
  * roundings: what was rounded between two products no longer is. No more memory than before
  * (PEAK_PERCENT), else a smaller window. Only for GPUs: on a CPU a step costs nothing. Ends:
- * one walk to find the sums, one to put them out; a second run finds no product left. */
+ * one walk to find the sums, one to put them out; a second run finds only single products,
+ * which stay. */
 #include "passes/group.h"
 
 #include "passes/fuse.h"
@@ -176,13 +177,20 @@ static bool formula_is(const Node *n, const char *f) {
            computed(((const PointwiseAttrs *)n->attrs)->dtype);
 }
 
+int residual_at(const Op *norm_grad) {
+    int at = 0;
+    while (strcmp(norm_grad->in[at].name, "residual")) at++;
+    return at;
+}
+
 /* The norm's gradient that makes operand i of the sum n, and may make the sum. */
 static const Node *norm_part(Group *r, const Node *n, int i) {
     const Id v = n->in[i];
     const Node *m = maker(r, v);
     if (!m || (m->op != &op_layer_norm_grad && m->op != &op_group_norm_grad) ||
-        m->n_out > 1 || !type_equal(type_at(r->old, v), type_at(r->old, n->out[0])))
-        return NULL;
+        m->n_out > 1 || !type_equal(type_at(r->old, v), type_at(r->old, n->out[0])) ||
+        operand(m, residual_at(m->op)) != NO_ID)
+        return NULL; /* one that has a residual already would lose it */
     const Why why = r->pinned[v] || r->uses[v] > 1    ? READERS
                     : n->index - m->index > r->window ? APART
                                                       : FITS;
@@ -269,8 +277,9 @@ static void find_siblings(Group *r) {
     for (uint32_t k = 0; k < g->n_node; k++) {
         Product *p = r->at[k];
         if (!p || p->n_term > 1 || p->add != NO_ID || p->term->ta) continue;
-        if (type_bytes(type_at(r->old, p->out)) > SMALL_BYTES || maker(r, p->term->b))
-            continue;
+        if (type_bytes(type_at(r->old, p->out)) > SMALL_BYTES || maker(r, p->term->b) ||
+            (p->bias != NO_ID && maker(r, p->bias)))
+            continue; /* what is computed may be computed later than the first */
         const Id x = p->term->a;
         if (first[x]) {
             last[x]->sibling = p;

@@ -47,6 +47,8 @@ typedef struct Group {
 
 /* Is the node a weight times a number that every product has taken in? */
 bool group_took(const Group *r, const Node *n);
+/* Which input of a norm's gradient is the residual. */
+int residual_at(const Op *norm_grad);
 /* The new graph, from what was found. */
 bool group_put_out(Group *r);
 #endif

@@ -209,8 +209,7 @@ static bool emit_residual(Group *r, const Node *n, const Node *m) {
     enum { MOST = 7 };
     const Id other = n->in[n->in[0] == m->out[0]];
     if (!put_out_times(r, later(stops(r, m), due(r, other)))) return false;
-    int at = 0; /* the residual's place */
-    while (strcmp(m->op->in[at].name, "residual")) at++;
+    const int at = residual_at(m->op);
     Id in[MOST];
     for (int i = 0; i < MOST; i++) {
         const bool there = i < m->n_in && m->in[i] != NO_ID;

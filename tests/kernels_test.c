@@ -60,6 +60,7 @@ typedef struct Case {
     Tensor in[MOST_IN], out[MOST_OUT]; /* out: of the reference kernel */
     DType through;                     /* what every output went through in between */
     Sig sig;
+    int fast; /* kernels beside the reference that have to fit */
 } Case;
 
 static void *
@@ -202,7 +203,9 @@ static void compare(const Case *c, const char *set) {
         str_free(&x);
         free_outputs(c, a), free_outputs(c, b);
     }
-    CHECK(compared, "%s has no fast kernel", c->op->name);
+    const int want = c->fast ? c->fast : 1;
+    CHECK(compared >= want, "%s: %d fast kernels fit, want %d", c->op->name, compared,
+          want);
 }
 static void compare_sets(const Case *c) {
     static const char *const sets[] = {"portable", "avx2", "avx512"};
@@ -221,7 +224,7 @@ static const DType weights[] = {F32, F16, BF16};
 static void test_added(const Case *alone, const Op *op, const void *attrs, int slot,
                        DType t) {
     const uint64_t keep = random_state;
-    Case c = {0};
+    Case c = {.fast = alone->fast};
     for (int i = 0; i < slot; i++)
         c.in_type[i] = i < alone->sig.n_in ? alone->in_type[i] : (Type){.rank = -1};
     c.in_type[slot] = alone->out_type[0];
@@ -264,22 +267,29 @@ static void test_linears(void) {
     }
 }
 
-static void test_conv(int b, int h, int w, int in, int out, ConvAttrs a, DType t) {
-    Case c = {0};
+/* Weights from which on a convolution is tried without an addend, and without its own
+ * gradient: the reference takes seconds. */
+enum { LARGE = 1 << 13 };
+
+static void test_conv(const int size[5], ConvAttrs a, DType t, int fast) {
+    const int b = size[0], h = size[1], w = size[2], in = size[3], out = size[4];
+    Case c = {.fast = fast};
     c.in_type[0] = shape(F32, 4, b, h, w, in);
     c.in_type[1] = shape(t, 4, out, in, (int)a.kernel, (int)a.kernel);
     c.in_type[2] = shape(t, 1, out);
     if (!start(&c, &op_conv2d, &a, 3)) return;
     compare_sets(&c);
-    test_added(&c, &op_conv2d, &a, 3, t);
+    if (in * out < LARGE) test_added(&c, &op_conv2d, &a, 3, t);
     const Type y = c.out_type[0];
     finish(&c);
     a.h = h, a.w = w;
+    c.fast = fast;
     c.in_type[0] = y;
     c.in_type[1] = shape(t, 2, out, in * (int)(a.kernel * a.kernel));
     if (start(&c, &op_conv2d_grad_x, &a, 2)) compare_sets(&c);
-    test_added(&c, &op_conv2d_grad_x, &a, 2, t);
+    if (in * out < LARGE) test_added(&c, &op_conv2d_grad_x, &a, 2, t);
     finish(&c);
+    if (in * out >= LARGE) return;
     c.in_type[0] = shape(F32, 4, b, h, w, in);
     c.in_type[1] = y;
     if (start(&c, &op_conv2d_grad_w, &a, 2)) compare_sets(&c);
@@ -301,16 +311,17 @@ static void test_convs(void) {
                                   {1, 4, 4, 1, 20},  {2, 9, 4, 37, 4}};
     for (size_t f = 0; f < COUNT(form); f++)
         for (size_t i = 0; i < COUNT(size); i++)
-            test_conv(size[i][0], size[i][1], size[i][2], size[i][3], size[i][4],
-                      form[f], weights[(f + i) % COUNT(weights)]);
+            test_conv(size[i], form[f], weights[(f + i) % COUNT(weights)], 1);
     /* Winograd's: odd sides, several blocks of windows and of columns, more than one depth */
+    const uint64_t keep = random_state; /* other tests keep their data */
     static const int wide[][5] = {{1, 24, 23, 32, 64},
                                   {2, 23, 27, 96, 32},
                                   {1, 23, 22, 352, 96},
-                                  {3, 40, 31, 640, 32}};
+                                  {1, 42, 40, 640, 32},
+                                  {1, 24, 22, 544, 128}};
     for (size_t i = 0; i < COUNT(wide); i++)
-        test_conv(wide[i][0], wide[i][1], wide[i][2], wide[i][3], wide[i][4], form[0],
-                  weights[i % COUNT(weights)]);
+        test_conv(wide[i], form[0], weights[i % COUNT(weights)], 2);
+    random_state = keep;
 }
 
 static void test_attention(int b, int n, int m, int heads, int d, bool causal) {
