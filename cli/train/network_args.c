@@ -154,6 +154,7 @@ static bool preset_weights(const char *key, const char *text, double *out, Err *
 
 /* Numbers with commas; an empty one is 0. Those behind the n-th are left out, *more: how
  * many; missing ones stay as they are. */
+/* more: how many numbers there are beyond n; below 0: how many are missing. */
 static bool listed_weights(const char *key, const char *text, int n, double *out,
                            int *more, Err *e) {
     const char *at = text;
@@ -166,7 +167,7 @@ static bool listed_weights(const char *key, const char *text, int n, double *out
                              "between",
                              key, text);
         if (i < n) out[i] = x;
-        *more = i < n ? 0 : i + 1 - n;
+        *more = i + 1 - n;
         if (!*at++) return true;
     }
 }
@@ -183,7 +184,7 @@ static bool side_weights(const char *key, const char *text, double *out, int *mo
 static bool block_weights(Arena *a, const Weights *w, Args *out, WordList *notes,
                           Err *e) {
     double weight[BLOCKS], threshold = 0;
-    int down = 0, mid = 0, up = 0, more = 0; /* numbers too many */
+    int down = 0, mid = 0, up = 0, more = 0; /* numbers too many; below 0: missing */
     for (int i = 0; i < BLOCKS; i++) weight[i] = 1;
     if ((w->down && !side_weights("down_lr_weight", w->down, weight, &down, e)) ||
         (w->mid &&
@@ -192,6 +193,16 @@ static bool block_weights(Arena *a, const Weights *w, Args *out, WordList *notes
         (w->threshold && !listed_weights("block_lr_zero_threshold", w->threshold, 1,
                                          &threshold, &more, e)))
         return false;
+    const int fewer = -(down < 0 ? down : 0) - (up < 0 ? up : 0);
+    if (down < 0) down = 0;
+    if (up < 0) up = 0;
+    if (notes && fewer)
+        word_add(
+            a, notes,
+            arena_printf(a,
+                         "--network_args: %d block weights are missing at the end: "
+                         "they are 1, as in sd-scripts",
+                         fewer));
     if ((down && !w->up) || (up && !w->down)) /* where sd-scripts stops, too */
         return err_usage(e, "--network_args %s: got %d numbers, want at most %d",
                          down ? "down_lr_weight" : "up_lr_weight", SIDE + down + up,

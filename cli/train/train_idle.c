@@ -42,6 +42,7 @@ static const Idle idle[] = {
     {"save_last_n_steps", .wants = {"save_every_n_steps"}},
     {"save_last_n_epochs_state", .wants = {"save_state"}},
     {"save_last_n_steps_state", .wants = {"save_state"}},
+    {"log_with", .wants = {"logging_dir"}},
     {"log_prefix", .wants = {"logging_dir"}},
     {"log_tracker_name", .wants = {"logging_dir"}}};
 

@@ -170,7 +170,7 @@ const Opt train_options[] = {
     T(INT, save_last_n_steps_state, "N", "the same for state folders", AT_LEAST(0)),
     T(FLAG, save_state, NULL, "save what --resume needs along with each file"),
     T(FLAG, save_state_on_train_end, NULL, "save what --resume needs at the end"),
-    T(TEXT, resume, "DIR", "go on from a state folder: the same options, the same bytes"),
+    T(TEXT, resume, "DIR", "go on from a state folder: the same options, the same tensors"),
     OPT_IGNORED("huggingface_repo_id", TEXT, "NAME", no_network),
     OPT_IGNORED("huggingface_repo_type", TEXT, "NAME", no_network),
     OPT_IGNORED("huggingface_path_in_repo", TEXT, "PATH", no_network),

@@ -253,13 +253,16 @@ idle=(--keep_tokens 1 --keep_tokens_separator %% --token_warmup_min 2 --min_buck
     --huber_schedule constant --multires_noise_discount 0.5 --noise_offset_random_strength
     --ip_noise_gamma_random_strength --sample_at_first --sample_sampler euler
     --save_last_n_epochs 1 --save_last_n_steps 1 --save_last_n_epochs_state 1
-    --save_last_n_steps_state 1 --log_prefix a --log_tracker_name b)
+    --save_last_n_steps_state 1 --log_prefix a --log_tracker_name b --log_with tensorboard)
 train "${idle[@]}" --dry-run
 exits 0
 for option in "${idle[@]}"; do
     case $option in --*) says err "warning: $option has no effect without --" ;; esac
 done
 says err "warning: --huber_c has no effect without --loss_type huber or smooth_l1"
+train --network_args down_lr_weight=0,2 --dry-run
+exits 0
+says err "10 block weights are missing at the end: they are 1"
 
 # damaged latents on disk are found by their check sums, or not
 train --cache_latents_to_disk
