@@ -129,6 +129,7 @@ static bool to_ldm(const Job *j, const Checkpoint *c) {
     if (config && !j->common->quiet)
         fprintf(stderr, "%s.config.json: what the weights do not tell\n",
                 arena_strndup(j->arena, j->to, (size_t)(strrchr(j->to, '.') - j->to)));
+    if (!j->common->quiet) tool_tell_tokenizer(c, j->to);
     say(j, list.n, arena_printf(j->arena, "%s, LDM names", family), list.overflow);
     return true;
 }

@@ -8,6 +8,7 @@
 
 #include "cli/job/setting.h"
 #include "io/file.h"
+#include "io/tokenizer_write.h"
 #include "io/torch_file.h"
 #include "runtime/device.h"
 #include "runtime/exec.h"
@@ -114,6 +115,21 @@ void tool_tell_overflow(int64_t numbers) {
                 "warning: %lld numbers are larger than fp16 can hold and became "
                 "infinite\n",
                 (long long)numbers);
+}
+
+void tool_tell_tokenizer(const Checkpoint *c, const char *file) {
+    Type t;
+    const void *data;
+    if (!checkpoint_tokenizer(c) ||
+        !checkpoint_find(c, "text_encoder.text_model.embeddings.token_embedding.weight",
+                         &t, &data) ||
+        t.rank != 2 || t.dim[0] == CLIP_VOCABULARY)
+        return;
+    fprintf(
+        stderr,
+        "warning: '%s' is one file and holds no tokenizer; that of '%s' is its own, of "
+        "%lld tokens: a folder keeps it\n",
+        file, checkpoint_path(c), (long long)t.dim[0]);
 }
 
 /* ---- inputs of a merge ---- */

@@ -34,6 +34,9 @@ typedef struct TensorSquares {
 TensorSquares tensor_squares(const TensorEntry *a, const TensorEntry *b);
 /* Tells of numbers that fp16 cannot hold, if there are any. */
 void tool_tell_overflow(int64_t numbers);
+/* Tells that the model, written as one file, leaves behind a tokenizer that is not CLIP's: such
+ * a file alone cannot be read again. */
+void tool_tell_tokenizer(const Checkpoint *c, const char *file);
 
 /* ---- inputs of a merge ---- */
 typedef struct MergeFiles {

@@ -4,6 +4,7 @@
 
 #include "cli/files/file_tool.h"
 #include "io/file.h"
+#include "io/torch_file.h"
 #include "runtime/exec.h"
 #include "runtime/model_merge.h"
 
@@ -30,6 +31,13 @@ static void report_unmatched(const Job *j, const ModelMerged *r) {
     for (int i = 0; i < r->n_unmatched; i++) fprintf(stderr, "  %s\n", r->unmatched[i]);
 }
 
+static bool tell_tokenizer(const Job *j, Err *e) {
+    if (!path_is_tensors(j->o->save_to) || j->common->quiet) return true;
+    Checkpoint *c = checkpoint_open(j->o->sd_model, e);
+    if (c) tool_tell_tokenizer(c, j->o->save_to), checkpoint_close(c);
+    return c != NULL;
+}
+
 static bool into_model(Job *j, Err *e) {
     const char *from = meta_merged_from(j->arena, j->o->sd_model, &j->files);
     if (!j->o->no_metadata)
@@ -47,7 +55,8 @@ static bool into_model(Job *j, Err *e) {
                     .meta = j->meta.item,
                     .n_meta = j->meta.n};
     ModelMerged r;
-    if (!model_merge(j->arena, &m, j->dev, &r, e)) return false;
+    if (!model_merge(j->arena, &m, j->dev, &r, e) || !tell_tokenizer(j, e))
+        return false;
     report_unmatched(j, &r);
     tool_tell_overflow(r.overflow);
     if (!j->common->quiet)

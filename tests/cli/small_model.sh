@@ -17,4 +17,7 @@ check "the prompt does not matter, or something else does" $?
 runs "$GRAPHRUN" generate --ckpt "$top/model" --prompt 'quixotic zeppelins' --W 64 --H 64 --steps 1 \
     --outdir words
 exits 0 # words that no caption has are spelt
+runs "$GRAPHRUN" convert "$top/model" one.safetensors
+exits 0
+says err 'holds no tokenizer'
 finish
